@@ -1,0 +1,1 @@
+"""The Skerry runtime: serves one model, and swaps it without dropping a request."""

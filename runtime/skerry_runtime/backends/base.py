@@ -1,0 +1,93 @@
+"""What every engine offers to the rest of the runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from skerry_runtime.contract import Acceleration, Execution, Format
+
+Tensors = Mapping[str, npt.NDArray[np.generic]]
+
+
+class LoadError(Exception):
+    """The file cannot be loaded; the text names the cause."""
+
+
+class ProviderMissing(LoadError):  # noqa: N818 (the reason's name in the contract)
+    """Fallback is forbidden and the wanted execution provider was not got."""
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output: `datatype` in the protocol's words, -1 for a dynamic axis."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ModelMetadata:
+    """What a model takes and gives."""
+
+    platform: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+@dataclass(frozen=True)
+class LoadRequest:
+    """All that an engine needs to open one file."""
+
+    path: Path
+    format: Format
+    execution: Execution
+    threads: int
+
+
+class Model(Protocol):
+    """A loaded model. `infer` is thread-safe."""
+
+    @property
+    def metadata(self) -> ModelMetadata:
+        """Inputs and outputs."""
+        ...
+
+    @property
+    def acceleration(self) -> Acceleration:
+        """Which provider took the graph, measured on the session itself."""
+        ...
+
+    def infer(self, inputs: Tensors, outputs: Sequence[str] | None = None) -> Tensors:
+        """Run the model once.
+
+        Args:
+            inputs: one array per input, shapes as the metadata says.
+            outputs: names to compute; None means all.
+
+        Raises:
+            InferenceFailed: the engine failed on these inputs.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release memory and accelerator; the model is unusable afterwards."""
+        ...
+
+
+class Backend(Protocol):
+    """An engine."""
+
+    def load(self, request: LoadRequest) -> Model:
+        """Open the file.
+
+        Raises:
+            LoadError: the file is no model that this engine can run.
+        """
+        ...

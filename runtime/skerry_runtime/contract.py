@@ -1,0 +1,310 @@
+"""What the operator writes to a pod and what a pod reports back.
+
+The only module that both sides import. Pure data: pydantic models, enums, constants.
+Readers ignore unknown fields, so an older pod survives a newer operator and the reverse.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic.alias_generators import to_camel
+
+SCHEMA = 1
+"""Version of both documents; raised only when an old reader would misread a new one."""
+
+ASSIGNMENT_FILE = "assignment.json"
+"""Key of the cell's ConfigMap, and so the file's name in the mounted folder."""
+
+ASSIGNMENT_DIR = "/etc/skerry"
+"""Where the cell's ConfigMap is mounted."""
+
+SLOTS_DIR = "/var/lib/skerry"
+"""Where the pod keeps model files (an emptyDir: it outlives containers, not the pod)."""
+
+ADMIN_PORT = 8082
+"""Port of /status, /metrics, /healthz and /readyz."""
+
+ENV_UNIT = "SKERRY_UNIT"
+"""Environment variable that names the unit this pod is (the node's name in PerNode)."""
+
+ENV_MODEL_NAME = "SKERRY_MODEL_NAME"
+"""Environment variable with the name under which clients ask for the model."""
+
+ENV_HTTP_PORT = "SKERRY_HTTP_PORT"
+"""Environment variable with the REST port."""
+
+ENV_GRPC_PORT = "SKERRY_GRPC_PORT"
+"""Environment variable with the gRPC port."""
+
+LATENCY_BOUNDS_MS: tuple[float, ...] = tuple(round(0.05 * 1.25**step, 4) for step in range(64))
+"""Upper bounds of the latency histogram in milliseconds, 0.05 ms to about 64 s, 25 % apart;
+a last bucket beyond them is implied, so a histogram has one count more than there are bounds."""
+
+
+class ContractModel(BaseModel):
+    """Base of both documents: camelCase on the wire, frozen in memory, tolerant of news."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore"
+    )
+
+
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Format(StrEnum):
+    """File format of a model."""
+
+    ONNX = "ONNX"
+    ORT = "ORT"
+
+
+class GoldenMetric(StrEnum):
+    """How the golden exam scores a copy of a model."""
+
+    ACCURACY = "Accuracy"  # share of labels met, higher is better
+    MAX_ABS_ERROR = "MaxAbsError"  # largest |output - expected|, lower is better
+    AGREEMENT = "Agreement"  # share of equal argmax against expected outputs, higher is better
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Tell whether a threshold of this metric is a minimum."""
+        return self is not GoldenMetric.MAX_ABS_ERROR
+
+
+class SwapMode(StrEnum):
+    """How a new model takes the old one's place inside a pod."""
+
+    AUTO = "Auto"  # Overlap when both fit, else Sequential
+    OVERLAP = "Overlap"  # load beside the old one, then switch
+    SEQUENTIAL = "Sequential"  # unload, load, verify; load the old one again on failure
+
+
+class Artifact(ContractModel):
+    """One file that a pod fetches."""
+
+    uri: str
+    sha256: Sha256
+
+
+class ModelArtifact(Artifact):
+    """The model file of the variant that a cell was given."""
+
+    variant: str
+    format: Format
+    memory_bytes: int | None = None
+    """What it needs when loaded; estimated from the file when absent."""
+
+
+class GoldenExam(Artifact):
+    """The exam: an .npz with one array per model input, and `labels` or `expected`."""
+
+    metric: GoldenMetric
+    threshold: str
+    """Decimal text: a minimum, or for MaxAbsError a maximum."""
+
+
+class RevisionContent(ContractModel):
+    """Everything a pod must know to serve one revision."""
+
+    version: str
+    artifact: ModelArtifact
+    golden: GoldenExam | None = None
+    threads: int | None = None
+    """Intra-op threads of a session; None lets the runtime choose from its CPU limit."""
+    swap: SwapMode = SwapMode.AUTO
+    retry: str = ""
+    """Opaque text; a revision that failed here is tried again when it changes."""
+
+
+class Execution(ContractModel):
+    """Where the cell's sessions run."""
+
+    profile: str
+    providers: tuple[str, ...] = ("CPUExecutionProvider",)
+    """ONNX Runtime execution providers, in order of preference."""
+    fallback: bool = True
+    """False: a session that does not get the first provider is refused."""
+
+
+class Assignment(ContractModel):
+    """Unit -> revision for one cell: a default, exceptions, and each revision's content."""
+
+    schema_: int = Field(default=SCHEMA, alias="schema")
+    deployment: str
+    """namespace/name of the EdgeDeployment."""
+    cell: str
+    execution: Execution
+    default: str | None = None
+    """Revision of every unit without an entry; None: such units serve nothing."""
+    units: dict[str, str] = Field(default_factory=dict)
+    revisions: dict[str, RevisionContent] = Field(default_factory=dict)
+
+    def revision_of(self, unit: str) -> str | None:
+        """Return the revision that the unit must serve, or None for nothing."""
+        return self.units.get(unit, self.default)
+
+
+class SwapPhase(StrEnum):
+    """Where a pod stands with the revision it was given."""
+
+    FETCHING = "Fetching"
+    VERIFYING = "Verifying"
+    PROBING = "Probing"
+    LOADING = "Loading"
+    EXAMINING = "Examining"
+    SERVING = "Serving"
+    FAILED = "Failed"
+
+
+class FailureReason(StrEnum):
+    """Why a pod refuses a revision."""
+
+    FETCH_FAILED = "FetchFailed"  # the source answered with a refusal, or not at all
+    DIGEST_MISMATCH = "DigestMismatch"  # the bytes are not the ones the spec names
+    INSUFFICIENT_DISK = "InsufficientDisk"
+    INSUFFICIENT_MEMORY = "InsufficientMemory"
+    INVALID_MODEL = "InvalidModel"  # not a model, truncated, external data outside the artifact
+    PROBE_FAILED = "ProbeFailed"  # crashed or ran out of its limits in the child process
+    LOAD_FAILED = "LoadFailed"
+    PROVIDER_MISSING = "ProviderMissing"  # fallback forbidden, and the accelerator was not got
+    EXAM_FAILED = "ExamFailed"
+    INVALID_EXAM = "InvalidExam"  # the golden file cannot be used with this model
+    SELF_REVERTED = "SelfReverted"  # crashed twice while activating: refused on this unit
+
+
+class Failure(ContractModel):
+    """A revision that this pod refused."""
+
+    revision: str
+    reason: FailureReason
+    message: str = Field(max_length=1024)
+    at: float
+    """Unix seconds."""
+
+
+class ExamResult(ContractModel):
+    """Outcome of a golden exam."""
+
+    metric: GoldenMetric
+    value: float
+    threshold: float
+    passed: bool
+    samples: int
+
+
+class Acceleration(ContractModel):
+    """Which execution provider really took the graph."""
+
+    requested: tuple[str, ...]
+    effective: str
+    """Provider that runs most nodes."""
+    delegated_percent: float
+    """Share of graph nodes on the first requested provider, 0 to 100."""
+
+
+class Served(ContractModel):
+    """The revision that answers requests."""
+
+    revision: str
+    version: str
+    variant: str
+    sha256: Sha256
+    since: float
+    """Unix seconds of the switch."""
+    exam: ExamResult | None = None
+    acceleration: Acceleration | None = None
+
+
+class Progress(ContractModel):
+    """How far the pod is with the revision it was given."""
+
+    revision: str
+    phase: SwapPhase
+    reason: FailureReason | None = None
+    """Set when phase is Failed, and while a failed fetch waits for its next try."""
+    message: str = Field(default="", max_length=1024)
+    attempt: int = 1
+    fetched_bytes: int = 0
+    total_bytes: int | None = None
+    exam: ExamResult | None = None
+    """Also kept for an exam that was not passed."""
+
+
+class Latency(ContractModel):
+    """Histogram of request latency over LATENCY_BOUNDS_MS."""
+
+    counts: tuple[int, ...] = (0,) * (len(LATENCY_BOUNDS_MS) + 1)
+    sum_ms: float = 0.0
+
+
+class Counters(ContractModel):
+    """Requests of one revision."""
+
+    requests: int = 0
+    """All inference requests that ended, failed ones included."""
+    failures: dict[str, int] = Field(default_factory=dict)
+    """Server-side failures by kind; a client's bad request is not the model's failure."""
+    rejected: int = 0
+    """Requests refused for the client's mistakes; in neither count above."""
+    latency: Latency = Field(default_factory=Latency)
+    """Of successful requests: from the request read to the answer ready."""
+
+
+class RevisionCounters(ContractModel):
+    """Counters of one revision in this process."""
+
+    revision: str
+    since: float
+    """Unix seconds of its activation."""
+    total: Counters
+    last_minute: Counters
+
+
+class SwapRecord(ContractModel):
+    """The last completed swap."""
+
+    from_revision: str | None
+    to_revision: str
+    mode: SwapMode
+    total_ms: float
+    """From the assignment read to the switch."""
+    switch_ms: float
+    """Of the total: load, exam, warm-up and switch, when the file was on disk."""
+    outage_ms: float
+    """Time without a serving model; 0 with Overlap."""
+    fetched: bool
+    """False when the file was already on disk."""
+    at: float
+
+
+class StatusReport(ContractModel):
+    """Answer of GET /status on the admin port."""
+
+    schema_: int = Field(default=SCHEMA, alias="schema")
+    unit: str
+    deployment: str | None = None
+    cell: str | None = None
+    runtime_version: str
+    boot_id: str
+    """New with every start of the process, so that counters that begin again are seen."""
+    started_at: float
+    now: float
+    """The pod's own clock, Unix seconds."""
+    assignment: str | None = None
+    """sha256 of the assignment file's bytes that was last read."""
+    assignment_error: str | None = None
+    assigned: str | None = None
+    """Revision that the file gives to this unit."""
+    serving: Served | None = None
+    progress: Progress | None = None
+    failures: tuple[Failure, ...] = ()
+    """Latest first, at most 10."""
+    on_disk: tuple[str, ...] = ()
+    """Revisions whose files are in the slots."""
+    counters: tuple[RevisionCounters, ...] = ()
+    last_swap: SwapRecord | None = None
+    rss_bytes: int | None = None
