@@ -1,0 +1,1 @@
+"""The custom resources as types: the single source of the CRDs, the docs and the parsing."""

@@ -1,0 +1,74 @@
+"""Reads the API's texts: durations, quantities, counts and percentages."""
+
+from __future__ import annotations
+
+import math
+import re
+
+_DURATION_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_QUANTITY_UNITS = {
+    "": 1.0,
+    "m": 1e-3,
+    "k": 1e3,
+    "M": 1e6,
+    "G": 1e9,
+    "T": 1e12,
+    "Ki": 2.0**10,
+    "Mi": 2.0**20,
+    "Gi": 2.0**30,
+    "Ti": 2.0**40,
+}
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
+_QUANTITY = re.compile(r"^([0-9]+(?:\.[0-9]+)?)([A-Za-z]*)$")
+
+
+def duration_s(text: str) -> float:
+    """Return a Go duration in seconds.
+
+    >>> duration_s("1m30s")
+    90.0
+    >>> duration_s("50ms")
+    0.05
+
+    Raises:
+        ValueError: not a duration of h, m, s and ms.
+    """
+    parts = _DURATION.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise ValueError(f"{text!r} is no duration: write for example 30s, 5m or 1h30m")
+    return sum(float(number) * _DURATION_UNITS_S[unit] for number, unit in parts)
+
+
+def quantity(text: str) -> float:
+    """Return a Kubernetes quantity as a number in its base unit.
+
+    >>> quantity("200Mi")
+    209715200.0
+    >>> quantity("500m")
+    0.5
+
+    Raises:
+        ValueError: not a quantity.
+    """
+    match = _QUANTITY.match(text)
+    if match is None or match[2] not in _QUANTITY_UNITS:
+        raise ValueError(f"{text!r} is no quantity: write for example 200Mi or 500m")
+    return float(match[1]) * _QUANTITY_UNITS[match[2]]
+
+
+def share_of(text: str, total: int) -> int:
+    """Return how many of `total` a count or percentage means: rounded up, 1 at least, all at most.
+
+    >>> share_of("25%", 10)
+    3
+    >>> share_of("1", 10)
+    1
+    >>> share_of("5", 3)
+    3
+    >>> share_of("25%", 0)
+    0
+    """
+    if total == 0:
+        return 0
+    wanted = math.ceil(int(text[:-1]) * total / 100) if text.endswith("%") else int(text)
+    return max(1, min(total, wanted))

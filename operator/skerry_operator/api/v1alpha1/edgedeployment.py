@@ -1,0 +1,326 @@
+"""EdgeDeployment: where a model runs, how it serves and how it changes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated, ClassVar
+
+from pydantic import Field, StringConstraints
+
+from skerry_operator.api.base import (
+    Cel,
+    CountOrPercent,
+    Duration,
+    KubeModel,
+    Name,
+    ObjectMeta,
+    Port,
+    Quantity,
+    ShortText,
+)
+from skerry_operator.api.v1alpha1.edgedeployment_status import EdgeDeploymentStatus
+from skerry_runtime.contract import SwapMode
+
+LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=317)]
+LabelValue = Annotated[str, StringConstraints(max_length=63)]
+
+
+class ModelRef(KubeModel):
+    """Names an EdgeModel in the same namespace."""
+
+    name: Name
+    """Name of the EdgeModel."""
+
+
+class PlacementMode(StrEnum):
+    """What a unit is."""
+
+    PER_NODE = "PerNode"
+
+
+class Fallback(StrEnum):
+    """Whether a node may use a later accelerator entry when an earlier one is missing."""
+
+    ALLOW = "Allow"
+    FORBID = "Forbid"
+
+
+class TolerationOperator(StrEnum):
+    """How a toleration compares."""
+
+    EXISTS = "Exists"
+    EQUAL = "Equal"
+
+
+class TaintEffect(StrEnum):
+    """What a taint does to pods that do not tolerate it."""
+
+    NO_SCHEDULE = "NoSchedule"
+    PREFER_NO_SCHEDULE = "PreferNoSchedule"
+    NO_EXECUTE = "NoExecute"
+
+
+class Toleration(KubeModel):
+    """A pod toleration."""
+
+    key: LabelKey | None = None
+    """Taint key; absent with Exists: every taint."""
+    operator: TolerationOperator = TolerationOperator.EQUAL
+    """Exists or Equal."""
+    value: LabelValue | None = None
+    """Taint value, for Equal."""
+    effect: TaintEffect | None = None
+    """Taint effect; absent: every effect."""
+
+
+class Placement(KubeModel):
+    """Which nodes get the model, and on which hardware."""
+
+    cel: ClassVar[tuple[Cel, ...]] = (
+        Cel(
+            "!has(self.accelerators) || self.accelerators.all(a, "
+            "self.accelerators.exists_one(b, b == a))",
+            "accelerators must not repeat an entry",
+        ),
+    )
+
+    mode: PlacementMode = PlacementMode.PER_NODE
+    """PerNode: one unit on every matching node."""
+    node_selector: Annotated[Mapping[LabelKey, LabelValue], Field(max_length=16)] = Field(
+        default_factory=dict
+    )
+    """Labels that a node must have; empty: all nodes."""
+    accelerators: Annotated[tuple[ShortText, ...], Field(max_length=16)] = ()
+    """Preference, best first: classes (npu, gpu, cpu) or profile names. Default: npu, gpu, cpu."""
+    fallback: Fallback = Fallback.ALLOW
+    """Whether a node may use a later entry when an earlier one is missing."""
+    tolerations: Annotated[tuple[Toleration, ...], Field(max_length=16)] = ()
+    """Taints that the pods tolerate."""
+    site_label: LabelKey = "topology.kubernetes.io/zone"
+    """Node label that names the site."""
+
+
+class Resources(KubeModel):
+    """CPU and memory of the runtime container."""
+
+    cpu_request: Quantity | None = None
+    """Requested CPU."""
+    memory_request: Quantity | None = None
+    """Requested memory."""
+    cpu_limit: Quantity | None = None
+    """CPU limit."""
+    memory_limit: Quantity | None = None
+    """Memory limit."""
+    disk_limit: Quantity | None = None
+    """Limit of the model files on the node's disk."""
+
+
+class Runtime(KubeModel):
+    """How a pod runs the model."""
+
+    image: Annotated[str, StringConstraints(min_length=1, max_length=512)] | None = None
+    """Runtime image; default: the profile's, else the operator's."""
+    resources: Resources = Resources()
+    """CPU and memory of the runtime container."""
+    threads: Annotated[int, Field(ge=1, le=256)] | None = None
+    """Intra-op threads; default: chosen from the CPU limit."""
+    swap: SwapMode = SwapMode.AUTO
+    """How a new model takes the old one's place in a pod."""
+
+
+class TrafficPolicy(StrEnum):
+    """Where in-cluster clients of the Service are sent."""
+
+    LOCAL = "Local"
+    CLUSTER = "Cluster"
+
+
+class ServiceSpec(KubeModel):
+    """The Service in front of the pods."""
+
+    internal_traffic_policy: TrafficPolicy = TrafficPolicy.LOCAL
+    """Local: a client gets the pod of its own node."""
+
+
+class Serving(KubeModel):
+    """Ports and Service; the protocol is Open Inference v2."""
+
+    cel: ClassVar[tuple[Cel, ...]] = (
+        Cel(
+            "(has(self.port) ? self.port : 8080) != (has(self.grpcPort) ? self.grpcPort : 8081)",
+            "port and grpcPort must differ",
+        ),
+        Cel(
+            "(has(self.port) ? self.port : 8080) != 8082 && "
+            "(has(self.grpcPort) ? self.grpcPort : 8081) != 8082",
+            "8082 is the admin port: choose another for port and grpcPort",
+        ),
+        Cel(
+            "(has(self.port) ? self.port : 8080) >= 1024 && "
+            "(has(self.grpcPort) ? self.grpcPort : 8081) >= 1024",
+            "ports below 1024 need privileges that the pods do not have",
+        ),
+    )
+
+    port: Port = 8080
+    """REST port."""
+    grpc_port: Port = 8081
+    """gRPC port."""
+    service: ServiceSpec = ServiceSpec()
+    """The Service in front of the pods."""
+
+
+class Step(KubeModel):
+    """One stage of a rollout."""
+
+    cel: ClassVar[tuple[Cel, ...]] = (
+        Cel(
+            "has(self.units) != (has(self.pause) && self.pause)",
+            "a step has either units or pause: true",
+        ),
+        Cel("!has(self.soak) || has(self.units)", "soak belongs to a step with units"),
+    )
+
+    units: CountOrPercent | None = None
+    """Units on the target after this step, over all cells; always at least one per cell."""
+    soak: Duration | None = None
+    """How long the step is watched once all its units serve. Default 60s."""
+    pause: bool | None = None
+    """True: wait for a person to promote."""
+
+
+class OnFailure(StrEnum):
+    """What happens when a rollout fails."""
+
+    ROLLBACK = "Rollback"
+    PAUSE = "Pause"
+
+
+class NoData(StrEnum):
+    """What a metric without enough samples means."""
+
+    HOLD = "Hold"
+    PASS = "Pass"  # noqa: S105 (a policy, not a password)
+    FAIL = "Fail"
+
+
+class MetricName(StrEnum):
+    """What can be measured of a revision."""
+
+    ERROR_RATE = "ErrorRate"
+    LATENCY_P50 = "LatencyP50"
+    LATENCY_P95 = "LatencyP95"
+    LATENCY_P99 = "LatencyP99"
+    GOLDEN_ACCURACY = "GoldenAccuracy"
+
+    @property
+    def is_latency(self) -> bool:
+        """Tell whether its limit is a duration."""
+        return self.value.startswith("Latency")
+
+
+class Metric(KubeModel):
+    """A limit that the target must keep, in every cell."""
+
+    cel: ClassVar[tuple[Cel, ...]] = (
+        Cel("has(self.max) != has(self.min)", "a metric needs either max or min"),
+        Cel(
+            "!self.name.startsWith('Latency') || (has(self.max) && "
+            "self.max.matches('^([0-9]+(\\\\.[0-9]+)?(ms|s|m|h))+$'))",
+            "a latency metric needs max as a duration, for example 50ms",
+        ),
+        Cel(
+            "self.name != 'ErrorRate' || (has(self.max) && "
+            "self.max.matches('^(0(\\\\.[0-9]+)?|1(\\\\.0+)?)$'))",
+            'ErrorRate needs max as a share between 0 and 1, for example "0.01"',
+        ),
+        Cel(
+            "self.name != 'GoldenAccuracy' || (has(self.min) ? self.min : self.max)"
+            ".matches('^-?[0-9]+(\\\\.[0-9]+)?$')",
+            'GoldenAccuracy needs min or max as a decimal, for example "0.95"',
+        ),
+    )
+
+    name: MetricName
+    """What is measured."""
+    max: ShortText | None = None
+    """Largest good value: a duration for latencies, else a decimal."""
+    min: ShortText | None = None
+    """Smallest good value, a decimal."""
+    min_samples: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    """Requests that a cell must have answered before the value counts."""
+    no_data: NoData = NoData.HOLD
+    """What it means when there are fewer."""
+
+
+class Analysis(KubeModel):
+    """What is measured while a rollout is under way."""
+
+    interval: Duration = "10s"
+    """How often."""
+    metrics: Annotated[tuple[Metric, ...], Field(max_length=16)] = ()
+    """Limits; the worst result counts."""
+
+
+DEFAULT_STEPS = (
+    Step(units="1", soak="60s"),
+    Step(units="25%", soak="5m"),
+    Step(units="50%", soak="5m"),
+    Step(units="100%", soak="5m"),
+)
+
+
+class Rollout(KubeModel):
+    """How a new revision reaches the units."""
+
+    cel: ClassVar[tuple[Cel, ...]] = (
+        Cel(
+            "!has(self.steps) || size(self.steps) == 0 || "
+            "has(self.steps[size(self.steps) - 1].units)",
+            "the last step must have units: a pause there would never end",
+        ),
+    )
+
+    steps: Annotated[tuple[Step, ...], Field(max_length=32)] = ()
+    """Stages; default: one unit per cell, 25%, 50%, 100%. A last step below 100% is followed by
+    one of 100%."""
+    max_unavailable: Annotated[int, Field(ge=1, le=10000)] = 1
+    """Units per site whose pods may be replaced at one time."""
+    failure_limit: Annotated[int, Field(ge=0, le=10000)] = 0
+    """Failed units that are tolerated."""
+    progress_deadline: Duration = "10m"
+    """Longest time without real progress."""
+    on_failure: OnFailure = OnFailure.ROLLBACK
+    """What happens when the rollout fails."""
+    analysis: Analysis = Analysis()
+    """What is measured while the rollout is under way."""
+    paused: bool = False
+    """True: nothing new is started; what runs goes on."""
+    retry: Annotated[str, StringConstraints(max_length=64)] = ""
+    """Any new text retries a revision that failed before."""
+    history_limit: Annotated[int, Field(ge=1, le=50)] = 5
+    """Earlier revisions that are kept."""
+
+
+class EdgeDeploymentSpec(KubeModel):
+    """Where a model runs, how it serves and how it changes."""
+
+    model_ref: ModelRef
+    """The model."""
+    placement: Placement = Placement()
+    """Which nodes get it, and on which hardware."""
+    runtime: Runtime = Runtime()
+    """How a pod runs it."""
+    serving: Serving = Serving()
+    """Ports and Service."""
+    rollout: Rollout = Rollout()
+    """How a new revision reaches the units."""
+
+
+class EdgeDeployment(KubeModel):
+    """A model on a fleet."""
+
+    metadata: ObjectMeta
+    spec: EdgeDeploymentSpec
+    status: EdgeDeploymentStatus = EdgeDeploymentStatus()

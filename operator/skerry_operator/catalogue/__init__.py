@@ -1,0 +1,1 @@
+"""Hardware facts: accelerator profiles as data."""

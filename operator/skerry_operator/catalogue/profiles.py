@@ -1,0 +1,106 @@
+"""Accelerator profiles: one row of data per family of hardware."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from importlib import resources
+from typing import Annotated
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic.alias_generators import to_camel
+
+from skerry_runtime.contract import Format
+
+
+class AcceleratorClass(StrEnum):
+    """Kinds of hardware that users name in `accelerators`."""
+
+    NPU = "npu"
+    GPU = "gpu"
+    CPU = "cpu"
+
+
+DEFAULT_PREFERENCE = (AcceleratorClass.NPU, AcceleratorClass.GPU, AcceleratorClass.CPU)
+"""Order when a deployment names none."""
+
+
+class Profile(BaseModel):
+    """One accelerator family."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, frozen=True, extra="forbid"
+    )
+
+    name: Annotated[
+        str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=40)
+    ]
+    accelerator_class: Annotated[AcceleratorClass, Field(alias="class")]
+    resource_names: tuple[str, ...] = ()
+    """Extended resources, best first; in status.allocatable they prove that a pod can get one."""
+    labels: tuple[dict[str, str], ...] = ()
+    """Label alternatives, for a profile without a resource: one whole alternative must match."""
+    architectures: tuple[str, ...] = ("amd64", "arm64")
+    """CPU architectures that the runtime image is built for."""
+    providers: tuple[str, ...] = ("CPUExecutionProvider",)
+    """ONNX Runtime execution providers, best first."""
+    formats: tuple[Format, ...] = (Format.ONNX, Format.ORT)
+    """Model formats that the profile's runtime can load."""
+    image: str | None = None
+    """Runtime image; None: the operator's default."""
+    runtime_class_name: str | None = None
+    supplemental_groups: tuple[int, ...] = ()
+    description: str = ""
+
+
+class BadProfile(ValueError):  # noqa: N818 (it says what is bad)
+    """A profile row is wrong; the text names the row, the field and the remedy."""
+
+
+def parse_profiles(text: str, origin: str) -> tuple[Profile, ...]:
+    """Read profile rows from YAML text: a list, best first within a class.
+
+    Raises:
+        BadProfile: a row is wrong, or two rows share a name.
+    """
+    try:
+        rows = yaml.safe_load(text) or []
+    except yaml.YAMLError as error:
+        raise BadProfile(f"{origin}: not YAML: {error}") from error
+    if not isinstance(rows, list):
+        raise BadProfile(f"{origin}: must be a list of profiles")
+    profiles = tuple(_parse_row(row, index, origin) for index, row in enumerate(rows))
+    names = [profile.name for profile in profiles]
+    repeated = {name for name in names if names.count(name) > 1}
+    if repeated:
+        raise BadProfile(f"{origin}: name {sorted(repeated)[0]!r} is used twice: rename one row")
+    return profiles
+
+
+def _parse_row(row: object, index: int, origin: str) -> Profile:
+    name = row.get("name", f"number {index + 1}") if isinstance(row, Mapping) else index + 1
+    try:
+        return Profile.model_validate(row)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "row"
+        raise BadProfile(
+            f"{origin}: profile {name}: {field}: {first['msg']} (got {first['input']!r})"
+        ) from error
+
+
+def builtin_profiles() -> tuple[Profile, ...]:
+    """Return the profiles that ship with the operator."""
+    text = resources.files(__package__).joinpath("profiles.yaml").read_text("utf-8")
+    return parse_profiles(text, "built-in profiles")
+
+
+def merge_profiles(base: Iterable[Profile], extra: Iterable[Profile]) -> tuple[Profile, ...]:
+    """Return `base` with rows of the same name replaced, and new rows put before all others.
+
+    A user's own row is the more specific one, so it is looked at first.
+    """
+    own = {profile.name: profile for profile in extra}
+    kept = tuple(own.pop(profile.name, profile) for profile in base)
+    return tuple(own.values()) + kept

@@ -1,0 +1,99 @@
+"""Names that leave the process: group, labels, annotations, condition types and reasons."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+GROUP = "skerry.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+
+FIELD_MANAGER = "skerry-operator"
+"""The one server-side-apply field manager of every write."""
+
+# Labels on generated objects. Users never need to set them.
+LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
+MANAGED_BY = "skerry"
+LABEL_DEPLOYMENT = f"{GROUP}/deployment"
+LABEL_CELL = f"{GROUP}/cell"
+LABEL_TEMPLATE = f"{GROUP}/template"
+LABEL_REVISION = f"{GROUP}/revision"
+"""On pods: the revision that the pod was given; the stable and canary Services select it."""
+
+# Labels that users set on nodes.
+LABEL_CANARY = f"{GROUP}/canary"
+"""`true` puts a node first when a step picks its units."""
+
+# Annotations.
+ANNOTATION_NUDGE = f"{GROUP}/assignment"
+"""On pods: digest of the cell's assignment; patching it makes the kubelet refresh the file."""
+ANNOTATION_PROMOTE = f"{GROUP}/promote"
+"""On an EdgeDeployment, by people: the revision to promote past a pause."""
+ANNOTATION_ABORT = f"{GROUP}/abort"
+"""On an EdgeDeployment, by people: the revision whose rollout must end."""
+
+REVISION_SCHEME = "v1"
+"""Tag before a revision's hash; changes only with the way of hashing."""
+
+
+class ConditionType(StrEnum):
+    """Types of conditions. The last two exist only while true (kstatus)."""
+
+    READY = "Ready"
+    AVAILABLE = "Available"
+    PROGRESSING = "Progressing"
+    RECONCILING = "Reconciling"
+    STALLED = "Stalled"
+
+
+class Reason(StrEnum):
+    """Reasons of conditions and events."""
+
+    # EdgeModel
+    VALID = "Valid"
+    INVALID_SPEC = "InvalidSpec"
+    # what hinders an EdgeDeployment
+    MODEL_NOT_FOUND = "ModelNotFound"
+    MODEL_INVALID = "ModelInvalid"
+    NO_ELIGIBLE_NODES = "NoEligibleNodes"
+    APPLY_FAILED = "ApplyFailed"
+    # stages of a rollout
+    FIRST_DEPLOYMENT = "FirstDeployment"
+    ROLLOUT_STARTED = "RolloutStarted"
+    STEP_STARTED = "StepStarted"
+    STEP_COMPLETED = "StepCompleted"
+    WAITING_FOR_UNITS = "WaitingForUnits"
+    SOAKING = "Soaking"
+    WAITING_FOR_METRICS = "WaitingForMetrics"
+    PAUSED = "Paused"
+    RESUMED = "Resumed"
+    ROLLING_BACK = "RollingBack"
+    ROLLED_BACK = "RolledBack"
+    ABORTED = "Aborted"
+    PROMOTED = "Promoted"
+    ADOPTED = "Adopted"
+    STABLE = "Stable"
+    # why a rollout failed
+    UNIT_FAILED = "UnitFailed"
+    METRIC_FAILED = "MetricFailed"
+    DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
+    CRASH_LOOP = "CrashLoop"
+    FIRST_DEPLOYMENT_FAILED = "FirstDeploymentFailed"
+    FAILED_BEFORE = "FailedBefore"
+    # availability
+    SERVING = "Serving"
+    NOT_SERVING = "NotServing"
+
+
+class RejectReason(StrEnum):
+    """Why a node gets no unit."""
+
+    NO_MATCHING_LABEL = "NoMatchingLabel"
+    ACCELERATOR_MISSING = "AcceleratorMissing"
+    NO_VARIANT_FOR = "NoVariantFor"
+    ARCHITECTURE_NOT_BUILT = "ArchitectureNotBuilt"
+    FALLBACK_FORBIDDEN = "FallbackForbidden"
+    INSUFFICIENT_MEMORY = "InsufficientMemory"
+    NODE_UNSCHEDULABLE = "NodeUnschedulable"
+    TAINT_NOT_TOLERATED = "TaintNotTolerated"
+    NODE_OFFLINE = "NodeOffline"

@@ -1,0 +1,70 @@
+"""What the rollout engine is told: units and verdict, in its own words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+class Verdict(StrEnum):
+    """Outcome of an analysis, from best to worst."""
+
+    SUCCESSFUL = "Successful"
+    RUNNING = "Running"  # too few samples yet, under noData Hold
+    INCONCLUSIVE = "Inconclusive"
+    ERROR = "Error"  # the source of the numbers is down
+    FAILED = "Failed"
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """A verdict with its reason for people, numbers included."""
+
+    verdict: Verdict
+    message: str
+    metric: str = ""
+    """Name of the metric that decided; empty when there is none."""
+    no_data: bool = False
+    """True when only missing samples keep the verdict from Successful."""
+
+
+@dataclass(frozen=True)
+class UnitFacts:
+    """One unit as the engine sees it."""
+
+    name: str
+    cell: str
+    site: str
+    reachable: bool
+    canary: bool = False
+    """The node carries the canary label: chosen first."""
+    assigned: str | None = None
+    """Revision that the cluster's assignment gives it now."""
+    serving: str | None = None
+    """Revision that its pod says it serves; None: none, or no answer."""
+    answered: bool = False
+    """The pod answered in this reconcile."""
+    failure: str | None = None
+    """Why it refuses the target: reason and message of its own report, or of a crash loop."""
+    waiting: str = ""
+    """What it is doing about the target, for people: `Fetching: HTTP 503; next try in 4 s`."""
+
+
+@dataclass(frozen=True)
+class RolloutFacts:
+    """Everything that one engine step is told."""
+
+    now: datetime
+    wanted: str
+    """Revision that the spec asks for."""
+    units: tuple[UnitFacts, ...]
+    """Every eligible unit, offline ones included."""
+    assessment: Assessment
+    """Analysis of the target as things stand."""
+    restorable: frozenset[str] = frozenset()
+    """Revisions that have a snapshot."""
+    promote: str | None = None
+    """Value of the promote annotation."""
+    abort: str | None = None
+    """Value of the abort annotation."""

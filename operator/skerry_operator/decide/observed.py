@@ -1,0 +1,109 @@
+"""What is true about the world when a decision is made, as frozen values.
+
+Words with one meaning everywhere: `observed` is what was read, `desired` what ought to be,
+`current` what an object holds now, `next` what it will hold after the decision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import MappingProxyType
+
+from skerry_operator.api.v1alpha1.edgedeployment import EdgeDeployment
+from skerry_operator.api.v1alpha1.edgemodel import EdgeModel
+from skerry_operator.decide.revision import Snapshot
+from skerry_runtime.contract import Assignment, StatusReport
+
+NOTHING: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Taint:
+    """A taint of a node."""
+
+    key: str
+    effect: str
+    value: str = ""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node, reduced to what placement reads."""
+
+    name: str
+    arch: str
+    labels: Mapping[str, str] = NOTHING
+    allocatable: Mapping[str, float] = field(default_factory=dict)
+    """Base units: cores, bytes, devices."""
+    taints: tuple[Taint, ...] = ()
+    unschedulable: bool = False
+    reachable: bool = True
+    """The Ready condition is True: its kubelet reports. A node that is not is offline."""
+
+
+@dataclass(frozen=True)
+class Pod:
+    """A pod of the deployment, reduced to what decisions read."""
+
+    name: str
+    unit: str
+    """Name of its node; empty while it is not scheduled."""
+    cell: str
+    template: str
+    """Template hash of the DaemonSet that made it."""
+    ip: str = ""
+    ready: bool = False
+    deleting: bool = False
+    restarts: int = 0
+    waiting_reason: str = ""
+    """Of the container, for example CrashLoopBackOff, ImagePullBackOff, or Unschedulable."""
+    waiting_message: str = ""
+    revision_label: str = ""
+    nudge: str = ""
+    """Value of the nudge annotation: the assignment digest it was last pointed at."""
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class ObservedCell:
+    """A cell's ConfigMap as it is in the cluster."""
+
+    name: str
+    assignment: Assignment
+    digest: str
+    """sha256 of the file's bytes."""
+
+
+@dataclass(frozen=True)
+class ObservedTemplate:
+    """A DaemonSet of the deployment as it is in the cluster."""
+
+    name: str
+    cell: str
+    template: str
+    nodes: tuple[str, ...]
+    """Hostnames in its affinity."""
+
+
+@dataclass(frozen=True)
+class Observed:
+    """Everything that one plan is made from."""
+
+    now: datetime
+    deployment: EdgeDeployment
+    model: EdgeModel | None
+    nodes: tuple[Node, ...] = ()
+    """All nodes of the cluster."""
+    pods: tuple[Pod, ...] = ()
+    reports: Mapping[str, StatusReport] = field(default_factory=dict)
+    """Unit -> what its pod reported in this reconcile; a unit that did not answer is absent."""
+    cells: tuple[ObservedCell, ...] = ()
+    templates: tuple[ObservedTemplate, ...] = ()
+    snapshots: Mapping[str, Snapshot] = field(default_factory=dict)
+    """Revision -> its snapshot."""
+    generated: Mapping[str, str] = field(default_factory=dict)
+    """`Kind/name` of every generated object -> the hash annotation it carries."""
+    apply_error: str | None = None
+    """Why the last apply failed, until one succeeds."""

@@ -1,0 +1,52 @@
+"""A revision: the content hash of everything that decides what runs, and its snapshot."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from skerry_operator.api.base import KubeModel
+from skerry_operator.api.v1alpha1.edgedeployment import EdgeDeploymentSpec, Runtime, Serving
+from skerry_operator.api.v1alpha1.edgemodel import EdgeModelSpec
+from skerry_operator.constants import REVISION_SCHEME
+
+HASH_LENGTH = 10
+
+
+class Snapshot(KubeModel):
+    """All that is needed to run a revision again, kept in a ControllerRevision.
+
+    `default_image` is the operator's default of the day the revision was made, so that an
+    operator upgrade alone never changes a pod.
+    """
+
+    revision: str
+    model_name: str
+    model: EdgeModelSpec
+    runtime: Runtime
+    serving: Serving
+    default_image: str
+
+
+def canonical_json(value: object) -> str:
+    """Return JSON text that is equal for equal values: sorted keys, no spaces."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def content_hash(value: object, length: int = HASH_LENGTH) -> str:
+    """Return the first `length` hex digits of the sha256 of the value's canonical JSON."""
+    return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:length]
+
+
+def revision_of(model: EdgeModelSpec, deployment: EdgeDeploymentSpec) -> str:
+    """Return the revision that the two specs ask for, for example `v1-0a1b2c3d4e`.
+
+    Only fields that the user set count, so a new field with a default, or an operator upgrade,
+    starts no rollout. Placement and rollout settings decide where and how, not what.
+    """
+    content = {
+        "model": model.to_dict(),
+        "runtime": deployment.runtime.to_dict(),
+        "serving": deployment.serving.to_dict(),
+    }
+    return f"{REVISION_SCHEME}-{content_hash(content)}"
