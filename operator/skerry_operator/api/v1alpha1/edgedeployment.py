@@ -183,7 +183,8 @@ class Step(KubeModel):
     )
 
     units: CountOrPercent | None = None
-    """Units on the target after this step, over all cells; always at least one per cell."""
+    """Units on the target after this step. A count is that many over all cells; a percentage is
+    at least one per cell, so that every kind of hardware is tried."""
     soak: Duration | None = None
     """How long the step is watched once all its units serve. Default 60s."""
     pause: bool | None = None
@@ -264,7 +265,7 @@ class Analysis(KubeModel):
 
 
 DEFAULT_STEPS = (
-    Step(units="1", soak="60s"),
+    Step(units="1%", soak="60s"),
     Step(units="25%", soak="5m"),
     Step(units="50%", soak="5m"),
     Step(units="100%", soak="5m"),
@@ -283,7 +284,7 @@ class Rollout(KubeModel):
     )
 
     steps: Annotated[tuple[Step, ...], Field(max_length=32)] = ()
-    """Stages; default: one unit per cell, 25%, 50%, 100%. A last step below 100% is followed by
+    """Stages; default: 1% (at least one unit per cell), 25%, 50%, 100%. A last step below 100% is followed by
     one of 100%."""
     max_unavailable: Annotated[int, Field(ge=1, le=10000)] = 1
     """Units per site whose pods may be replaced at one time."""
