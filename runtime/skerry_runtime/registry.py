@@ -12,6 +12,41 @@ from skerry_runtime.contract import Served
 from skerry_runtime.errors import NotReady
 
 
+class Users:
+    """Counts the requests that are using one model."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._count = 0
+        self._retired = False
+        self._drained = threading.Event()
+
+    def enter(self) -> None:
+        """Add a request."""
+        with self._lock:
+            self._count += 1
+
+    def leave(self) -> None:
+        """Take a request away; the last one of a retired model drains it."""
+        with self._lock:
+            self._count -= 1
+            self._drain_if_done()
+
+    def retire(self) -> None:
+        """Note that no new request will come."""
+        with self._lock:
+            self._retired = True
+            self._drain_if_done()
+
+    def wait_drained(self, timeout_s: float) -> bool:
+        """Block until the model is retired and unused; False when the timeout came first."""
+        return self._drained.wait(timeout_s)
+
+    def _drain_if_done(self) -> None:
+        if self._retired and self._count == 0:
+            self._drained.set()
+
+
 @dataclass
 class ServingModel:
     """A loaded model and who it is. Requests in flight keep it open."""
@@ -19,9 +54,7 @@ class ServingModel:
     name: str
     served: Served
     model: Model
-    _users: int = field(default=0, init=False)
-    _retired: bool = field(default=False, init=False)
-    _drained: threading.Event = field(default_factory=threading.Event, init=False)
+    users: Users = field(default_factory=Users, init=False, repr=False, compare=False)
 
 
 class Registry:
@@ -40,6 +73,9 @@ class Registry:
     def acquire(self) -> Iterator[ServingModel]:
         """Lend the current model for one request; it is not closed before the end.
 
+        Work that may outlive the request (a thread whose client has left) enters and leaves
+        `users` of the lent model on its own account.
+
         Raises:
             NotReady: nothing serves.
         """
@@ -47,15 +83,11 @@ class Registry:
             serving = self._current
             if serving is None:
                 raise NotReady("no model is serving yet: see the pod's /status for its progress")
-            serving._users += 1
+            serving.users.enter()
         try:
             yield serving
         finally:
-            with self._lock:
-                serving._users -= 1
-                done = serving._retired and serving._users == 0
-            if done:
-                serving._drained.set()
+            serving.users.leave()
 
     def switch(self, new: ServingModel | None) -> ServingModel | None:
         """Make `new` the model of every request from now on; return the retired one.
@@ -65,9 +97,7 @@ class Registry:
         with self._lock:
             old, self._current = self._current, new
             if old is not None:
-                old._retired = True
-                if old._users == 0:
-                    old._drained.set()
+                old.users.retire()
         return old
 
     @staticmethod
@@ -76,7 +106,7 @@ class Registry:
 
         After the timeout the model is left open rather than pulled away under a request.
         """
-        if not old._drained.wait(timeout_s):
+        if not old.users.wait_drained(timeout_s):
             return False
         old.model.close()
         return True

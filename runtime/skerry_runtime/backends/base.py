@@ -72,6 +72,7 @@ class Model(Protocol):
             outputs: names to compute; None means all.
 
         Raises:
+            InvalidRequest: a value that no metadata can rule out, such as text in a wrong encoding.
             InferenceFailed: the engine failed on these inputs.
         """
         ...

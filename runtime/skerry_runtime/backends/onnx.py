@@ -1,0 +1,304 @@
+"""ONNX Runtime: .onnx and .ort files on the execution providers of the cell.
+
+ONNX Runtime itself never fails on a missing provider, it moves the graph to the CPU and warns.
+So what was wanted is forced where fallback is forbidden, and what was got is measured.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import re
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+from skerry_runtime.backends.base import (
+    LoadError,
+    LoadRequest,
+    ModelMetadata,
+    ProviderMissing,
+    Tensors,
+    TensorSpec,
+)
+from skerry_runtime.contract import Acceleration, Execution, Format
+from skerry_runtime.errors import InferenceFailed, InvalidRequest
+
+CPU = "CPUExecutionProvider"
+
+DATATYPES = {
+    "tensor(bool)": "BOOL",
+    "tensor(uint8)": "UINT8",
+    "tensor(uint16)": "UINT16",
+    "tensor(uint32)": "UINT32",
+    "tensor(uint64)": "UINT64",
+    "tensor(int8)": "INT8",
+    "tensor(int16)": "INT16",
+    "tensor(int32)": "INT32",
+    "tensor(int64)": "INT64",
+    "tensor(float16)": "FP16",
+    "tensor(bfloat16)": "BF16",
+    "tensor(float)": "FP32",
+    "tensor(double)": "FP64",
+    "tensor(string)": "BYTES",
+}
+"""Types of ONNX Runtime in the protocol's words."""
+
+ONNX_BFLOAT16 = 16
+"""TensorProto.BFLOAT16: numpy has no such type, so these tensors travel as 16-bit words."""
+
+MAX_MESSAGE = 300
+"""Longest engine message that is passed on."""
+
+_FILE_PATH = re.compile(r"(?:[A-Za-z]:)?(?:[/\\][\w.+\-]+){2,}(?::\d+)?")
+
+
+class OnnxBackend:
+    """The ONNX Runtime engine."""
+
+    def load(self, request: LoadRequest) -> OnnxModel:
+        """Open the file.
+
+        Raises:
+            ProviderMissing: fallback is forbidden and the first provider did not take the graph.
+            LoadError: the file is no model that ONNX Runtime can run.
+        """
+        session = _open_session(request)
+        metadata = ModelMetadata(
+            platform="onnxruntime_onnx",
+            inputs=tuple(_spec_of(node, "input") for node in session.get_inputs()),
+            outputs=tuple(_spec_of(node, "output") for node in session.get_outputs()),
+        )
+        acceleration = _measure(session, request.execution.providers)
+        if _is_accelerator_required(request.execution) and not acceleration.delegated_percent:
+            raise ProviderMissing(
+                f"{request.execution.providers[0]} took no part of the graph, "
+                f"it runs on {acceleration.effective}, and fallback is forbidden"
+            )
+        return OnnxModel(session, metadata, acceleration)
+
+
+class OnnxModel:
+    """One session. `infer` is thread-safe, as sessions are."""
+
+    def __init__(
+        self, session: ort.InferenceSession, metadata: ModelMetadata, acceleration: Acceleration
+    ) -> None:
+        self._session: ort.InferenceSession | None = session
+        self._metadata = metadata
+        self._acceleration = acceleration
+        self._names = [spec.name for spec in metadata.outputs]
+        types = {spec.name: spec.datatype for spec in (*metadata.inputs, *metadata.outputs)}
+        self._texts = {name for name, datatype in types.items() if datatype == "BYTES"}
+        self._bfloats = {name for name, datatype in types.items() if datatype == "BF16"}
+
+    @property
+    def metadata(self) -> ModelMetadata:
+        """Inputs and outputs."""
+        return self._metadata
+
+    @property
+    def acceleration(self) -> Acceleration:
+        """Which provider took the graph, measured on the session itself."""
+        return self._acceleration
+
+    def infer(self, inputs: Tensors, outputs: Sequence[str] | None = None) -> Tensors:
+        """Run the model once.
+
+        Raises:
+            InvalidRequest: a text input is not UTF-8.
+            InferenceFailed: the engine failed on these inputs, or the model is closed.
+        """
+        session = self._session
+        if session is None:
+            raise InferenceFailed("the model was closed")
+        names = self._names if outputs is None else list(outputs)
+        feed = self._with_texts(inputs) if self._texts else inputs
+        try:
+            if self._bfloats:
+                arrays = self._run_with_bfloats(session, names, feed)
+            else:
+                arrays = session.run(names, feed)
+        except Exception as error:  # the engine's exceptions share no base class
+            raise InferenceFailed(f"the model failed: {_safe_text(error)}") from error
+        return {name: self._as_tensor(name, a) for name, a in zip(names, arrays, strict=True)}
+
+    def close(self) -> None:
+        """Release memory and accelerator; the model is unusable afterwards."""
+        self._session = None
+
+    def _with_texts(self, inputs: Tensors) -> Tensors:
+        """Decode the BYTES inputs: the engine would take bytes by their repr."""
+        return {
+            name: _decoded(name, array) if name in self._texts else array
+            for name, array in inputs.items()
+        }
+
+    def _as_tensor(self, name: str, array: npt.NDArray[Any]) -> npt.NDArray[np.generic]:
+        return _encoded(array) if name in self._texts else np.asarray(array)
+
+    def _run_with_bfloats(
+        self, session: ort.InferenceSession, names: list[str], feed: Tensors
+    ) -> list[npt.NDArray[Any]]:
+        """Run through engine values, because arrays cannot carry BF16."""
+        values = {
+            name: ort.OrtValue.ortvalue_from_numpy_with_onnx_type(array, ONNX_BFLOAT16)
+            if name in self._bfloats
+            else ort.OrtValue.ortvalue_from_numpy(array)
+            for name, array in feed.items()
+        }
+        results = session.run_with_ort_values(names, values)
+        return [
+            _words_of(value) if name in self._bfloats else value.numpy()
+            for name, value in zip(names, results, strict=True)
+        ]
+
+
+def _open_session(request: LoadRequest) -> ort.InferenceSession:
+    """Create the session, on the CPU when the providers fail and fallback is allowed."""
+    providers = _choose_providers(request.execution)
+    try:
+        return _create(request, providers)
+    except LoadError:
+        if providers == [CPU] or not request.execution.fallback:
+            raise
+        return _create(request, [CPU])  # visible in the measured acceleration
+
+
+def _create(request: LoadRequest, providers: list[str]) -> ort.InferenceSession:
+    try:
+        return ort.InferenceSession(
+            str(request.path),
+            _session_options(request),
+            providers=providers,
+            enable_fallback=0,  # the engine's own fallback is silent
+        )
+    except Exception as error:  # the engine's exceptions share no base class
+        text = _safe_text(error)
+        if "fallback to CPU EP has been explicitly disabled" in text:
+            raise ProviderMissing(
+                f"{providers[0]} cannot run the whole graph, and fallback is forbidden"
+            ) from error
+        raise LoadError(f"the engine cannot load the file: {text}") from error
+
+
+def _session_options(request: LoadRequest) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = request.threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # errors; warnings name every node
+    # A spinning thread would take the CPU from the event loop and from the neighbours.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    # Told, not guessed from the file's name: slots name files by their digest.
+    options.add_session_config_entry(
+        "session.load_model_format", "ORT" if request.format is Format.ORT else "ONNX"
+    )
+    if _is_accelerator_required(request.execution):
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    return options
+
+
+def _is_accelerator_required(execution: Execution) -> bool:
+    """Tell whether a session on the CPU alone would be refused."""
+    return not execution.fallback and bool(execution.providers) and execution.providers[0] != CPU
+
+
+def _choose_providers(execution: Execution) -> list[str]:
+    """Return the wanted providers that this build has, in order.
+
+    Raises:
+        ProviderMissing: fallback is forbidden and the first one is not there.
+    """
+    available = ort.get_available_providers()
+    chosen = [name for name in execution.providers if name in available]
+    if _is_accelerator_required(execution):
+        if chosen[:1] != [execution.providers[0]]:
+            raise ProviderMissing(
+                f"{execution.providers[0]} is not part of this runtime image, which has "
+                f"{', '.join(available)}; fallback is forbidden"
+            )
+        return [name for name in chosen if name != CPU]  # the engine refuses CPU beside the ban
+    return chosen if CPU in chosen else [*chosen, CPU]
+
+
+def _measure(session: ort.InferenceSession, requested: tuple[str, ...]) -> Acceleration:
+    """Count the graph's nodes per provider, or believe the session where it keeps no record."""
+    nodes = _nodes_per_provider(session)
+    if not nodes:
+        nodes = Counter({session.get_providers()[0]: 1})
+    first = requested[0] if requested else CPU
+    return Acceleration(
+        requested=requested,
+        effective=nodes.most_common(1)[0][0],
+        delegated_percent=round(100.0 * nodes[first] / nodes.total(), 2),
+    )
+
+
+def _nodes_per_provider(session: ort.InferenceSession) -> Counter[str]:
+    nodes: Counter[str] = Counter()
+    try:
+        subgraphs = session.get_provider_graph_assignment_info()
+    except Exception:  # noqa: BLE001 an engine without the record: old, or built without it
+        return nodes
+    for subgraph in subgraphs:
+        nodes[subgraph.ep_name] += len(subgraph.get_nodes())
+    return nodes
+
+
+def _spec_of(node: Any, role: str) -> TensorSpec:
+    """Describe one input or output.
+
+    Raises:
+        LoadError: it is not a tensor, or of a type that the protocol has no word for.
+    """
+    datatype = DATATYPES.get(node.type)
+    if datatype is None:
+        raise LoadError(f"{role} '{node.name}' is {node.type}: {_remedy(node.type)}")
+    shape = tuple(axis if isinstance(axis, int) else -1 for axis in node.shape)
+    return TensorSpec(node.name, datatype, shape)
+
+
+def _remedy(engine_type: str) -> str:
+    if engine_type.startswith("seq(map("):
+        return (
+            "not a tensor; export the classifier with zipmap=False "
+            "(skl2onnx: options={'zipmap': False})"
+        )
+    if engine_type.startswith("tensor("):
+        return "the protocol has no such datatype; cast it inside the graph"
+    return "only tensors can be served"
+
+
+def _decoded(name: str, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    try:
+        texts = [item.decode() for item in array.flat]
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(f"input '{name}' holds a text that is not UTF-8") from error
+    return _objects(texts, array.shape)
+
+
+def _encoded(array: npt.NDArray[Any]) -> npt.NDArray[np.generic]:
+    return _objects([str(text).encode() for text in np.asarray(array).flat], np.shape(array))
+
+
+def _objects(items: Sequence[object], shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    flat = np.empty(len(items), dtype=object)
+    flat[:] = items
+    return flat.reshape(shape)
+
+
+def _words_of(value: Any) -> npt.NDArray[np.uint16]:
+    """Copy a BF16 tensor out of the engine, for which it offers no array."""
+    shape = tuple(value.shape())
+    raw = ctypes.string_at(value.data_ptr(), 2 * int(np.prod(shape, dtype=np.int64)))
+    return np.frombuffer(raw, dtype=np.uint16).reshape(shape)
+
+
+def _safe_text(error: Exception) -> str:
+    """Return an engine's message without paths of this machine, on one line, truncated."""
+    return _FILE_PATH.sub("(file)", " ".join(str(error).split()))[:MAX_MESSAGE]

@@ -1,0 +1,112 @@
+"""What a runtime process is told at its start: environment, then flags, then never again."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from skerry_runtime.contract import ADMIN_PORT, ASSIGNMENT_DIR, SLOTS_DIR
+
+ENV_PREFIX = "SKERRY_"
+"""A field `http_port` is read from `SKERRY_HTTP_PORT`: the contract's names fit this rule."""
+
+MIB = 1024 * 1024
+
+Port = Annotated[int, Field(ge=0, le=65535)]  # 0 lets the system choose: tests
+
+
+def usable_cpus() -> int:
+    """Return the whole CPUs this process may use: affinity cut by the container's quota."""
+    cpus = len(os.sched_getaffinity(0))
+    quota = cgroup_cpu_quota(Path("/sys/fs/cgroup"))
+    return max(1, cpus if quota is None else min(cpus, round(quota)))
+
+
+def cgroup_cpu_quota(root: Path) -> float | None:
+    """Return the CPU limit of the cgroup mounted at `root` (version 2 or 1), None without one."""
+    try:
+        words = (root / "cpu.max").read_text().split()
+    except OSError:
+        words = _quota_of_version_1(root / "cpu")
+    if len(words) != 2 or not words[0].isdecimal() or not words[1].isdecimal():
+        return None  # "max", -1, or something unknown
+    return int(words[0]) / int(words[1]) if int(words[1]) else None
+
+
+def _quota_of_version_1(folder: Path) -> list[str]:
+    """Return quota and period of a version 1 controller as words."""
+    try:
+        names = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+        return [(folder / name).read_text().strip() for name in names]
+    except OSError:
+        return []
+
+
+class Settings(BaseModel):
+    """Frozen settings of one process."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=()
+    )
+
+    unit: str = Field(default_factory=socket.gethostname)
+    """Unit of the assignment file that this pod is."""
+    model_name: str = "model"
+    """Name under which clients ask for the model."""
+    host: str = "0.0.0.0"
+    """Address that all three servers bind."""
+    http_port: Port = 8080
+    """Port of the REST protocol."""
+    grpc_port: Port = 8081
+    """Port of the gRPC protocol."""
+    admin_port: Port = ADMIN_PORT
+    """Port of /status, /metrics, /healthz and /readyz."""
+    assignment_dir: Path = Path(ASSIGNMENT_DIR)
+    """Folder with the mounted assignment file."""
+    slots_dir: Path = Path(SLOTS_DIR)
+    """Folder for model files."""
+    threads: int = Field(default=1, ge=1, le=256)
+    """Intra-op threads of a session when the revision names none: one, because requests side by
+    side use several cores better than one request does."""
+    workers: int = Field(default_factory=usable_cpus, ge=1, le=256)
+    """Models too slow for the event loop run in this many threads; the CPU limit by default."""
+    queue_limit: int = Field(default=128, ge=1, le=100_000)
+    """Inferences that may run or wait in threads; more are answered with Overloaded."""
+    max_body_bytes: int = Field(default=64 * MIB, ge=1024)
+    """Largest request: a REST body (also after decompression) or a gRPC message."""
+    max_buffered_bytes: int = Field(default=256 * MIB, ge=1024)
+    """REST bodies that may be in memory at one time, all connections together."""
+    max_header_bytes: int = Field(default=16 * 1024, ge=1024)
+    """Largest request line and headers together."""
+    max_connections: int = Field(default=1024, ge=1)
+    """REST connections and, apart from them, concurrent gRPC calls."""
+    max_dimensions: int = Field(default=16, ge=1, le=32)
+    """Most axes of a tensor."""
+    max_tensors: int = Field(default=64, ge=1)
+    """Most inputs, and most requested outputs, of one request."""
+    read_timeout_s: float = Field(default=30.0, gt=0)
+    """Time for a client to send its headers, and again for its body."""
+    grace_s: float = Field(default=20.0, ge=0)
+    """Time after SIGTERM in which requests in flight may end."""
+    linger_s: float = Field(default=2.0, ge=0)
+    """Of the grace: time in which new requests are still taken, because the cluster hears of
+    the lost readiness later than the process does."""
+    log_level: str = "INFO"
+    """Least severity that is logged."""
+
+
+def settings_from(environ: Mapping[str, str], flags: Mapping[str, object]) -> Settings:
+    """Build settings; a flag that is not None wins over the environment.
+
+    Raises:
+        pydantic.ValidationError: a value is out of its range or not of its type.
+    """
+    named = {field: environ.get(ENV_PREFIX + field.upper()) for field in Settings.model_fields}
+    given = {field: text for field, text in named.items() if text}
+    given_flags = {field: value for field, value in flags.items() if value is not None}
+    return Settings.model_validate({**given, **given_flags})
