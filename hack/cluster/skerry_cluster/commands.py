@@ -1,0 +1,186 @@
+"""The command line of the cluster."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from skerry_cluster import cluster, containers, external, kwok, status, teardown, tools
+from skerry_cluster.command import ClusterError
+from skerry_cluster.progress import say, step
+from skerry_cluster.settings import HOST_IP, Layout
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="cluster", description=__doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    up = verbs.add_parser("up", help="start or repair the cluster")
+    up.add_argument("--nodes", type=int, default=3, help="how many nodes (default 3)")
+    up.add_argument("--kwok", action="store_true", help="also start KWOK")
+    for verb, text in (
+        ("down", "remove every trace of the cluster but the logs and the cache"),
+        ("status", "show what runs"),
+        ("verify-clean", "list what is left of a cluster; exit 1 if anything is"),
+        ("kubeconfig", "print the path of the administrator's kubeconfig"),
+        ("host-address", "print the address at which pods reach this machine"),
+        ("tools", "build the programs if needed; print the folder they are in"),
+    ):
+        verbs.add_parser(verb, help=text)
+    play = verbs.add_parser("kwok", help="fake nodes for tests at scale")
+    play.add_argument("action", choices=["start", "stop"])
+    play.add_argument("--stages", type=Path, help="file with KWOK Stage objects")
+    _add_images(verbs.add_parser("images", help="build the images and load them into the nodes"))
+    _add_device(verbs.add_parser("device", help="lose or regain a simulated accelerator"))
+    _add_node(verbs.add_parser("node", help="make something fail on a node"))
+    return parser
+
+
+def _add_images(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--only", choices=["runtime", "operator"])
+    parser.add_argument("--print", action="store_true", help="only print the references as JSON")
+
+
+def _add_device(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True)
+    for name in ("lose", "regain"):
+        actions.add_parser(name).add_argument("node")
+    serve = actions.add_parser("serve", help="(used by `up`) run the plugin of one node")
+    for name in ("node", "resource"):
+        serve.add_argument(name)
+    serve.add_argument("lost", type=Path)
+
+
+def _add_node(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True)
+    for name in ("stop-kubelet", "start-kubelet"):
+        actions.add_parser(name).add_argument("node")
+    kill = actions.add_parser("kill-container", help="SIGKILL a container's first process")
+    for name in ("node", "namespace", "pod", "container"):
+        kill.add_argument(name)
+
+
+def _up(layout: Layout, args: argparse.Namespace) -> int:
+    own = external.kubeconfig(layout)
+    if own is not None:
+        external.check(layout, own)
+        return 0
+    cluster.up(layout, args.nodes)
+    if args.kwok:
+        kwok.start(layout, None)
+    return 0
+
+
+def _down(layout: Layout, args: argparse.Namespace) -> int:
+    del args
+    if external.kubeconfig(layout) is not None:
+        say("KUBECONFIG names another cluster: nothing to take down")
+        return 0
+    with step("taking the cluster down"):
+        left = teardown.down(layout).lines()
+    return _report(left)
+
+
+def _verify_clean(layout: Layout, args: argparse.Namespace) -> int:
+    del args
+    return _report(teardown.find_leftovers(layout).lines())
+
+
+def _report(left: list[str]) -> int:
+    print("\n".join(left) if left else "clean")
+    return 1 if left else 0
+
+
+def _status(layout: Layout, args: argparse.Namespace) -> int:
+    del args
+    print(status.table(status.rows(layout)))
+    return 0
+
+
+def _kubeconfig(layout: Layout, args: argparse.Namespace) -> int:
+    del args
+    print(external.kubeconfig(layout) or layout.kubeconfig)
+    return 0
+
+
+def _host_address(layout: Layout, args: argparse.Namespace) -> int:
+    del layout, args
+    print(HOST_IP)
+    return 0
+
+
+def _tools(layout: Layout, args: argparse.Namespace) -> int:
+    del args
+    print(tools.ensure(layout, tools.KUBERNETES)["kubectl"].parent)
+    return 0
+
+
+def _kwok(layout: Layout, args: argparse.Namespace) -> int:
+    if args.action == "start":
+        kwok.start(layout, args.stages)
+    else:
+        kwok.stop(layout)
+    return 0
+
+
+def _images(layout: Layout, args: argparse.Namespace) -> int:
+    from skerry_cluster import images  # noqa: PLC0415 - only this verb needs it
+
+    return images.command(layout, args.only, only_print=args.print)
+
+
+def _device(layout: Layout, args: argparse.Namespace) -> int:
+    if args.action == "serve":
+        from skerry_cluster import device_plugin  # noqa: PLC0415 - the one verb that needs gRPC
+
+        device_plugin.serve(args.node, args.resource, args.lost)
+    node = cluster.find_node(layout, args.node)
+    if node.spec.resource is None:
+        raise ClusterError(f"{args.node} has no simulated device")
+    mark = layout.device_lost(args.node)
+    if args.action == "lose":
+        mark.touch()
+    else:
+        mark.unlink(missing_ok=True)
+    word = "lost" if args.action == "lose" else "back"
+    say(f"{args.node}: its simulated {node.spec.resource} is {word}")
+    return 0
+
+
+def _node(layout: Layout, args: argparse.Namespace) -> int:
+    node = cluster.find_node(layout, args.node)
+    if args.action == "stop-kubelet":
+        was_running = node.stop_part("kubelet")
+        say(f"{args.node}: kubelet {'stopped' if was_running else 'was not running'}")
+    elif args.action == "start-kubelet":
+        node.start_kubelet(tools.ensure(layout, tools.KUBERNETES)["kubelet"])
+    else:
+        pid = containers.kill(node, args.namespace, args.pod, args.container)
+        say(f"{args.node}: killed {args.namespace}/{args.pod} {args.container} (process {pid})")
+    return 0
+
+
+_VERBS = {
+    "up": _up,
+    "down": _down,
+    "status": _status,
+    "verify-clean": _verify_clean,
+    "kubeconfig": _kubeconfig,
+    "host-address": _host_address,
+    "tools": _tools,
+    "kwok": _kwok,
+    "images": _images,
+    "device": _device,
+    "node": _node,
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one verb; return the exit status."""
+    args = _parser().parse_args(argv)
+    try:
+        return _VERBS[args.verb](Layout.from_environment(), args)
+    except (ClusterError, ValueError) as error:
+        say(f"error: {error}")
+        return 1
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        return 130
