@@ -1,0 +1,81 @@
+# Every target does its own set-up. `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV   := .venv
+PY     := $(VENV)/bin/python
+CLUSTER = PYTHONPATH=hack/cluster $(PY) -m skerry_cluster
+STAMP  := $(VENV)/.installed-$(shell cat requirements/dev.txt pyproject.toml | sha256sum | cut -c1-16)
+RPC    := runtime/skerry_runtime/rpc/generated
+
+##@ Use
+.PHONY: help demo
+help: ## Show this list
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(STAMP) ## The main job on a real cluster: place, canary, promote, two rollbacks (starts all it needs)
+	$(PY) examples/digits/demo.py $(ARGS)
+
+##@ Test
+.PHONY: test test-unit test-contract test-chart test-integration test-e2e
+test: $(STAMP) ## All tests; starts the cluster if none runs, and stops what it started
+	$(PY) -m pytest tests/unit tests/contract tests/chart tests/integration tests/e2e $(ARGS)
+
+test-unit: $(STAMP) ## Pure code and single processes; no cluster, seconds
+	$(PY) -m pytest tests/unit tests/contract $(ARGS)
+
+test-chart: $(STAMP) ## Helm chart: lint, template, schema
+	$(PY) -m pytest tests/chart $(ARGS)
+
+test-integration: $(STAMP) ## Operator and CRDs on the real API server
+	$(PY) -m pytest tests/integration $(ARGS)
+
+test-e2e: $(STAMP) ## Real pods and real models on three nodes, with faults
+	$(PY) -m pytest tests/e2e $(ARGS)
+
+##@ Check and generate
+.PHONY: verify lint typecheck generate lock
+verify: lint typecheck ## Everything that needs no cluster: lint, types, layers, generated files
+	$(PY) -m skerry_operator.crdgen --check
+	test ! -e operator/__init__.py  # would shadow the standard library's operator module
+
+lint: $(STAMP) ## ruff and the import contracts
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/lint-imports --no-cache
+
+typecheck: $(STAMP) ## mypy, strict
+	$(VENV)/bin/mypy operator runtime hack/cluster examples/digits
+
+generate: $(STAMP) ## Write CRDs, API docs and protocol stubs from their sources
+	$(PY) -m skerry_operator.crdgen
+
+lock: $(STAMP) ## Resolve dependencies again (needs `pip install uv`)
+	uv pip compile -q $(LOCK) pyproject.toml --extra runtime -o requirements/runtime.txt
+	uv pip compile -q $(LOCK) pyproject.toml --extra operator -o requirements/operator.txt
+	uv pip compile -q $(LOCK) pyproject.toml --extra operator --extra runtime --group test --group demo --group lint -o requirements/dev.txt
+LOCK := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock"
+
+##@ Cluster
+.PHONY: cluster-up cluster-down cluster-status images
+cluster-up: $(STAMP) ## Start a real three-node Kubernetes on this machine (root, Debian or Ubuntu)
+	$(CLUSTER) up
+
+cluster-down: $(STAMP) ## Stop it, and leave nothing behind
+	$(CLUSTER) down
+
+cluster-status: $(STAMP) ## Show its nodes and processes
+	$(CLUSTER) status
+
+images: $(STAMP) ## Build the operator's and the runtime's image and load them into the nodes
+	$(CLUSTER) images
+
+$(STAMP):
+	@echo "installing the development environment into $(VENV)"
+	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(PY) -m pip install -q --disable-pip-version-check --no-deps -e .
+	rm -f $(VENV)/.installed-*
+	touch $@
