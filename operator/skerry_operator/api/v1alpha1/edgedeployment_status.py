@@ -179,6 +179,8 @@ class EdgeDeploymentStatus(KubeModel):
     """All that a restarted operator needs to go on."""
     units: UnitCounts = UnitCounts()
     """Units by state."""
+    units_text: ShortText | None = None
+    """Serving units of all eligible ones, for example 3/3: the column UNITS."""
     cells: Annotated[tuple[CellStatus, ...], Field(max_length=64)] = ()
     """Cells of the deployment."""
     rejected_nodes: Annotated[tuple[RejectedNode, ...], Field(max_length=20)] = ()
