@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -46,7 +47,8 @@ class UnitFacts:
     answered: bool = False
     """The pod answered in this reconcile."""
     failure: str | None = None
-    """Why it refuses the target: reason and message of its own report, or of a crash loop."""
+    """Why it refuses the target: reason and message of its own report, or `CrashLoop: ...`. Only
+    what was reported under the present `retry` text: an older refusal is None here."""
     waiting: str = ""
     """What it is doing about the target, for people: `Fetching: HTTP 503; next try in 4 s`."""
 
@@ -68,3 +70,8 @@ class RolloutFacts:
     """Value of the promote annotation."""
     abort: str | None = None
     """Value of the abort annotation."""
+    target: str | None = None
+    """Revision that `failure`, `waiting` and the assessment speak of (`rollout.subject_of`); the
+    engine never holds what it hears of one revision against another. None: the state's target."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """Revision -> version of its model, for the history."""

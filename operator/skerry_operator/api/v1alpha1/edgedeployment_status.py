@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Annotated
 
 from pydantic import Field
+from typing_extensions import override
 
 from skerry_operator.api.base import Condition, KubeModel, LongText, Name, Revision, ShortText
 
@@ -37,6 +38,12 @@ class Stage(StrEnum):
     PAUSED = "Paused"
     ROLLING_BACK = "RollingBack"
     PROMOTING = "Promoting"
+
+    @classmethod
+    @override
+    def _missing_(cls, value: object) -> Stage:
+        """Read a stage of a newer operator as Idle: every unit keeps, or returns to, stable."""
+        return cls.IDLE
 
 
 class FailedRevision(KubeModel):
