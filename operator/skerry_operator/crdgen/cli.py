@@ -34,18 +34,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="skerry_operator.crdgen", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("crds"), help="folder of the definitions")
-    parser.add_argument("--docs", type=Path, help="file of the field reference")
-    parser.add_argument("--chart", type=Path, help="folder of the chart's copies")
+    parser.add_argument(
+        "--docs", type=Path, default=Path("docs/api.md"), help="file of the field reference"
+    )
+    parser.add_argument(
+        "--chart", type=Path, default=Path("charts/skerry/files/crds"), help="folder of the copies"
+    )
     parser.add_argument("--check", action="store_true", help="only tell which files differ")
     return parser
 
 
-def generated(out: Path, docs: Path | None, chart: Path | None) -> Mapping[Path, str]:
+def generated(out: Path, docs: Path, chart: Path) -> Mapping[Path, str]:
     """Return every generated file with its text."""
-    folders = [folder for folder in (out, chart) if folder]
     texts = {kind.file_name: as_yaml(definition(kind)) for kind in KINDS}
-    files = {folder / name: text for folder in folders for name, text in texts.items()}
-    return files | ({docs: reference(KINDS)} if docs else {})
+    files = {folder / name: text for folder in (out, chart) for name, text in texts.items()}
+    return files | {docs: reference(KINDS)}
 
 
 def as_yaml(document: Mapping[str, Any]) -> str:

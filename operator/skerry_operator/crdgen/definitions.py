@@ -20,7 +20,11 @@ _WIDE = 1
 
 @dataclass(frozen=True)
 class Column:
-    """A column of `kubectl get`."""
+    """A column of `kubectl get`.
+
+    The API server prints the first value only where the path finds several, so a path must
+    never lead through every item of a list.
+    """
 
     name: str
     path: str
@@ -73,6 +77,7 @@ KINDS: tuple[Kind, ...] = (
             Column("Version", ".spec.version", "Version for people."),
             Column("Ready", _of_ready("status"), "Whether EdgeDeployments can use it."),
             Column("Reason", _of_ready("reason"), "Why it is ready or not."),
+            Column("Exam", ".spec.golden.metric", "Golden exam.", priority=_WIDE),
             _AGE,
         ),
     ),

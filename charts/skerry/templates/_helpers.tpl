@@ -1,0 +1,77 @@
+{{/* Name of the chart, or its override. */}}
+{{- define "skerry.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+
+{{/* Name of every object: the release's name, with the chart's name where that does not hold it. */}}
+{{- define "skerry.fullname" -}}
+{{- $name := include "skerry.name" . -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- else if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Labels that select the operator's pod; they never change. */}}
+{{- define "skerry.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "skerry.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: operator
+{{- end -}}
+
+{{/* Labels of every object. */}}
+{{- define "skerry.labels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{ include "skerry.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end -}}
+
+{{/* Address of an image: dict "image" (one of the image values) "root" $. */}}
+{{- define "skerry.image" -}}
+{{- with .image.registry }}{{ . }}/{{ end -}}
+{{- .image.repository -}}
+{{- if .image.digest }}@{{ .image.digest }}{{ else }}:{{ .image.tag | default $.root.Chart.AppVersion }}{{ end -}}
+{{- end -}}
+
+{{- define "skerry.serviceAccountName" -}}
+{{- .Values.serviceAccount.name | default (ternary (include "skerry.fullname" .) "default" .Values.serviceAccount.create) -}}
+{{- end -}}
+
+{{- define "skerry.leaseName" -}}
+{{- .Values.lease.name | default (include "skerry.fullname" .) -}}
+{{- end -}}
+
+{{/* What the operator does to the objects in the namespaces that it watches. */}}
+{{- define "skerry.namespacedRules" -}}
+# What users write: read only.
+- apiGroups: [skerry.dev]
+  resources: [edgemodels, edgedeployments]
+  verbs: [get, list, watch]
+# What the operator answers.
+- apiGroups: [skerry.dev]
+  resources: [edgemodels/status, edgedeployments/status]
+  verbs: [patch, update]
+# The pods' reports; the patch makes the kubelet refresh the assignment at once.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch, patch]
+{{- if eq .Values.statusAccess "Proxy" }}
+- apiGroups: [""]
+  resources: [pods/proxy]
+  verbs: [get]
+{{- end }}
+# What the operator makes for an EdgeDeployment.
+- apiGroups: [""]
+  resources: [configmaps, services]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [apps]
+  resources: [daemonsets, controllerrevisions]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [events]
+  verbs: [create, patch]
+{{- end -}}
