@@ -1,0 +1,7 @@
+"""`python -m skerry_runtime` is `skerry-runtime`."""
+
+import sys
+
+from skerry_runtime.cli import main
+
+sys.exit(main())

@@ -1,0 +1,93 @@
+"""What both transports hand to the data plane and get back from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from skerry_runtime.protocol.tensors import Array
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A named tensor. BYTES are object arrays of bytes, BF16 are 16-bit words."""
+
+    name: str
+    datatype: str
+    array: Array
+
+
+@dataclass(frozen=True, slots=True)
+class InferRequest:
+    """One inference."""
+
+    model: str
+    version: str | None
+    """The version (or revision) that the client insists on; None takes what serves."""
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[str, ...] | None
+    """Names in the order wanted; None means all in the model's order."""
+    id: str
+    received: float
+    """Monotonic seconds at which the request had arrived; latency counts from here."""
+
+
+@dataclass(frozen=True, slots=True)
+class InferResponse:
+    """The answer of one revision."""
+
+    model: str
+    version: str
+    revision: str
+    id: str
+    outputs: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """An input or output of a model; -1 is a dynamic axis."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What a client may know of the serving model."""
+
+    name: str
+    version: str
+    revision: str
+    platform: str
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelStatistics:
+    """Requests of the serving revision since it was activated."""
+
+    name: str
+    version: str
+    successes: int
+    success_ns: int
+    failures: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServerInfo:
+    """Who answers."""
+
+    name: str
+    version: str
+    extensions: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class IndexEntry:
+    """One model of the repository."""
+
+    name: str
+    version: str
+    state: str
+    reason: str

@@ -1,0 +1,1 @@
+"""Open Inference Protocol over HTTP, and the admin port: thin ASGI adapters."""

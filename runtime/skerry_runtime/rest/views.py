@@ -1,0 +1,69 @@
+"""The protocol's answers as JSON values; one function per answer."""
+
+from __future__ import annotations
+
+from skerry_runtime.protocol.types import (
+    IndexEntry,
+    ModelInfo,
+    ModelStatistics,
+    ServerInfo,
+    TensorInfo,
+)
+
+
+def server(info: ServerInfo) -> dict[str, object]:
+    """Return the server's metadata."""
+    return {"name": info.name, "version": info.version, "extensions": info.extensions}
+
+
+def model(info: ModelInfo) -> dict[str, object]:
+    """Return the model's metadata."""
+    return {
+        "name": info.name,
+        "versions": [info.version],
+        "platform": info.platform,
+        "inputs": [_tensor(tensor) for tensor in info.inputs],
+        "outputs": [_tensor(tensor) for tensor in info.outputs],
+        "parameters": {"revision": info.revision},
+    }
+
+
+def config(info: ModelInfo) -> dict[str, object]:
+    """Return the model's configuration; the batch is an axis like any other."""
+    return {
+        "name": info.name,
+        "platform": info.platform,
+        "max_batch_size": 0,
+        "input": [_configured(tensor) for tensor in info.inputs],
+        "output": [_configured(tensor) for tensor in info.outputs],
+    }
+
+
+def statistics(counts: ModelStatistics) -> dict[str, object]:
+    """Return the serving revision's statistics."""
+    success = {"count": counts.successes, "ns": counts.success_ns}
+    entry = {
+        "name": counts.name,
+        "version": counts.version,
+        "inference_count": counts.successes,
+        "execution_count": counts.successes,
+        "inference_stats": {"success": success, "fail": {"count": counts.failures, "ns": 0}},
+    }
+    return {"model_stats": [entry]}
+
+
+def index(entries: tuple[IndexEntry, ...]) -> list[dict[str, str]]:
+    """Return the repository's index."""
+    return [
+        {"name": e.name, "version": e.version, "state": e.state, "reason": e.reason}
+        for e in entries
+    ]
+
+
+def _tensor(info: TensorInfo) -> dict[str, object]:
+    return {"name": info.name, "datatype": info.datatype, "shape": info.shape}
+
+
+def _configured(info: TensorInfo) -> dict[str, object]:
+    word = "STRING" if info.datatype == "BYTES" else info.datatype
+    return {"name": info.name, "data_type": f"TYPE_{word}", "dims": info.shape}

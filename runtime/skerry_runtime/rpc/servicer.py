@@ -1,0 +1,164 @@
+"""The gRPC side of the Open Inference Protocol."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from skerry_runtime.dataplane import Dataplane
+from skerry_runtime.errors import InvalidRequest, ServingError
+from skerry_runtime.rpc import views
+from skerry_runtime.rpc.codec import from_response, to_request
+from skerry_runtime.rpc.generated import oip_pb2 as pb
+from skerry_runtime.rpc.statuses import RETRY_AFTER, RETRYABLE, STATUSES
+
+SERVICE = "inference.GRPCInferenceService"
+
+_log = logging.getLogger(__name__)
+
+Verb = Callable[[Any], Awaitable[Any]]
+
+
+@dataclass(frozen=True)
+class RpcLimits:
+    """What the port bears."""
+
+    max_message_bytes: int
+    max_header_bytes: int
+    max_calls: int
+    max_dimensions: int
+    max_tensors: int
+
+
+class Servicer:
+    """One coroutine per verb: message in, message out, ServingError for the rest."""
+
+    def __init__(self, dataplane: Dataplane, limits: RpcLimits) -> None:
+        self._dataplane = dataplane
+        self._limits = limits
+
+    async def server_live(self, _: pb.ServerLiveRequest) -> pb.ServerLiveResponse:
+        """Answer at all."""
+        return pb.ServerLiveResponse(live=True)
+
+    async def server_ready(self, _: pb.ServerReadyRequest) -> pb.ServerReadyResponse:
+        """Tell whether new requests should come here."""
+        return pb.ServerReadyResponse(ready=self._dataplane.is_ready())
+
+    async def model_ready(self, message: pb.ModelReadyRequest) -> pb.ModelReadyResponse:
+        """Tell whether the model serves; false for one that is not here."""
+        try:
+            self._dataplane.require_ready(message.name, message.version or None)
+        except ServingError:
+            return pb.ModelReadyResponse(ready=False)
+        return pb.ModelReadyResponse(ready=True)
+
+    async def server_metadata(self, _: pb.ServerMetadataRequest) -> pb.ServerMetadataResponse:
+        """Name the server."""
+        return views.server(self._dataplane.server_info())
+
+    async def model_metadata(self, message: pb.ModelMetadataRequest) -> pb.ModelMetadataResponse:
+        """Describe the model."""
+        return views.model(self._dataplane.model_info(message.name, message.version or None))
+
+    async def model_config(self, message: pb.ModelConfigRequest) -> pb.ModelConfigResponse:
+        """Describe the model in the words of a configuration."""
+        return views.config(self._dataplane.model_info(message.name, message.version or None))
+
+    async def model_statistics(
+        self, message: pb.ModelStatisticsRequest
+    ) -> pb.ModelStatisticsResponse:
+        """Return the serving revision's statistics; an empty name means the one model."""
+        name = message.name or self._dataplane.name
+        return views.statistics(self._dataplane.statistics(name, message.version or None))
+
+    async def repository_index(
+        self, message: pb.RepositoryIndexRequest
+    ) -> pb.RepositoryIndexResponse:
+        """List the one model."""
+        return views.index(self._dataplane.repository_index(), only_ready=message.ready)
+
+    async def model_infer(self, message: pb.ModelInferRequest) -> pb.ModelInferResponse:
+        """Run one inference; the answer has raw contents when the request has."""
+        received = time.perf_counter()
+        limits = self._limits
+        try:
+            request = to_request(message, received, limits.max_dimensions, limits.max_tensors)
+        except InvalidRequest:
+            self._dataplane.reject()
+            raise
+        response = await self._dataplane.infer(request)
+        is_raw = bool(message.raw_input_contents) or not message.inputs
+        return from_response(response, is_raw=is_raw)
+
+
+def build_server(servicer: Servicer, limits: RpcLimits) -> grpc.aio.Server:
+    """Return a server without a port."""
+    options = (
+        ("grpc.max_receive_message_length", limits.max_message_bytes),
+        ("grpc.max_send_message_length", -1),  # what a model answers is not the client's doing
+        ("grpc.max_metadata_size", limits.max_header_bytes),
+        ("grpc.so_reuseport", 0),  # two servers on one port is a mistake, not load balancing
+    )
+    server = grpc.aio.server(options=options, maximum_concurrent_rpcs=limits.max_calls)
+    handlers = {
+        name: grpc.unary_unary_rpc_method_handler(
+            _handler(verb),
+            request_deserializer=request.FromString,
+            response_serializer=response.SerializeToString,
+        )
+        for name, verb, request, response in _verbs(servicer)
+    }
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+    return server
+
+
+def _verbs(s: Servicer) -> tuple[tuple[str, Verb, Any, Any], ...]:
+    """Return name, coroutine, request and response of every method.
+
+    A table of ours rather than protoc's servicer class: that one carries no types.
+    """
+    return (
+        ("ServerLive", s.server_live, pb.ServerLiveRequest, pb.ServerLiveResponse),
+        ("ServerReady", s.server_ready, pb.ServerReadyRequest, pb.ServerReadyResponse),
+        ("ModelReady", s.model_ready, pb.ModelReadyRequest, pb.ModelReadyResponse),
+        ("ServerMetadata", s.server_metadata, pb.ServerMetadataRequest, pb.ServerMetadataResponse),
+        ("ModelMetadata", s.model_metadata, pb.ModelMetadataRequest, pb.ModelMetadataResponse),
+        ("ModelConfig", s.model_config, pb.ModelConfigRequest, pb.ModelConfigResponse),
+        (
+            "ModelStatistics",
+            s.model_statistics,
+            pb.ModelStatisticsRequest,
+            pb.ModelStatisticsResponse,
+        ),
+        (
+            "RepositoryIndex",
+            s.repository_index,
+            pb.RepositoryIndexRequest,
+            pb.RepositoryIndexResponse,
+        ),
+        ("ModelInfer", s.model_infer, pb.ModelInferRequest, pb.ModelInferResponse),
+    )
+
+
+def _handler(verb: Verb) -> Callable[[Any, Any], Awaitable[Any]]:
+    """Return a gRPC handler that turns errors into statuses."""
+
+    async def handle(message: Any, context: Any) -> Any:
+        try:
+            return await verb(message)
+        except ServingError as error:
+            trailing = RETRY_AFTER if error.code in RETRYABLE else ()
+            status, text = STATUSES[error.code], str(error)
+        except Exception:  # noqa: BLE001 no defect of ours may show its trace to a client
+            _log.exception("call failed unexpectedly")
+            trailing, status, text = (), grpc.StatusCode.INTERNAL, "internal error"
+        return await context.abort(status, text, trailing)
+
+    return handle

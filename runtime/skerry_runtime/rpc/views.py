@@ -1,0 +1,79 @@
+"""The protocol's answers as messages; one function per answer."""
+
+from __future__ import annotations
+
+from skerry_runtime.protocol.types import (
+    IndexEntry,
+    ModelInfo,
+    ModelStatistics,
+    ServerInfo,
+    TensorInfo,
+)
+from skerry_runtime.rpc.generated import oip_pb2 as pb
+
+
+def server(info: ServerInfo) -> pb.ServerMetadataResponse:
+    """Return the server's metadata."""
+    return pb.ServerMetadataResponse(
+        name=info.name, version=info.version, extensions=info.extensions
+    )
+
+
+def model(info: ModelInfo) -> pb.ModelMetadataResponse:
+    """Return the model's metadata."""
+    return pb.ModelMetadataResponse(
+        name=info.name,
+        versions=[info.version],
+        platform=info.platform,
+        inputs=[_tensor(tensor) for tensor in info.inputs],
+        outputs=[_tensor(tensor) for tensor in info.outputs],
+    )
+
+
+def config(info: ModelInfo) -> pb.ModelConfigResponse:
+    """Return the model's configuration; the batch is an axis like any other."""
+    inputs = [pb.ModelInput(name=t.name, data_type=_type(t), dims=t.shape) for t in info.inputs]
+    outputs = [pb.ModelOutput(name=t.name, data_type=_type(t), dims=t.shape) for t in info.outputs]
+    message = pb.ModelConfig(
+        name=info.name, platform=info.platform, max_batch_size=0, input=inputs, output=outputs
+    )
+    return pb.ModelConfigResponse(config=message)
+
+
+def statistics(counts: ModelStatistics) -> pb.ModelStatisticsResponse:
+    """Return the serving revision's statistics."""
+    times = pb.InferStatistics(
+        success=pb.StatisticDuration(count=counts.successes, ns=counts.success_ns),
+        fail=pb.StatisticDuration(count=counts.failures, ns=0),
+    )
+    entry = pb.ModelStatistics(
+        name=counts.name,
+        version=counts.version,
+        inference_count=counts.successes,
+        execution_count=counts.successes,
+        inference_stats=times,
+    )
+    return pb.ModelStatisticsResponse(model_stats=[entry])
+
+
+def index(entries: tuple[IndexEntry, ...], *, only_ready: bool) -> pb.RepositoryIndexResponse:
+    """Return the repository's index."""
+    models = [
+        pb.RepositoryIndexResponse.ModelIndex(
+            name=entry.name, version=entry.version, state=entry.state, reason=entry.reason
+        )
+        for entry in entries
+        if entry.state == "READY" or not only_ready
+    ]
+    return pb.RepositoryIndexResponse(models=models)
+
+
+def _tensor(info: TensorInfo) -> pb.ModelMetadataResponse.TensorMetadata:
+    return pb.ModelMetadataResponse.TensorMetadata(
+        name=info.name, datatype=info.datatype, shape=info.shape
+    )
+
+
+def _type(info: TensorInfo) -> str:
+    word = "STRING" if info.datatype == "BYTES" else info.datatype
+    return f"TYPE_{word}"

@@ -1,0 +1,282 @@
+"""Composition root: settings -> registry -> metrics -> data plane -> REST, gRPC, admin, agent."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import hashlib
+import logging
+import signal
+import time
+import uuid
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Protocol
+
+import grpc.aio
+
+from skerry_runtime import __version__
+from skerry_runtime.backends.base import Backend, LoadRequest, Model
+from skerry_runtime.backends.onnx import OnnxBackend
+from skerry_runtime.clock import unix_now
+from skerry_runtime.contract import Execution, Format, Served, StatusReport
+from skerry_runtime.dataplane import Dataplane
+from skerry_runtime.metrics import Metrics
+from skerry_runtime.registry import Registry, ServingModel
+from skerry_runtime.rest.admin import AdminApp
+from skerry_runtime.rest.app import RestApp
+from skerry_runtime.rest.body import BodyReader
+from skerry_runtime.rest.codec import Limits
+from skerry_runtime.rest.exposition import Exposition
+from skerry_runtime.rest.listener import Listener, ListenerLimits, bind
+from skerry_runtime.rpc.servicer import RpcLimits, Servicer, build_server
+from skerry_runtime.settings import Settings
+
+RESTART_MIN_S, RESTART_MAX_S = 1.0, 30.0
+"""Pause before an agent that died is started again."""
+
+_log = logging.getLogger(__name__)
+
+
+class Agent(Protocol):
+    """What decides which model serves here."""
+
+    async def run(self) -> None:
+        """Work until stopped."""
+        ...
+
+    def status(self) -> StatusReport:
+        """Return the answer of GET /status."""
+        ...
+
+    async def stop(self) -> None:
+        """End `run` soon."""
+        ...
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Where a running server listens."""
+
+    http: int
+    grpc: int
+    admin: int
+
+
+class Server:
+    """One runtime process."""
+
+    def __init__(
+        self, settings: Settings, registry: Registry, metrics: Metrics, agent: Agent
+    ) -> None:
+        self._settings = settings
+        self._agent = agent
+        self._stopping = asyncio.Event()
+        self.dataplane = Dataplane(
+            settings.model_name,
+            registry,
+            metrics,
+            workers=settings.workers,
+            queue_limit=settings.queue_limit,
+        )
+        self._rest = Listener(
+            _rest_app(settings, self.dataplane),
+            bind(settings.host, settings.http_port),
+            _listener_limits(settings),
+        )
+        exposition = Exposition(settings.model_name, metrics, registry)
+        self._admin = Listener(
+            AdminApp(agent.status, exposition.text, self.dataplane.is_ready),
+            bind(settings.host, settings.admin_port),
+            _listener_limits(settings),
+        )
+        self._rpc: grpc.aio.Server | None = None
+
+    async def start(self) -> Ports:
+        """Open all ports, then let the agent work; return the ports."""
+        rpc_limits = _rpc_limits(self._settings)
+        self._rpc = build_server(Servicer(self.dataplane, rpc_limits), rpc_limits)
+        address = f"{_bracketed(self._settings.host)}:{self._settings.grpc_port}"
+        grpc_port = self._rpc.add_insecure_port(address)
+        await self._rpc.start()
+        self._listeners = [
+            asyncio.create_task(listener.run_until_stopped())
+            for listener in (self._rest, self._admin)
+        ]
+        self._agent_task = asyncio.create_task(self._keep_agent_alive())
+        return Ports(self._rest.port, grpc_port, self._admin.port)
+
+    def request_stop(self) -> None:
+        """Begin to stop; called from a signal."""
+        self._stopping.set()
+
+    async def run_until_stopped(self) -> None:
+        """Return when a stop was requested and every request in flight has its answer.
+
+        Readiness goes first, the doors close a little later, requests in flight have until the
+        end of the grace. The agent ends last but one and the admin port last, so that the end
+        can be watched.
+        """
+        await self._stopping.wait()
+        deadline = time.monotonic() + self._settings.grace_s
+        _log.info("draining")
+        self.dataplane.drain()
+        await asyncio.sleep(min(self._settings.linger_s, self._settings.grace_s))
+        await self._close_doors(max(0.0, deadline - time.monotonic()))
+        await self._stop_agent(max(1.0, deadline - time.monotonic()))
+        self._admin.stop(1.0)
+        await self._listeners[1]
+        self.dataplane.close()
+        _log.info("stopped")
+
+    async def _close_doors(self, timeout_s: float) -> None:
+        self._rest.stop(timeout_s)
+        stops = [self._listeners[0]]
+        if self._rpc is not None:
+            stops.append(asyncio.ensure_future(self._rpc.stop(timeout_s)))
+        await asyncio.gather(*stops)
+
+    async def _stop_agent(self, timeout_s: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._agent.stop()
+        self._agent_task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._agent_task
+
+    async def _keep_agent_alive(self) -> None:
+        """Run the agent; when it dies, what serves goes on serving and the agent starts again."""
+        pause_s = RESTART_MIN_S
+        while True:
+            try:
+                return await self._agent.run()
+            except Exception:  # noqa: BLE001 a defect of the agent must not end the serving
+                _log.exception("the agent failed; it starts again in %.0f s", pause_s)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, RESTART_MAX_S)
+
+
+class FileAgent:
+    """Serves one given file and never changes it: for benches, tests and a first look."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        registry: Registry,
+        metrics: Metrics,
+        backend: Backend,
+        path: Path,
+    ) -> None:
+        self._settings = settings
+        self._registry = registry
+        self._metrics = metrics
+        self._backend = backend
+        self._path = path
+        self._started_at = unix_now()
+        self._boot_id = uuid.uuid4().hex
+
+    async def run(self) -> None:
+        """Load the file and put it into service.
+
+        Raises:
+            LoadError: it cannot be loaded.
+        """
+        serving = await asyncio.to_thread(self._load)
+        self._metrics.activate(serving.served.revision)
+        self._registry.switch(serving)
+        _log.info("serving %s as '%s'", self._path.name, serving.name)
+
+    def status(self) -> StatusReport:
+        """Tell what serves."""
+        serving = self._registry.current
+        return StatusReport(
+            unit=self._settings.unit,
+            runtime_version=__version__,
+            boot_id=self._boot_id,
+            started_at=self._started_at,
+            now=unix_now(),
+            serving=serving.served if serving else None,
+            counters=self._metrics.counters(),
+        )
+
+    async def stop(self) -> None:
+        """Do nothing: `run` ends by itself."""
+
+    def _load(self) -> ServingModel:
+        with self._path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        model_format = Format.ORT if self._path.suffix == ".ort" else Format.ONNX
+        execution = Execution(profile="cpu")
+        request = LoadRequest(self._path, model_format, execution, self._settings.threads)
+        model = self._backend.load(request)
+        return ServingModel(self._settings.model_name, _served(sha256, model), model)
+
+
+def _served(sha256: str, model: Model) -> Served:
+    """Describe a file that no rollout brought: its hash is its revision and its version."""
+    return Served(
+        revision=sha256[:10],
+        version=sha256[:10],
+        variant="file",
+        sha256=sha256,
+        since=unix_now(),
+        acceleration=model.acceleration,
+    )
+
+
+async def serve(settings: Settings, model_file: Path | None = None) -> None:
+    """Run a process until SIGTERM or SIGINT; a model file given here makes an agent needless.
+
+    Raises:
+        OSError: a port is taken.
+    """
+    registry, metrics = Registry(), Metrics()
+    agent = _build_agent(settings, registry, metrics, model_file)
+    server = Server(settings, registry, metrics, agent)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, server.request_stop)
+    ports = await server.start()
+    gc.freeze()  # what was imported stays: no collection of a busy server walks it again
+    _log.info("listening", extra={"ports": asdict(ports)})
+    await server.run_until_stopped()
+
+
+def _build_agent(
+    settings: Settings, registry: Registry, metrics: Metrics, model_file: Path | None
+) -> Agent:
+    """Return what decides which model serves."""
+    backend = OnnxBackend()
+    if model_file is not None:
+        return FileAgent(settings, registry, metrics, backend, model_file)
+    from skerry_runtime.agent.agent import Agent as ClusterAgent  # noqa: PLC0415 only here needed
+
+    return ClusterAgent(settings, registry, metrics, backend)
+
+
+def _rest_app(settings: Settings, dataplane: Dataplane) -> RestApp:
+    bodies = BodyReader(
+        settings.max_body_bytes, settings.max_buffered_bytes, settings.read_timeout_s
+    )
+    return RestApp(dataplane, bodies, Limits(settings.max_dimensions, settings.max_tensors))
+
+
+def _listener_limits(settings: Settings) -> ListenerLimits:
+    return ListenerLimits(
+        settings.max_header_bytes, settings.max_connections, settings.read_timeout_s
+    )
+
+
+def _rpc_limits(settings: Settings) -> RpcLimits:
+    return RpcLimits(
+        max_message_bytes=settings.max_body_bytes,
+        max_header_bytes=settings.max_header_bytes,
+        max_calls=settings.max_connections,
+        max_dimensions=settings.max_dimensions,
+        max_tensors=settings.max_tensors,
+    )
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
