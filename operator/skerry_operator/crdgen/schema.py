@@ -94,7 +94,7 @@ def _inline(node: Schema, defs: Mapping[str, Schema], open_: tuple[str, ...], pa
     def inline(child: Schema, at: str) -> Schema:
         return _inline(child, defs, open_, at)
 
-    return _with_children(node, inline, path)
+    return _with_children(_with_key_pattern(node), inline, path)
 
 
 def _without_null(node: Schema, path: str) -> Schema:
@@ -105,6 +105,16 @@ def _without_null(node: Schema, path: str) -> Schema:
     if len(choices) != 1:
         raise InexpressibleType(path, "a field has one type: write several optional fields")
     return {**choices[0], **{key: value for key, value in node.items() if key != "anyOf"}}
+
+
+def _with_key_pattern(node: Schema) -> Schema:
+    """Move the one pattern of a map's keys to the other limits of its keys."""
+    if len(node.get("patternProperties", ())) != 1:
+        return node
+    ((pattern, values),) = node["patternProperties"].items()
+    rest = {key: value for key, value in node.items() if key != "patternProperties"}
+    names = {**node.get("propertyNames", {}), "pattern": pattern}
+    return {**rest, "additionalProperties": values, "propertyNames": names}
 
 
 def _with_children(node: Schema, change: Callable[[Schema, str], Schema], path: str) -> Schema:

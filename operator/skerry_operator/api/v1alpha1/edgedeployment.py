@@ -22,8 +22,18 @@ from skerry_operator.api.base import (
 from skerry_operator.api.v1alpha1.edgedeployment_status import EdgeDeploymentStatus
 from skerry_runtime.contract import SwapMode
 
-LabelKey = Annotated[str, StringConstraints(min_length=1, max_length=317)]
-LabelValue = Annotated[str, StringConstraints(max_length=63)]
+LabelKey = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$",
+        min_length=1,
+        max_length=317,
+    ),
+]
+LabelValue = Annotated[
+    str,
+    StringConstraints(pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$", max_length=63),
+]
 
 
 class ModelRef(KubeModel):
@@ -64,6 +74,18 @@ class TaintEffect(StrEnum):
 class Toleration(KubeModel):
     """A pod toleration."""
 
+    cel: ClassVar[tuple[Cel, ...]] = (
+        Cel(
+            "has(self.key) || (has(self.operator) && self.operator == 'Exists')",
+            "a toleration without key needs operator: Exists",
+        ),
+        Cel(
+            "!has(self.value) || size(self.value) == 0 || "
+            "!(has(self.operator) && self.operator == 'Exists')",
+            "a toleration with operator: Exists has no value",
+        ),
+    )
+
     key: LabelKey | None = None
     """Taint key; absent with Exists: every taint."""
     operator: TolerationOperator = TolerationOperator.EQUAL
@@ -103,6 +125,19 @@ class Placement(KubeModel):
 
 class Resources(KubeModel):
     """CPU and memory of the runtime container."""
+
+    cel: ClassVar[tuple[Cel, ...]] = (
+        Cel(
+            "!has(self.cpuRequest) || !has(self.cpuLimit) || "
+            "quantity(self.cpuRequest).compareTo(quantity(self.cpuLimit)) <= 0",
+            "cpuRequest must not exceed cpuLimit",
+        ),
+        Cel(
+            "!has(self.memoryRequest) || !has(self.memoryLimit) || "
+            "quantity(self.memoryRequest).compareTo(quantity(self.memoryLimit)) <= 0",
+            "memoryRequest must not exceed memoryLimit",
+        ),
+    )
 
     cpu_request: Quantity | None = None
     """Requested CPU."""
@@ -237,8 +272,8 @@ class Metric(KubeModel):
             'ErrorRate needs max as a share between 0 and 1, for example "0.01"',
         ),
         Cel(
-            "self.name != 'GoldenAccuracy' || (has(self.min) ? self.min : self.max)"
-            ".matches('^-?[0-9]+(\\\\.[0-9]+)?$')",
+            "self.name != 'GoldenAccuracy' || !(has(self.min) || has(self.max)) || "
+            "(has(self.min) ? self.min : self.max).matches('^-?[0-9]+(\\\\.[0-9]+)?$')",
             'GoldenAccuracy needs min or max as a decimal, for example "0.95"',
         ),
     )
@@ -257,6 +292,13 @@ class Metric(KubeModel):
 
 class Analysis(KubeModel):
     """What is measured while a rollout is under way."""
+
+    cel: ClassVar[tuple[Cel, ...]] = (
+        Cel(
+            "!has(self.interval) || duration(self.interval) > duration('0s')",
+            "interval must be longer than 0",
+        ),
+    )
 
     interval: Duration = "10s"
     """How often."""
@@ -281,11 +323,15 @@ class Rollout(KubeModel):
             "has(self.steps[size(self.steps) - 1].units)",
             "the last step must have units: a pause there would never end",
         ),
+        Cel(
+            "!has(self.progressDeadline) || duration(self.progressDeadline) > duration('0s')",
+            "progressDeadline must be longer than 0",
+        ),
     )
 
     steps: Annotated[tuple[Step, ...], Field(max_length=32)] = ()
-    """Stages; default: 1% (at least one unit per cell), 25%, 50%, 100%. A last step below 100% is followed by
-    one of 100%."""
+    """Stages; default: 1% (at least one unit per cell), 25%, 50%, 100%. A last step below 100% is
+    followed by one of 100%."""
     max_unavailable: Annotated[int, Field(ge=1, le=10000)] = 1
     """Units per site whose pods may be replaced at one time."""
     failure_limit: Annotated[int, Field(ge=0, le=10000)] = 0
@@ -321,6 +367,13 @@ class EdgeDeploymentSpec(KubeModel):
 
 class EdgeDeployment(KubeModel):
     """A model on a fleet."""
+
+    cel: ClassVar[tuple[Cel, ...]] = (
+        Cel(
+            "self.metadata.name.matches('^[a-z]')",
+            "metadata.name must start with a letter: the Services bear it",
+        ),
+    )
 
     metadata: ObjectMeta
     spec: EdgeDeploymentSpec

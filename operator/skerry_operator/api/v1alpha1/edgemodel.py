@@ -121,6 +121,14 @@ class EdgeModelStatus(KubeModel):
 class EdgeModel(KubeModel):
     """A model with all its builds."""
 
+    cel: ClassVar[tuple[Cel, ...]] = (
+        Cel(
+            "self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$') && "
+            "size(self.metadata.name) <= 63",
+            "metadata.name must be at most 63 lower-case letters, digits and '-', as in modelRef",
+        ),
+    )
+
     metadata: ObjectMeta
     spec: EdgeModelSpec
     status: EdgeModelStatus = EdgeModelStatus()
