@@ -1,14 +1,48 @@
-"""Conditions and phase: the state of a deployment in the words that tools and people read."""
+"""Conditions and phase: the state of a deployment in the words that tools and people read.
+
+kstatus reads Reconciling, then Stalled, then Ready, so at most one of the first two is there:
+a rollback that is under way is Reconciling, and Stalled only when it is over.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from skerry_operator.api.base import Condition
-from skerry_operator.api.v1alpha1.edgedeployment_status import Phase
-from skerry_operator.constants import Reason
+from skerry_operator.api.base import Condition, ConditionStatus
+from skerry_operator.api.v1alpha1.edgedeployment_status import Phase, Stage
+from skerry_operator.constants import ConditionType, Reason
 from skerry_operator.decide.facts import RolloutFacts
 from skerry_operator.decide.rollout import Transition
+from skerry_operator.decide.rollout_state import clip
+
+MESSAGE_LIMIT = 4096
+"""Bound of a condition's message."""
+
+NEEDS_A_PERSON = frozenset(
+    {
+        Reason.ROLLED_BACK,
+        Reason.FAILED_BEFORE,
+        Reason.FIRST_DEPLOYMENT_FAILED,
+        Reason.ABORTED,
+        Reason.UNIT_FAILED,
+        Reason.METRIC_FAILED,
+        Reason.CRASH_LOOP,
+        Reason.DEADLINE_EXCEEDED,
+        Reason.MODEL_INVALID,
+        Reason.INVALID_SPEC,
+    }
+)
+"""What does not mend itself: Stalled. A model or a node that is missing may still come."""
+
+_UNDER_WAY = {
+    Stage.DEPLOYING: Phase.DEPLOYING,
+    Stage.STEPPING: Phase.PROGRESSING,
+    Stage.SOAKING: Phase.PROGRESSING,
+    Stage.PROMOTING: Phase.PROGRESSING,
+    Stage.PAUSED: Phase.PAUSED,
+    Stage.ROLLING_BACK: Phase.ROLLING_BACK,
+}
 
 
 @dataclass(frozen=True)
@@ -16,7 +50,7 @@ class Hindrance:
     """What keeps the operator from its work, apart from the rollout itself."""
 
     reason: Reason
-    """ModelNotFound, ModelInvalid, NoEligibleNodes or ApplyFailed."""
+    """ModelNotFound, ModelInvalid, InvalidSpec, NoEligibleNodes or ApplyFailed."""
     message: str
 
 
@@ -28,17 +62,219 @@ class Situation:
     facts: RolloutFacts
     """`wanted` may be empty when there is no model."""
     transition: Transition | None
-    """None: no step could be taken (no model and nothing that runs)."""
+    """None: no step could be taken."""
     hindrance: Hindrance | None = None
     polled: bool = True
     """The pods were asked in this reconcile; False keeps what was last known of availability."""
 
 
+@dataclass(frozen=True)
+class _Statement:
+    """A condition before it has a time."""
+
+    type: ConditionType
+    status: ConditionStatus
+    reason: Reason
+    message: str
+
+
 def conditions(previous: tuple[Condition, ...], situation: Situation) -> tuple[Condition, ...]:
     """Return all conditions; a lastTransitionTime moves only when its status does."""
-    raise NotImplementedError
+    known = {condition.type: condition for condition in previous}
+    return tuple(
+        _timed(known.get(statement.type), statement, situation)
+        for statement in _statements(known, situation)
+    )
 
 
-def phase(situation: Situation) -> Phase:
-    """Return the one word for people."""
-    raise NotImplementedError
+def phase(situation: Situation, previous: tuple[Condition, ...] = ()) -> Phase:
+    """Return the one word for people; `previous` matters when the pods were not asked."""
+    transition = situation.transition
+    # nothing was ever rolled out
+    if transition is None or (transition.state.stable is None and not transition.active):
+        return _phase_without_stable(situation)
+    # frozen by the spec, or waiting for a person
+    if transition.reason is Reason.PAUSED:
+        return Phase.PAUSED
+    if transition.active:
+        return _phase_under_way(transition)
+    if transition.reason in NEEDS_A_PERSON:
+        return Phase.ROLLED_BACK
+    available = _available({condition.type: condition for condition in previous}, situation)
+    is_well = available.status is not ConditionStatus.FALSE and situation.hindrance is None
+    return Phase.STABLE if is_well else Phase.DEGRADED
+
+
+def _phase_without_stable(situation: Situation) -> Phase:
+    """Return the phase of a deployment that has no stable revision, or no model any longer."""
+    transition = situation.transition
+    if transition is not None and transition.reason in NEEDS_A_PERSON:
+        return Phase.FAILED
+    # the model was taken away: what runs goes on, but nothing can be decided
+    is_running = any(unit.assigned for unit in situation.facts.units)
+    return Phase.DEGRADED if transition is None and is_running else Phase.PENDING
+
+
+def _phase_under_way(transition: Transition) -> Phase:
+    """Return the phase of a stage; a first deployment is Deploying while it is watched, too."""
+    stage = transition.state.rollout.stage
+    if stage is Stage.SOAKING and transition.state.stable is None:
+        return Phase.DEPLOYING
+    return _UNDER_WAY.get(stage, Phase.PROGRESSING)
+
+
+def _statements(known: dict[str, Condition], situation: Situation) -> Iterator[_Statement]:
+    """Yield every condition that is to be there, in order."""
+    available = _available(known, situation)
+    progressing = _progressing(situation)
+    yield _ready(situation, available)
+    yield available
+    yield progressing
+    if _is_reconciling(situation, progressing):
+        yield _as(ConditionType.RECONCILING, _hindered(situation) or progressing)
+    elif stalled := _stalled(situation):
+        yield stalled
+
+
+def _available(known: dict[str, Condition], situation: Situation) -> _Statement:
+    """Return whether a model serves on every reachable unit."""
+    units = situation.facts.units
+    reachable = [unit for unit in units if unit.reachable]
+    # nobody has it
+    if not units:
+        hindrance = situation.hindrance
+        reason = hindrance.reason if hindrance else Reason.NO_ELIGIBLE_NODES
+        message = hindrance.message if hindrance else "no unit has the model"
+        return _statement(ConditionType.AVAILABLE, ConditionStatus.FALSE, reason, message)
+    # nobody can be asked
+    if not reachable:
+        message = f"none of {len(units)} units can be reached"
+        return _statement(
+            ConditionType.AVAILABLE, ConditionStatus.UNKNOWN, Reason.NOT_SERVING, message
+        )
+    # nobody was asked: what was known goes on
+    if not situation.polled:
+        return _as_known(known.get(ConditionType.AVAILABLE))
+    silent = [unit.name for unit in reachable if unit.serving is None]
+    offline = len(units) - len(reachable)
+    message = f"{len(reachable) - len(silent)} of {len(reachable)} reachable units serve"
+    message = f"{message}, {offline} offline" if offline else message
+    if silent:
+        message = f"{message}; not serving: {', '.join(sorted(silent)[:3])}"
+        return _statement(
+            ConditionType.AVAILABLE, ConditionStatus.FALSE, Reason.NOT_SERVING, message
+        )
+    return _statement(ConditionType.AVAILABLE, ConditionStatus.TRUE, Reason.SERVING, message)
+
+
+def _as_known(condition: Condition | None) -> _Statement:
+    """Return what the last condition said of availability."""
+    if condition is None:
+        return _statement(
+            ConditionType.AVAILABLE,
+            ConditionStatus.UNKNOWN,
+            Reason.WAITING_FOR_UNITS,
+            "no unit was asked yet",
+        )
+    serving = condition.status is ConditionStatus.TRUE
+    reason = Reason.SERVING if serving else Reason.NOT_SERVING
+    return _statement(ConditionType.AVAILABLE, condition.status, reason, condition.message)
+
+
+def _ready(situation: Situation, available: _Statement) -> _Statement:
+    """Return whether the spec as written is what runs."""
+    transition = situation.transition
+    # something is in the way
+    if hindered := _hindered(situation):
+        return _as(ConditionType.READY, hindered, ConditionStatus.FALSE)
+    # no step was taken, and nothing says why
+    if transition is None:
+        return _as(ConditionType.READY, available, ConditionStatus.UNKNOWN)
+    # something else than the spec runs, or it runs not everywhere yet
+    is_settled = not transition.active and transition.state.stable == situation.facts.wanted
+    if not is_settled:
+        return _statement(
+            ConditionType.READY, ConditionStatus.FALSE, transition.reason, transition.message
+        )
+    # it is stable, but does it serve?
+    if available.status is not ConditionStatus.TRUE:
+        return _as(ConditionType.READY, available)
+    return _statement(ConditionType.READY, ConditionStatus.TRUE, Reason.STABLE, transition.message)
+
+
+def _progressing(situation: Situation) -> _Statement:
+    """Return whether a rollout is under way; one that waits after a failure is not."""
+    transition = situation.transition
+    if transition is None:
+        basis = _hindered(situation)
+        reason = basis.reason if basis else Reason.STABLE
+        message = basis.message if basis else ""
+        return _statement(ConditionType.PROGRESSING, ConditionStatus.FALSE, reason, message)
+    is_moving = transition.active and not _is_failure_pause(transition)
+    status = ConditionStatus.TRUE if is_moving else ConditionStatus.FALSE
+    return _statement(ConditionType.PROGRESSING, status, transition.reason, transition.message)
+
+
+def _is_failure_pause(transition: Transition) -> bool:
+    """Tell whether a failed rollout waits for a person (onFailure: Pause)."""
+    is_paused = transition.state.rollout.stage is Stage.PAUSED
+    return is_paused and transition.reason in NEEDS_A_PERSON
+
+
+def _is_reconciling(situation: Situation, progressing: _Statement) -> bool:
+    """Tell whether the operator itself is at work; an apply that failed is tried again."""
+    hindrance = situation.hindrance
+    if hindrance is not None:
+        return hindrance.reason is Reason.APPLY_FAILED
+    return progressing.status is ConditionStatus.TRUE
+
+
+def _stalled(situation: Situation) -> _Statement | None:
+    """Return why only a person can help, if so."""
+    transition, basis = situation.transition, _hindered(situation)
+    if basis is None and transition is not None:
+        basis = _statement(
+            ConditionType.STALLED, ConditionStatus.TRUE, transition.reason, transition.message
+        )
+    if basis is None or basis.reason not in NEEDS_A_PERSON:
+        return None
+    return _as(ConditionType.STALLED, basis)
+
+
+def _hindered(situation: Situation) -> _Statement | None:
+    """Return the hindrance as a statement to build on."""
+    hindrance = situation.hindrance
+    if hindrance is None:
+        return None
+    return _statement(
+        ConditionType.STALLED, ConditionStatus.TRUE, hindrance.reason, hindrance.message
+    )
+
+
+def _statement(
+    type_: ConditionType, status: ConditionStatus, reason: Reason, message: str
+) -> _Statement:
+    """Return a statement whose message fits."""
+    return _Statement(type_, status, reason, clip(message, MESSAGE_LIMIT))
+
+
+def _as(
+    type_: ConditionType, basis: _Statement, status: ConditionStatus | None = None
+) -> _Statement:
+    """Return the same statement under another type."""
+    return _Statement(type_, status or basis.status, basis.reason, basis.message)
+
+
+def _timed(previous: Condition | None, statement: _Statement, situation: Situation) -> Condition:
+    """Return the condition; it keeps its time while its status is the same."""
+    is_same = previous is not None and previous.status is statement.status
+    return Condition(
+        type=statement.type,
+        status=statement.status,
+        reason=statement.reason,
+        message=statement.message,
+        last_transition_time=previous.last_transition_time
+        if previous is not None and is_same
+        else situation.facts.now,
+        observed_generation=situation.generation,
+    )

@@ -93,7 +93,10 @@ def step(spec: Rollout, state: EngineState, facts: RolloutFacts) -> Transition:
 
     The state is moved until it settles, so the same facts again move it no further.
     """
-    look = Look(spec, sane(state, facts.now), facts)
+    state = sane(state, facts.now)
+    # facts that name no subject speak of what was the target when they were gathered
+    facts = replace(facts, target=facts.target or subject_of(state, facts.wanted))
+    look = Look(spec, state, facts)
     events: list[EventNote] = []
     for _ in range(MOST_MOVES):
         move = _move(look)
