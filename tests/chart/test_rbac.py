@@ -1,0 +1,122 @@
+"""The operator's rights are the least that do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from helm_chart import Rendered
+
+Render = Callable[..., Rendered]
+Rule = dict[str, list[str]]
+READ = {"get", "list", "watch"}
+MANAGE = READ | {"create", "patch", "delete"}
+EXPECTED = {
+    ("skerry.dev", "edgemodels"): READ,
+    ("skerry.dev", "edgedeployments"): READ,
+    ("skerry.dev", "edgemodels/status"): {"patch", "update"},
+    ("skerry.dev", "edgedeployments/status"): {"patch", "update"},
+    ("", "nodes"): READ,
+    ("", "pods"): READ | {"patch"},
+    ("", "configmaps"): MANAGE,
+    ("", "services"): MANAGE,
+    ("apps", "daemonsets"): MANAGE,
+    ("apps", "controllerrevisions"): MANAGE,
+    ("", "events"): {"create", "patch"},
+    ("coordination.k8s.io", "leases"): {"get", "create", "update", "patch"},
+}
+SETTINGS = [
+    pytest.param({}, id="all namespaces"),
+    pytest.param({"watchNamespaces": ["a", "b"]}, id="two namespaces"),
+    pytest.param({"statusAccess": "Proxy"}, id="through the API server"),
+]
+
+
+def rules(manifests: list[dict[str, Any]]) -> Iterator[Rule]:
+    for manifest in manifests:
+        yield from manifest["rules"]
+
+
+def rights(manifests: list[dict[str, Any]]) -> dict[tuple[str, str], set[str]]:
+    granted: dict[tuple[str, str], set[str]] = {}
+    for rule in rules(manifests):
+        for group in rule["apiGroups"]:
+            for resource in rule["resources"]:
+                granted.setdefault((group, resource), set()).update(rule["verbs"])
+    return granted
+
+
+def operators(rendered: Rendered) -> list[dict[str, Any]]:
+    """Return the roles that are bound to the operator."""
+    bindings = rendered.all("ClusterRoleBinding") + rendered.all("RoleBinding")
+    bound = {(item["roleRef"]["kind"], item["roleRef"]["name"]) for item in bindings}
+    roles = rendered.all("ClusterRole") + rendered.all("Role")
+    return [item for item in roles if (item["kind"], item["metadata"]["name"]) in bound]
+
+
+@pytest.mark.parametrize("values", SETTINGS)
+def test_nothing_is_granted_that_could_widen_or_leak(
+    render: Render, values: dict[str, Any]
+) -> None:
+    rendered = render(values)
+    for rule in rules(rendered.all("ClusterRole") + rendered.all("Role")):
+        words = rule["apiGroups"] + rule["resources"] + rule["verbs"]
+        assert not [word for word in words if "*" in word]
+        assert not {"secrets", "serviceaccounts", "pods/exec", "nodes/proxy"} & {*rule["resources"]}
+        assert not {"escalate", "bind", "impersonate"} & {*rule["verbs"]}
+        assert "rbac.authorization.k8s.io" not in rule["apiGroups"]
+
+
+def test_the_operator_may_do_this_and_nothing_else(render: Render) -> None:
+    assert rights(operators(render())) == EXPECTED
+
+
+def test_the_proxy_is_granted_only_when_it_is_used(render: Render) -> None:
+    proxied = rights(operators(render({"statusAccess": "Proxy"})))
+    assert proxied == EXPECTED | {("", "pods/proxy"): {"get"}}
+
+
+def test_with_a_list_of_namespaces_only_nodes_are_read_everywhere(render: Render) -> None:
+    rendered = render({"watchNamespaces": ["a", "b", "a"]})
+    everywhere = [item for item in operators(rendered) if item["kind"] == "ClusterRole"]
+    assert rights(everywhere) == {("", "nodes"): READ}
+    for namespace in ("a", "b"):
+        roles = [i for i in rendered.all("Role") if i["metadata"]["namespace"] == namespace]
+        assert rights(roles) == {
+            key: verbs
+            for key, verbs in EXPECTED.items()
+            if key not in {("", "nodes"), ("coordination.k8s.io", "leases")}
+        }
+
+
+def test_only_the_own_lease_is_granted(render: Render) -> None:
+    role = render({"lease": {"name": "tide"}}).one("Role", "skerry-lease")
+    assert role["metadata"]["namespace"] == "skerry-system"
+    named = [rule for rule in role["rules"] if rule["verbs"] != ["create"]]
+    assert [rule["resourceNames"] for rule in named] == [["tide"]]
+
+
+def test_two_releases_of_one_name_share_no_cluster_role(render: Render) -> None:
+    here = {item["metadata"]["name"] for item in render().all("ClusterRole")}
+    there = {item["metadata"]["name"] for item in render({}, "-n", "other").all("ClusterRole")}
+    assert not here & there
+
+
+def test_people_get_the_kinds_through_the_clusters_own_roles(render: Render) -> None:
+    rendered = render()
+    edit = rendered.one("ClusterRole", "skerry-system-skerry-edit")
+    view = rendered.one("ClusterRole", "skerry-system-skerry-view")
+    prefix = "rbac.authorization.k8s.io/aggregate-to-"
+    assert {f"{prefix}admin", f"{prefix}edit"} <= edit["metadata"]["labels"].keys()
+    assert f"{prefix}view" in view["metadata"]["labels"]
+    assert f"{prefix}view" not in edit["metadata"]["labels"]
+    assert set(view["rules"][0]["verbs"]) == READ
+    assert "edgedeployments/status" not in edit["rules"][0]["resources"]
+
+
+def test_rights_can_be_left_to_someone_else(render: Render) -> None:
+    rendered = render({"rbac": {"create": False, "aggregate": False}})
+    kinds = {item["kind"] for item in rendered.manifests}
+    assert not {"Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding"} & kinds

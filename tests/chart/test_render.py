@@ -1,0 +1,241 @@
+"""What the chart makes of its values."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from helm_chart import CHART, EVERYTHING, Rendered, helm
+from skerry_operator.catalogue.profiles import parse_profiles
+from skerry_operator.settings import read_settings
+
+Render = Callable[..., Rendered]
+GOLDEN = Path(__file__).parents[1] / "golden" / "chart" / "defaults.yaml"
+DIGEST = "sha256:" + "a" * 64
+
+
+def everything() -> dict[str, Any]:
+    return yaml.safe_load(EVERYTHING.read_text())
+
+
+@pytest.mark.parametrize("values", [None, EVERYTHING], ids=["defaults", "everything set"])
+def test_helm_finds_nothing_wrong(values: Path | None) -> None:
+    answer = helm("lint", str(CHART), "--strict", *(["-f", str(values)] if values else []))
+    assert answer.returncode == 0, answer.stdout
+
+
+def test_the_defaults_render_as_reviewed(render: Render, request: pytest.FixtureRequest) -> None:
+    text = render({"crds": {"enabled": False}}).text
+    if request.config.getoption("--update-golden", default=os.environ.get("UPDATE_GOLDEN")):
+        GOLDEN.write_text(text)
+    assert text == GOLDEN.read_text(), "review the difference, then run with UPDATE_GOLDEN=1"
+
+
+def test_every_template_renders_with_every_value_set(render: Render) -> None:
+    kinds = {item["kind"] for item in render(everything()).manifests}
+    assert {"ServiceMonitor", "NetworkPolicy", "PodDisruptionBudget", "ConfigMap"} <= kinds
+    assert "ServiceAccount" not in kinds
+
+
+def test_what_costs_or_needs_others_is_off_by_default(render: Render) -> None:
+    kinds = {item["kind"] for item in render().manifests}
+    assert not {"Service", "ServiceMonitor", "NetworkPolicy", "PodDisruptionBudget"} & kinds
+
+
+def test_one_operator_runs_at_a_time(render: Render) -> None:
+    spec = render().one("Deployment")["spec"]
+    assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
+
+
+def test_the_operator_passes_pod_security_restricted(render: Render) -> None:
+    rendered = render()
+    assert rendered.pod["securityContext"] == {
+        "runAsNonRoot": True,
+        "runAsUser": 65532,
+        "runAsGroup": 65532,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    assert rendered.container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert {tuple(volume) for volume in rendered.pod["volumes"]} == {("name", "emptyDir")}
+
+
+def test_the_platform_may_choose_the_user(render: Render) -> None:
+    context = render({"runAsUser": None}).pod["securityContext"]
+    assert "runAsUser" not in context
+    assert context["runAsNonRoot"] is True
+
+
+@pytest.mark.parametrize("values", [{}, everything()], ids=["defaults", "everything set"])
+def test_the_operator_understands_its_environment(
+    render: Render, tmp_path: Path, values: dict[str, Any]
+) -> None:
+    rendered = render(values)
+    environment = dict(rendered.env)
+    if "SKERRY_PROFILES" in environment:
+        environment["SKERRY_PROFILES"] = str(tmp_path / "profiles.yaml")
+        (tmp_path / "profiles.yaml").write_text(rendered.one("ConfigMap")["data"]["profiles.yaml"])
+    settings = read_settings(environment, {})
+    known = {f"SKERRY_{field.upper()}" for field in type(settings).model_fields}
+    assert environment.keys() <= known  # a name that it does not know would be ignored silently
+    assert settings.lease_namespace == "skerry-system"
+    assert settings.metrics_port == rendered.container["ports"][0]["containerPort"]
+
+
+def test_everything_set_reaches_the_operator(render: Render) -> None:
+    rendered = render(everything())
+    assert rendered.env == {
+        "SKERRY_RUNTIME_IMAGE": "mirror.example/edge/runtime@sha256:" + "1" * 64,
+        "SKERRY_STATUS_ACCESS": "Proxy",
+        "SKERRY_ACCELERATOR_GRACE_SECONDS": "0",
+        "SKERRY_METRICS_PORT": "9090",
+        "SKERRY_LOG_LEVEL": "debug",
+        "SKERRY_LOG_FORMAT": "text",
+        "SKERRY_LEASE_NAMESPACE": "skerry-system",
+        "SKERRY_LEASE_NAME": "tide",
+        "SKERRY_NAMESPACES": "harbour,pier",
+        "SKERRY_PROFILES": "/etc/skerry/profiles.yaml",
+        "SKERRY_WORKERS": "2",
+    }
+    assert rendered.pod["serviceAccountName"] == "given"
+    assert rendered.pod["priorityClassName"] == "system-cluster-critical"
+    assert rendered.pod["imagePullSecrets"] == [{"name": "mirror"}]
+
+
+def test_a_service_of_the_release_cannot_set_the_operators_variables(render: Render) -> None:
+    # SKERRY_METRICS_PORT=tcp://... is what the kubelet derives from a Service `skerry-metrics`.
+    assert render().pod["enableServiceLinks"] is False
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        pytest.param({}, "skerry/operator:0.1.0", id="the chart's version when nothing is said"),
+        pytest.param({"tag": "9"}, "skerry/operator:9", id="a tag goes before the version"),
+        pytest.param(
+            {"tag": "9", "digest": DIGEST}, f"skerry/operator@{DIGEST}", id="a digest before a tag"
+        ),
+        pytest.param(
+            {"registry": "mirror.example:5000"},
+            "mirror.example:5000/skerry/operator:0.1.0",
+            id="a registry stands in front",
+        ),
+    ],
+)
+def test_the_image_is(render: Render, image: dict[str, str], expected: str) -> None:
+    assert render({"image": image}).container["image"] == expected
+    runtime = render({"runtimeImage": image}).env["SKERRY_RUNTIME_IMAGE"]
+    assert runtime == expected.replace("operator", "runtime")
+
+
+@pytest.mark.parametrize(
+    ("values", "account"),
+    [
+        pytest.param({}, "skerry", id="the release's name"),
+        pytest.param({"create": False}, "default", id="not created: the namespace's own"),
+        pytest.param({"create": False, "name": "mine"}, "mine", id="given and not created"),
+        pytest.param({"name": "mine"}, "mine", id="given and created"),
+    ],
+)
+def test_the_service_account_is(render: Render, values: dict[str, Any], account: str) -> None:
+    rendered = render({"serviceAccount": values})
+    assert rendered.pod["serviceAccountName"] == account
+    assert len(rendered.all("ServiceAccount")) == values.get("create", True)
+    for binding in rendered.all("ClusterRoleBinding") + rendered.all("RoleBinding"):
+        assert binding["subjects"][0]["name"] == account
+
+
+@pytest.mark.parametrize(
+    ("values", "name"),
+    [
+        pytest.param({}, "skerry", id="the release's name holds the chart's"),
+        pytest.param({"nameOverride": "reef"}, "skerry-reef", id="another name is added"),
+        pytest.param({"fullnameOverride": "reef"}, "reef", id="a full name is the whole name"),
+        pytest.param(
+            {"nameOverride": "a", "fullnameOverride": "reef"}, "reef", id="the full name wins"
+        ),
+    ],
+)
+def test_objects_are_named(render: Render, values: dict[str, Any], name: str) -> None:
+    rendered = render(values)
+    assert rendered.one("Deployment")["metadata"]["name"] == name
+    assert rendered.env["SKERRY_LEASE_NAME"] == name
+
+
+def test_zero_is_not_taken_for_unset(render: Render) -> None:
+    values = {
+        "acceleratorGraceSeconds": 0,
+        "podDisruptionBudget": {"enabled": True, "maxUnavailable": 0},
+    }
+    rendered = render(values)
+    assert rendered.env["SKERRY_ACCELERATOR_GRACE_SECONDS"] == "0"
+    assert rendered.one("PodDisruptionBudget")["spec"]["maxUnavailable"] == 0
+
+
+def test_a_service_monitor_brings_its_service(render: Render) -> None:
+    rendered = render({"metrics": {"serviceMonitor": {"enabled": True}}})
+    selector = rendered.one("ServiceMonitor")["spec"]["selector"]["matchLabels"]
+    assert selector.items() <= rendered.one("Service")["metadata"]["labels"].items()
+
+
+@pytest.mark.parametrize("kind", ["Service", "PodDisruptionBudget", "NetworkPolicy"])
+def test_selectors_find_the_operators_pod(render: Render, kind: str) -> None:
+    rendered = render(everything())
+    spec = rendered.one(kind)["spec"]
+    selector = spec.get("podSelector", spec.get("selector"))
+    labels = rendered.one("Deployment")["spec"]["template"]["metadata"]["labels"]
+    assert selector.get("matchLabels", selector).items() <= labels.items()
+
+
+def test_the_profiles_can_be_read_by_the_operator(render: Render) -> None:
+    rendered = render(everything())
+    rows = parse_profiles(rendered.one("ConfigMap")["data"]["profiles.yaml"], "chart")
+    assert [row.name for row in rows] == ["hailo-8"]
+    assert rendered.pod["volumes"][1]["configMap"]["name"] == "reef-main-profiles"
+
+
+def test_changed_profiles_restart_the_operator(render: Render) -> None:
+    def checksum(rows: list[dict[str, Any]]) -> str:
+        template = render({"accelerators": rows}).one("Deployment")["spec"]["template"]
+        return template["metadata"]["annotations"]["checksum/profiles"]
+
+    row = {"name": "a", "class": "npu"}
+    assert checksum([row]) == checksum([row]) != checksum([row | {"class": "gpu"}])
+
+
+@pytest.mark.parametrize(
+    ("crds", "count", "policy"),
+    [
+        pytest.param({}, 2, "keep", id="installed and kept"),
+        pytest.param({"keep": False}, 2, None, id="installed and removed with the release"),
+        pytest.param({"enabled": False}, 0, None, id="not installed"),
+    ],
+)
+def test_the_definitions_are(
+    render: Render, crds: dict[str, bool], count: int, policy: str | None
+) -> None:
+    found = render({"crds": crds}).all("CustomResourceDefinition")
+    assert len(found) == count
+    for item in found:
+        annotations = item["metadata"].get("annotations", {})
+        assert annotations.get("helm.sh/resource-policy") == policy
+
+
+def test_the_definitions_are_the_generated_ones(render: Render) -> None:
+    rendered = {item["metadata"]["name"]: item for item in render().manifests}
+    for file in (CHART.parents[1] / "crds").glob("*.yaml"):
+        generated = yaml.safe_load(file.read_text())
+        assert rendered[generated["metadata"]["name"]]["spec"] == generated["spec"]
+
+
+def test_every_object_is_labelled(render: Render) -> None:
+    for item in render(everything()).manifests:
+        assert item["metadata"]["labels"]["app.kubernetes.io/instance"] == "skerry"

@@ -1,0 +1,148 @@
+"""The values: complete in the schema, commented, and refused when they are wrong."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from helm_chart import CHART, EVERYTHING, try_to_render
+from skerry_operator.catalogue.profiles import Profile
+from skerry_operator.settings import LogFormat, LogLevel, StatusAccess
+
+SCHEMA: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text())
+VALUES_TEXT = (CHART / "values.yaml").read_text()
+VALUES: dict[str, Any] = yaml.safe_load(VALUES_TEXT)
+
+
+def objects(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    if "properties" in schema:
+        yield path, schema
+    for name, child in schema.get("properties", {}).items():
+        yield from objects(child, f"{path}.{name}".lstrip("."))
+    if "items" in schema:
+        yield from objects(schema["items"], f"{path}[]")
+
+
+def keys(values: dict[str, Any], schema: dict[str, Any], path: str = "") -> Iterator[str]:
+    """Yield the path of each value, down to where the schema names no more fields."""
+    for name, value in values.items():
+        child = schema["properties"][name]
+        yield f"{path}.{name}".lstrip(".")
+        if "properties" in child:
+            yield from keys(value, child, f"{path}.{name}".lstrip("."))
+
+
+def test_the_schema_is_a_schema() -> None:
+    jsonschema.Draft7Validator.check_schema(SCHEMA)
+
+
+def test_nothing_unknown_is_taken_anywhere() -> None:
+    open_ = [path for path, node in objects(SCHEMA) if node["additionalProperties"] is not False]
+    assert open_ == []
+
+
+def schema_paths() -> set[str]:
+    return (
+        {
+            f"{path}.{name}".lstrip(".")
+            for path, node in objects(SCHEMA)
+            if "[]" not in path and path != "affinity"
+            for name in node["properties"]
+        }
+        - {"global"}
+        - {"affinity.nodeAffinity", "affinity.podAffinity", "affinity.podAntiAffinity"}
+    )
+
+
+def test_schema_and_values_name_the_same() -> None:
+    assert set(keys(VALUES, SCHEMA)) == schema_paths()
+
+
+def test_the_file_with_everything_sets_everything() -> None:
+    everything = yaml.safe_load(EVERYTHING.read_text())
+    found = {path for path in keys(everything, SCHEMA) if not path.startswith("affinity.")}
+    assert found == schema_paths()
+
+
+def test_every_value_has_a_comment_before_it() -> None:
+    lines = VALUES_TEXT.splitlines()
+    bare = [
+        line
+        for before, line in zip(["", *lines], lines, strict=False)
+        if re.match(r" *[a-zA-Z]+:", line) and not before.lstrip().startswith("#")
+    ]
+    assert bare == []
+
+
+def test_every_value_is_used_by_a_template() -> None:
+    templates = "".join(path.read_text() for path in (CHART / "templates").rglob("*.*"))
+    unused = [name for name in VALUES if f".Values.{name}" not in templates]
+    assert unused == []
+
+
+def test_the_schema_knows_what_the_operator_knows() -> None:
+    properties = SCHEMA["properties"]
+    profile = properties["accelerators"]["items"]["properties"]
+    assert set(profile) == {field.alias or name for name, field in Profile.model_fields.items()}
+    assert properties["statusAccess"]["enum"] == [item.value for item in StatusAccess]
+    assert properties["logging"]["properties"]["level"]["enum"] == [i.value for i in LogLevel]
+    assert properties["logging"]["properties"]["format"]["enum"] == [i.value for i in LogFormat]
+
+
+@pytest.mark.parametrize(
+    ("values", "place"),
+    [
+        pytest.param({"replicas": 2}, "replicas", id="a value that does not exist"),
+        pytest.param({"image": {"tga": "1"}}, "tga", id="a misspelt field"),
+        pytest.param({"image": {"tag": 1.2}}, "tag", id="a tag that YAML read as a number"),
+        pytest.param({"image": {"tag": "a b"}}, "tag", id="a tag with a space"),
+        pytest.param({"image": {"digest": "abc"}}, "digest", id="a digest without its scheme"),
+        pytest.param(
+            {"image": {"registry": "https://mirror.example"}}, "registry", id="a registry as URL"
+        ),
+        pytest.param({"image": {"pullPolicy": "Sometimes"}}, "pullPolicy", id="a pull policy"),
+        pytest.param({"runtimeImage": {"repository": ""}}, "repository", id="no repository"),
+        pytest.param({"runtimeImage": {"pullPolicy": "Never"}}, "pullPolicy", id="not for pods"),
+        pytest.param({"watchNamespaces": "default"}, "watchNamespaces", id="text for a list"),
+        pytest.param({"watchNamespaces": ["De fault"]}, "watchNamespaces", id="a bad namespace"),
+        pytest.param({"statusAccess": "proxy"}, "statusAccess", id="an enum in lower case"),
+        pytest.param({"accelerators": [{"name": "a"}]}, "class", id="a profile without class"),
+        pytest.param(
+            {"accelerators": [{"name": "a", "class": "tpu"}]}, "class", id="an unknown class"
+        ),
+        pytest.param(
+            {"accelerators": [{"name": "a", "class": "npu", "privileged": True}]},
+            "privileged",
+            id="a profile that wants privileges",
+        ),
+        pytest.param({"logging": {"level": "trace"}}, "level", id="an unknown log level"),
+        pytest.param({"crds": {"keep": "yes"}}, "keep", id="text for a switch"),
+        pytest.param({"runAsUser": 0}, "runAsUser", id="root"),
+        pytest.param({"metrics": {"port": 80}}, "port", id="a port that needs privileges"),
+        pytest.param({"metrics": {"port": "8080"}}, "port", id="a port as text"),
+        pytest.param({"resources": {"limits": {"memory": "1 GB"}}}, "memory", id="no quantity"),
+        pytest.param({"extraEnv": [{"value": "a"}]}, "name", id="a variable without name"),
+        pytest.param(
+            {"podDisruptionBudget": {"enabled": True, "minAvailable": 1}},
+            "minAvailable",
+            id="a budget that would block drains",
+        ),
+        pytest.param({"acceleratorGraceSeconds": "5m"}, "acceleratorGraceSeconds", id="a text"),
+    ],
+)
+def test_helm_refuses(tmp_path: Path, values: dict[str, Any], place: str) -> None:
+    answer = try_to_render(values, tmp_path)
+    assert answer.returncode != 0
+    assert "values don't meet the specifications of the schema" in answer.stderr
+    assert place in answer.stderr
+
+
+def test_a_chart_that_includes_this_one_can_pass_globals(tmp_path: Path) -> None:
+    assert try_to_render({"global": {"anything": 1}}, tmp_path).returncode == 0
