@@ -87,6 +87,7 @@ class HeadLimitedProtocol(HttpToolsProtocol):
     _head_bytes = 0
     _head_timer: asyncio.TimerHandle | None = None
     _is_head_open = True
+    _has_message_ended = False
 
     @override
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -103,8 +104,10 @@ class HeadLimitedProtocol(HttpToolsProtocol):
     @override
     def data_received(self, data: bytes) -> None:
         """Feed the parser, and give up on a head that does not end."""
+        self._has_message_ended = False
         super().data_received(data)
-        if not self._is_head_open or self.transport.is_closing():
+        # A piece that ended a message says nothing about the length of the next head.
+        if self._has_message_ended or not self._is_head_open or self.transport.is_closing():
             return
         self._head_bytes += len(data)
         if self._head_bytes > self.limits.max_header_bytes:
@@ -135,6 +138,7 @@ class HeadLimitedProtocol(HttpToolsProtocol):
         """Expect the next head."""
         self._head_bytes = 0
         self._is_head_open = True
+        self._has_message_ended = True
         if not self.transport.is_closing():
             super().on_message_complete()
 

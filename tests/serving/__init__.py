@@ -1,0 +1,1 @@
+"""Models, fakes and running servers for the tests of the serving half."""
