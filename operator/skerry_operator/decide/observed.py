@@ -9,14 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from types import MappingProxyType
 
 from skerry_operator.api.v1alpha1.edgedeployment import EdgeDeployment
 from skerry_operator.api.v1alpha1.edgemodel import EdgeModel
 from skerry_operator.decide.revision import Snapshot
 from skerry_runtime.contract import Assignment, StatusReport
-
-NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -34,7 +31,7 @@ class Node:
 
     name: str
     arch: str
-    labels: Mapping[str, str] = NOTHING
+    labels: Mapping[str, str] = field(default_factory=dict)
     allocatable: Mapping[str, float] = field(default_factory=dict)
     """Base units: cores, bytes, devices."""
     taints: tuple[Taint, ...] = ()
@@ -98,7 +95,9 @@ class Observed:
     """All nodes of the cluster."""
     pods: tuple[Pod, ...] = ()
     reports: Mapping[str, StatusReport] = field(default_factory=dict)
-    """Unit -> what its pod reported in this reconcile; a unit that did not answer is absent."""
+    """Unit -> what its pod said when it was last asked; a unit that did not answer is absent."""
+    polled: bool = True
+    """The pods were asked in this reconcile; False: `reports` are those of an earlier one."""
     cells: tuple[ObservedCell, ...] = ()
     templates: tuple[ObservedTemplate, ...] = ()
     snapshots: Mapping[str, Snapshot] = field(default_factory=dict)

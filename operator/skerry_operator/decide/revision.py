@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
+
+from pydantic import Field
 
 from skerry_operator.api.base import KubeModel
 from skerry_operator.api.v1alpha1.edgedeployment import EdgeDeploymentSpec, Runtime, Serving
@@ -16,8 +19,8 @@ HASH_LENGTH = 10
 class Snapshot(KubeModel):
     """All that is needed to run a revision again, kept in a ControllerRevision.
 
-    `default_image` is the operator's default of the day the revision was made, so that an
-    operator upgrade alone never changes a pod.
+    `default_image` and `images` (profile -> image) are the operator's of the day the revision
+    was made, so that an operator upgrade alone never changes a pod.
     """
 
     revision: str
@@ -26,6 +29,7 @@ class Snapshot(KubeModel):
     runtime: Runtime
     serving: Serving
     default_image: str
+    images: Mapping[str, str] = Field(default_factory=dict)
 
 
 def canonical_json(value: object) -> str:

@@ -1,0 +1,143 @@
+"""The fleet as one deployment sees it: nodes, pods and lists, looked up by unit."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+
+from skerry_operator.catalogue.profiles import Profile
+from skerry_operator.decide.observed import Node, Observed, ObservedCell, Pod
+from skerry_operator.decide.placement import (
+    DEFAULT_GRACE_S,
+    Hardware,
+    Incumbents,
+    PlacementResult,
+    Wish,
+    hardware_of,
+    place,
+)
+from skerry_operator.decide.podtemplate import template_of
+from skerry_operator.decide.revision import Snapshot
+from skerry_runtime.contract import RevisionContent
+
+HOSTNAME_LABEL = "kubernetes.io/hostname"
+_BEGINNING = datetime.min.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True, order=True)
+class Berth:
+    """The DaemonSet that a unit's pod comes from."""
+
+    cell: str
+    template: str
+
+
+def hostname_of(node: Node) -> str:
+    """Return the value by which an affinity names the node."""
+    return node.labels.get(HOSTNAME_LABEL, node.name)
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """Observed, with the lookups that every later decision shares."""
+
+    observed: Observed
+    profiles: tuple[Profile, ...]
+    snapshots: Mapping[str, Snapshot]
+    """Revision -> snapshot, that of the wanted revision included."""
+    grace_s: float = DEFAULT_GRACE_S
+
+    @cached_property
+    def nodes(self) -> dict[str, Node]:
+        """Return the nodes by name."""
+        return {node.name: node for node in self.observed.nodes}
+
+    @cached_property
+    def hardware(self) -> dict[str, Hardware]:
+        """Return every cell that could be, by name."""
+        name = self.observed.deployment.metadata.name
+        return hardware_of(name, self.profiles, (node.arch for node in self.observed.nodes))
+
+    @cached_property
+    def cells(self) -> dict[str, ObservedCell]:
+        """Return the cells that are in the cluster, by name."""
+        return {cell.name: cell for cell in self.observed.cells}
+
+    @cached_property
+    def listed(self) -> dict[str, tuple[Berth, ...]]:
+        """Return the DaemonSets that name a unit's node: one, or two after a torn write."""
+        names = {hostname_of(node): node.name for node in self.observed.nodes}
+        berths: dict[str, list[Berth]] = defaultdict(list)
+        for template in self.observed.templates:
+            for hostname in template.nodes:
+                if hostname in names:
+                    berths[names[hostname]].append(Berth(template.cell, template.template))
+        return {unit: tuple(sorted(found)) for unit, found in berths.items()}
+
+    @cached_property
+    def listed_cells(self) -> dict[str, str]:
+        """Return the cell that each unit is in now, by its DaemonSet."""
+        return {unit: berths[0].cell for unit, berths in self.listed.items()}
+
+    @cached_property
+    def pods(self) -> dict[str, Pod]:
+        """Return the pod of each unit: the newest that is not being deleted."""
+        living = [pod for pod in self.observed.pods if pod.unit and not pod.deleting]
+        return {
+            pod.unit: pod
+            for pod in sorted(living, key=lambda pod: (pod.created_at or _BEGINNING, pod.name))
+        }
+
+    @cached_property
+    def incumbents(self) -> Incumbents:
+        """Return where the units are, for a placement that keeps them there."""
+        return Incumbents(
+            now=self.observed.now,
+            cells=self.listed_cells,
+            lost={lost.node: lost.since for lost in self.observed.deployment.status.lost_hardware},
+            grace_s=self.grace_s,
+        )
+
+    def place(self, revision: str) -> PlacementResult:
+        """Return the placement of a revision; an unknown one is placed nowhere."""
+        snapshot = self.snapshots.get(revision)
+        if snapshot is None:
+            return PlacementResult()
+        metadata, spec = self.observed.deployment.metadata, self.observed.deployment.spec
+        wish = Wish(metadata.name, spec.placement, snapshot.model.variants, self.profiles)
+        return place(self.observed.nodes, wish, self.incumbents)
+
+    def berth(self, revision: str, cell: str) -> Berth:
+        """Return the DaemonSet of a revision's pods in a cell.
+
+        Raises:
+            KeyError: no such snapshot, or no such hardware.
+        """
+        return Berth(cell, template_of(self.snapshots[revision], self.hardware[cell]).hash)
+
+    def site(self, unit: str) -> str:
+        """Return the unit's site; nodes without the label share one that has no name."""
+        label = self.observed.deployment.spec.placement.site_label
+        return self.nodes[unit].labels.get(label, "")
+
+    def assigned(self, unit: str, cell: str | None = None) -> str | None:
+        """Return the revision that the cluster gives the unit now."""
+        berths = self.listed.get(unit)
+        name = berths[0].cell if berths else cell
+        observed = self.cells.get(name or "")
+        return observed.assignment.revision_of(unit) if observed else None
+
+    def known_contents(self, cell: str) -> Mapping[str, RevisionContent]:
+        """Return the revisions that a cell's file holds now."""
+        observed = self.cells.get(cell)
+        return observed.assignment.revisions if observed else {}
+
+    def is_serving(self, unit: str, berths: tuple[Berth, ...]) -> bool:
+        """Tell whether a pod out of one of the `berths` serves on the unit."""
+        pod, report = self.pods.get(unit), self.observed.reports.get(unit)
+        if pod is None or Berth(pod.cell, pod.template) not in berths:
+            return False
+        return pod.ready if report is None else report.serving is not None

@@ -1,0 +1,86 @@
+"""What decides that a unit needs a new pod, and nothing else.
+
+Two revisions with equal pod templates are exchanged inside the running pod.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from skerry_operator.api.quantity import quantity
+from skerry_operator.api.v1alpha1.edgedeployment import Resources
+from skerry_operator.decide.placement import Hardware
+from skerry_operator.decide.revision import Snapshot, content_hash
+
+TEMPLATE_VERSION = 1
+"""Raise it to replace every pod at the next operator upgrade, within maxUnavailable."""
+
+HASH_LENGTH = 8
+_DEFAULT_CPU_REQUEST = "50m"
+_DEFAULT_MEMORY_REQUEST = "128Mi"
+
+
+@dataclass(frozen=True)
+class PodTemplate:
+    """The inputs of a pod that a running one cannot take over."""
+
+    image: str
+    model_name: str
+    http_port: int
+    grpc_port: int
+    requests: dict[str, str]
+    limits: dict[str, str]
+    disk_limit: str | None
+    runtime_class_name: str | None
+    supplemental_groups: tuple[int, ...]
+
+    @property
+    def hash(self) -> str:
+        """Return the template's name: a hash of the inputs, not of their rendering."""
+        return content_hash({"version": TEMPLATE_VERSION, **asdict(self)}, HASH_LENGTH)
+
+
+def template_of(snapshot: Snapshot, hardware: Hardware) -> PodTemplate:
+    """Return the template of a revision's pods in a cell."""
+    profile = hardware.profile
+    return PodTemplate(
+        image=_image(snapshot, hardware),
+        model_name=snapshot.model_name,
+        http_port=snapshot.serving.port,
+        grpc_port=snapshot.serving.grpc_port,
+        requests=_requests(snapshot.runtime.resources),
+        limits=_limits(snapshot.runtime.resources, hardware.resource),
+        disk_limit=snapshot.runtime.resources.disk_limit,
+        runtime_class_name=profile.runtime_class_name,
+        supplemental_groups=profile.supplemental_groups,
+    )
+
+
+def _image(snapshot: Snapshot, hardware: Hardware) -> str:
+    profile = hardware.profile
+    return (
+        snapshot.runtime.image
+        or snapshot.images.get(profile.name)  # of the day the revision was made
+        or profile.image
+        or snapshot.default_image
+    )
+
+
+def _requests(resources: Resources) -> dict[str, str]:
+    return {
+        "cpu": resources.cpu_request or _at_most(_DEFAULT_CPU_REQUEST, resources.cpu_limit),
+        "memory": resources.memory_request
+        or _at_most(_DEFAULT_MEMORY_REQUEST, resources.memory_limit),
+    }
+
+
+def _at_most(default: str, limit: str | None) -> str:
+    """Return the default request, or the limit where that is smaller: a request must fit it."""
+    return default if limit is None or quantity(default) <= quantity(limit) else limit
+
+
+def _limits(resources: Resources, device: str | None) -> dict[str, str]:
+    """Return the limits that the user set; a limit nobody asked for would kill models."""
+    limits = {"cpu": resources.cpu_limit, "memory": resources.memory_limit}
+    devices = {device: "1"} if device else {}
+    return {name: value for name, value in limits.items() if value is not None} | devices

@@ -1,0 +1,128 @@
+"""The status of a deployment, out of what was observed and what was decided."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from skerry_operator.api.v1alpha1.edgedeployment_status import (
+    CellStatus,
+    EdgeDeploymentStatus,
+    LostHardware,
+    UnitCounts,
+)
+from skerry_operator.decide.conditions import Situation, conditions, phase
+from skerry_operator.decide.facts import UnitFacts
+from skerry_operator.decide.fleet import Fleet
+from skerry_operator.decide.placement import Cell, PlacementResult
+from skerry_operator.decide.rollout import Transition, step_label
+from skerry_runtime.contract import Served
+
+REJECTED_LIMIT = 20
+LOST_LIMIT = 100
+CELLS_LIMIT = 64
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a reconcile found and decided."""
+
+    fleet: Fleet
+    placement: PlacementResult
+    """Of the revision that is being tried."""
+    situation: Situation
+    transition: Transition
+
+
+def next_status(outcome: Outcome) -> EdgeDeploymentStatus:
+    """Return the whole next status."""
+    deployment = outcome.fleet.observed.deployment
+    state, placement = outcome.transition.state, outcome.placement
+    snapshot = outcome.fleet.snapshots.get(outcome.situation.facts.wanted)
+    lost = sorted(placement.lost.items(), key=lambda item: (item[1], item[0]))[:LOST_LIMIT]
+    return state.for_status(_common(outcome.fleet, outcome.situation, state.target)).model_copy(
+        update={
+            "model_version": snapshot.model.version if snapshot else None,
+            "step": step_label(deployment.spec.rollout, state),
+            "cells": _cells(outcome),
+            "rejected_nodes": placement.rejected[:REJECTED_LIMIT],
+            "rejected_count": len(placement.rejected),
+            "lost_hardware": tuple(LostHardware(node=node, since=since) for node, since in lost),
+        }
+    )
+
+
+def hindered_status(fleet: Fleet, situation: Situation) -> EdgeDeploymentStatus:
+    """Return the status while nothing can be decided: what runs is counted, all else is kept."""
+    return _common(fleet, situation, fleet.observed.deployment.status.target_revision)
+
+
+def changed(
+    current: EdgeDeploymentStatus, proposed: EdgeDeploymentStatus
+) -> EdgeDeploymentStatus | None:
+    """Return the proposed status, or None when it says the same as the current one."""
+    return None if proposed.to_dict() == current.to_dict() else proposed
+
+
+def _common(fleet: Fleet, situation: Situation, target: str | None) -> EdgeDeploymentStatus:
+    current = fleet.observed.deployment.status
+    return current.model_copy(
+        update={
+            "observed_generation": situation.generation,
+            "phase": phase(situation),
+            "conditions": conditions(current.conditions, situation),
+            "units": _counts(situation, target),
+        }
+    )
+
+
+def _counts(situation: Situation, target: str | None) -> UnitCounts:
+    units = situation.facts.units
+    return UnitCounts(
+        eligible=len(units),
+        offline=sum(not unit.reachable for unit in units),
+        updated=sum(unit.serving is not None and unit.serving == target for unit in units),
+        serving=sum(unit.serving is not None for unit in units),
+        failed=sum(unit.failure is not None for unit in units),
+    )
+
+
+def _cells(outcome: Outcome) -> tuple[CellStatus, ...]:
+    facts = {unit.name: unit for unit in outcome.situation.facts.units}
+    return tuple(
+        _cell(outcome, cell, [facts[unit] for unit in cell.units])
+        for cell in outcome.placement.cells[:CELLS_LIMIT]
+    )
+
+
+def _cell(outcome: Outcome, cell: Cell, units: Iterable[UnitFacts]) -> CellStatus:
+    target = outcome.transition.state.target
+    provider, percent = _measured(outcome.fleet, cell)
+    return CellStatus(
+        name=cell.name,
+        profile=cell.hardware.profile.name,
+        arch=cell.hardware.arch,
+        variant=cell.variant.name,
+        provider=provider,
+        units=len(cell.units),
+        updated=sum(unit.serving is not None and unit.serving == target for unit in units),
+        accelerated_percent=percent,
+    )
+
+
+def _measured(fleet: Fleet, cell: Cell) -> tuple[str | None, int | None]:
+    """Return the provider that most units have, and the smallest share of the graph on it."""
+    reports = (fleet.observed.reports.get(unit) for unit in cell.units)
+    found = [_acceleration(report.serving) for report in reports if report and report.serving]
+    known = [measure for measure in found if measure is not None]
+    if not known:
+        return None, None
+    providers = Counter(provider for provider, _ in known)
+    usual = min(providers, key=lambda name: (-providers[name], name))
+    return usual, int(min(percent for _, percent in known))
+
+
+def _acceleration(served: Served) -> tuple[str, float] | None:
+    measure = served.acceleration
+    return None if measure is None else (measure.effective, measure.delegated_percent)

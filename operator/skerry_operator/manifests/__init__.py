@@ -1,0 +1,1 @@
+"""Typed input -> Kubernetes objects, one file per kind. Pure."""

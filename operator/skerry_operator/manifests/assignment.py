@@ -1,0 +1,134 @@
+"""The assignment of a cell, and the ConfigMap that carries it to the pods."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from skerry_operator.api.base import ObjectMeta
+from skerry_operator.api.quantity import quantity
+from skerry_operator.api.v1alpha1.edgemodel import Golden, Variant
+from skerry_operator.catalogue.profiles import Profile
+from skerry_operator.decide.observed import ObservedCell
+from skerry_operator.decide.placement import Hardware, variant_for
+from skerry_operator.decide.planned import Manifest
+from skerry_operator.decide.revision import Snapshot, canonical_json
+from skerry_operator.manifests.metadata import cell_labels, manifest, ref
+from skerry_runtime.contract import (
+    ASSIGNMENT_FILE,
+    Assignment,
+    Execution,
+    GoldenExam,
+    ModelArtifact,
+    RevisionContent,
+)
+
+
+@dataclass(frozen=True)
+class CellAssignment:
+    """What one cell's units are given."""
+
+    hardware: Hardware
+    default: str | None
+    units: Mapping[str, str | None]
+    """Every unit of the cell; None: nothing yet."""
+    keep: str | None = None
+    """Revision that is listed although no unit has it: the one to go back to."""
+    retries: Mapping[str, str] = field(default_factory=dict)
+    """Revision -> retry text; only what is being tried has one."""
+    may_fall_back: bool = True
+    earlier: Mapping[str, RevisionContent] = field(default_factory=dict)
+    """What the file holds now: stands in for a snapshot that was lost."""
+
+
+def build_assignment(
+    owner: ObjectMeta, cell: CellAssignment, snapshots: Mapping[str, Snapshot]
+) -> Assignment:
+    """Return the cell's assignment; a revision that has no variant here is left out."""
+    profile = cell.hardware.profile
+    named = {cell.default, cell.keep, *cell.units.values()} - {None}
+    contents = {
+        revision: content
+        for revision in sorted(str(name) for name in named)
+        if (content := _content_or_earlier(cell, revision, snapshots.get(revision)))
+    }
+    default = cell.default if cell.default in contents else None
+    return Assignment(
+        deployment=f"{owner.namespace}/{owner.name}",
+        cell=cell.hardware.cell,
+        execution=Execution(
+            profile=profile.name, providers=profile.providers, fallback=cell.may_fall_back
+        ),
+        default=default,
+        units={
+            unit: given
+            for unit, given in sorted(cell.units.items())
+            if given is not None and given in contents and given != default
+        },
+        revisions=contents,
+    )
+
+
+def assignment_text(assignment: Assignment) -> str:
+    """Return the file's text: equal for equal assignments, so that its hash says something."""
+    return canonical_json(assignment.model_dump(mode="json", by_alias=True, exclude_none=True))
+
+
+def as_cell(assignment: Assignment) -> ObservedCell:
+    """Return the cell as it will be observed once this assignment is written."""
+    digest = hashlib.sha256(assignment_text(assignment).encode()).hexdigest()
+    return ObservedCell(assignment.cell, assignment, digest)
+
+
+def build_config_map(owner: ObjectMeta, assignment: Assignment) -> Manifest:
+    """Return the ConfigMap that the cell's pods mount."""
+    return manifest(
+        owner,
+        ref("ConfigMap", assignment.cell),
+        {"data": {ASSIGNMENT_FILE: assignment_text(assignment)}},
+        cell_labels(assignment.cell),
+    )
+
+
+def _content_or_earlier(
+    cell: CellAssignment, revision: str, snapshot: Snapshot | None
+) -> RevisionContent | None:
+    if snapshot is None:
+        return cell.earlier.get(revision)
+    return _content(snapshot, cell.hardware.profile, cell.retries.get(revision, ""))
+
+
+def _content(snapshot: Snapshot, profile: Profile, retry: str) -> RevisionContent | None:
+    variant = variant_for(profile, snapshot.model.variants)
+    if variant is None:
+        return None
+    return RevisionContent(
+        version=snapshot.model.version,
+        artifact=_artifact(variant),
+        golden=_exam(snapshot.model.golden),
+        threads=snapshot.runtime.threads,
+        swap=snapshot.runtime.swap,
+        retry=retry,
+    )
+
+
+def _artifact(variant: Variant) -> ModelArtifact:
+    return ModelArtifact(
+        variant=variant.name,
+        format=variant.format,
+        uri=variant.source.uri,
+        sha256=variant.source.sha256,
+        memory_bytes=None if variant.memory is None else int(quantity(variant.memory)),
+    )
+
+
+def _exam(golden: Golden | None) -> GoldenExam | None:
+    if golden is None:
+        return None
+    return GoldenExam(
+        uri=golden.source.uri,
+        sha256=golden.source.sha256,
+        metric=golden.metric,
+        threshold=golden.threshold,
+    )

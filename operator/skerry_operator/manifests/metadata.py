@@ -1,0 +1,106 @@
+"""Names, labels, owner and digest of every generated object. Names are made here, nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from skerry_operator.api.base import ObjectMeta
+from skerry_operator.constants import (
+    ANNOTATION_DIGEST,
+    API_VERSION,
+    LABEL_CELL,
+    LABEL_DEPLOYMENT,
+    LABEL_MANAGED_BY,
+    LABEL_TEMPLATE,
+    MANAGED_BY,
+)
+from skerry_operator.decide.fleet import Berth
+from skerry_operator.decide.names import bounded
+from skerry_operator.decide.planned import Manifest, ObjectRef
+from skerry_operator.decide.revision import content_hash
+
+DIGEST_LENGTH = 16
+
+API_VERSIONS: Mapping[str, str] = {
+    "ConfigMap": "v1",
+    "Service": "v1",
+    "DaemonSet": "apps/v1",
+    "ControllerRevision": "apps/v1",
+}
+"""Every kind that Skerry generates."""
+
+
+def ref(kind: str, name: str) -> ObjectRef:
+    """Return the reference of a generated object."""
+    return ObjectRef(API_VERSIONS[kind], kind, name)
+
+
+def daemonset_name(berth: Berth) -> str:
+    """Return the name of a cell's DaemonSet of one pod template."""
+    return f"{berth.cell}-{berth.template}"
+
+
+def snapshot_name(deployment: str, revision: str) -> str:
+    """Return the name of a revision's ControllerRevision."""
+    return f"{deployment}-{revision}"
+
+
+def service_name(deployment: str, role: str = "") -> str:
+    """Return the name of the deployment's Service, or of its `stable` or `canary` one."""
+    return bounded(f"{deployment}-{role}" if role else deployment)
+
+
+def deployment_labels(owner: ObjectMeta) -> dict[str, str]:
+    """Return the labels of everything that belongs to a deployment."""
+    return {LABEL_MANAGED_BY: MANAGED_BY, LABEL_DEPLOYMENT: bounded(owner.name)}
+
+
+def selector_labels(owner: ObjectMeta) -> dict[str, str]:
+    """Return the label that selects all pods of a deployment."""
+    return {LABEL_DEPLOYMENT: bounded(owner.name)}
+
+
+def cell_labels(cell: str) -> dict[str, str]:
+    """Return the label of what belongs to a cell."""
+    return {LABEL_CELL: cell}
+
+
+def berth_labels(berth: Berth) -> dict[str, str]:
+    """Return the labels that tell a DaemonSet's pods from all others of the deployment."""
+    return {**cell_labels(berth.cell), LABEL_TEMPLATE: berth.template}
+
+
+def manifest(
+    owner: ObjectMeta,
+    target: ObjectRef,
+    content: Mapping[str, Any],
+    labels: Mapping[str, str] | None = None,
+) -> Manifest:
+    """Return an object of the deployment: owned by it, labelled, with its digest as annotation."""
+    metadata: dict[str, Any] = {
+        "name": target.name,
+        "namespace": owner.namespace,
+        "labels": {**deployment_labels(owner), **(labels or {})},
+        "ownerReferences": [_owner_reference(owner)],
+    }
+    body = {
+        "apiVersion": target.api_version,
+        "kind": target.kind,
+        "metadata": metadata,
+        **content,
+    }
+    digest = content_hash(body, DIGEST_LENGTH)
+    metadata["annotations"] = {ANNOTATION_DIGEST: digest}
+    return Manifest(target, body, digest)
+
+
+def _owner_reference(owner: ObjectMeta) -> dict[str, Any]:
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "EdgeDeployment",
+        "name": owner.name,
+        "uid": owner.uid,
+        "controller": True,
+        "blockOwnerDeletion": False,  # else the operator would need rights on finalizers
+    }

@@ -1,0 +1,173 @@
+"""All objects of a deployment: every cell's file and pods, and the Services."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from skerry_operator.api.base import ObjectMeta
+from skerry_operator.api.v1alpha1.edgedeployment import Fallback, Serving
+from skerry_operator.decide.fleet import Berth, Fleet, hostname_of
+from skerry_operator.decide.observed import ObservedCell
+from skerry_operator.decide.planned import Manifest, ObjectRef
+from skerry_operator.decide.podtemplate import PodTemplate, template_of
+from skerry_operator.decide.rollout import Transition
+from skerry_operator.decide.seating import Seat
+from skerry_operator.manifests.assignment import (
+    CellAssignment,
+    as_cell,
+    build_assignment,
+    build_config_map,
+)
+from skerry_operator.manifests.daemonset import CellPods, build_daemonset
+from skerry_operator.manifests.metadata import API_VERSIONS, ref, snapshot_name
+from skerry_operator.manifests.service import (
+    RevisionService,
+    build_revision_service,
+    build_service,
+)
+from skerry_runtime.contract import Assignment
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The fleet with everybody seated: all that the objects are made from."""
+
+    fleet: Fleet
+    wanted: str
+    """Revision that the spec asks for."""
+    transition: Transition
+    seats: tuple[Seat, ...]
+
+    @property
+    def owner(self) -> ObjectMeta:
+        """Return the metadata of the deployment."""
+        return self.fleet.observed.deployment.metadata
+
+    @property
+    def trial(self) -> str | None:
+        """Return the target while it is not stable."""
+        state = self.transition.state
+        return state.target if state.target != state.stable else None
+
+
+def next_cells(scene: Scene) -> dict[str, ObservedCell]:
+    """Return every cell as it will be, by name."""
+    units: dict[str, dict[str, str | None]] = defaultdict(dict)
+    for seat in scene.seats:
+        units[seat.berth.cell][seat.unit] = seat.given
+    return {name: as_cell(_assignment(scene, name, given)) for name, given in sorted(units.items())}
+
+
+def build_objects(scene: Scene, cells: Mapping[str, ObservedCell]) -> tuple[Manifest, ...]:
+    """Return all objects in the order of writing: files before the pods that mount them."""
+    return (
+        *(build_config_map(scene.owner, cell.assignment) for cell in cells.values()),
+        *_services(scene),
+        *_daemonsets(scene),
+    )
+
+
+def only_changed(objects: Iterable[Manifest], generated: Mapping[str, str]) -> tuple[Manifest, ...]:
+    """Return the objects whose digest in the cluster (`Kind/name` -> digest) is another one."""
+    return tuple(item for item in objects if generated.get(_key(item.ref)) != item.digest)
+
+
+def superfluous(objects: Iterable[Manifest], generated: Mapping[str, str]) -> tuple[ObjectRef, ...]:
+    """Return the generated objects that are not wanted any more; snapshots have their own rule."""
+    wanted = {_key(item.ref) for item in objects}
+    kinds = [key.partition("/") for key in sorted(generated) if key not in wanted]
+    return tuple(
+        ref(kind, name)
+        for kind, _, name in kinds
+        if kind in API_VERSIONS and kind != "ControllerRevision"
+    )
+
+
+def superfluous_snapshots(scene: Scene, cells: Mapping[str, ObservedCell]) -> tuple[ObjectRef, ...]:
+    """Return the snapshots that nothing runs, and nothing can go back to."""
+    observed, state = scene.fleet.observed, scene.transition.state
+    kept = {scene.wanted, state.stable, state.target, scene.transition.default}
+    kept |= {entry.revision for entry in state.history}
+    for cell in (*observed.cells, *cells.values()):
+        kept |= set(cell.assignment.revisions)
+    return tuple(
+        ref("ControllerRevision", snapshot_name(scene.owner.name, revision))
+        for revision in sorted(observed.snapshots)
+        if revision not in kept
+    )
+
+
+def _key(target: ObjectRef) -> str:
+    return f"{target.kind}/{target.name}"
+
+
+def _assignment(scene: Scene, name: str, units: Mapping[str, str | None]) -> Assignment:
+    spec = scene.fleet.observed.deployment.spec
+    cell = CellAssignment(
+        hardware=scene.fleet.hardware[name],
+        default=scene.transition.default,
+        units=units,
+        keep=scene.transition.state.stable,
+        retries={scene.trial: spec.rollout.retry} if scene.trial else {},
+        may_fall_back=spec.placement.fallback is Fallback.ALLOW,
+        earlier=scene.fleet.known_contents(name),
+    )
+    return build_assignment(scene.owner, cell, scene.fleet.snapshots)
+
+
+def _daemonsets(scene: Scene) -> list[Manifest]:
+    members: dict[Berth, list[Seat]] = defaultdict(list)
+    for seat in scene.seats:
+        members[seat.berth].append(seat)
+    return [_daemonset(scene, berth, seats) for berth, seats in sorted(members.items())]
+
+
+def _daemonset(scene: Scene, berth: Berth, seats: list[Seat]) -> Manifest:
+    pods = CellPods(
+        berth=berth,
+        template=_template(scene, berth, seats),
+        hostnames=tuple(hostname_of(scene.fleet.nodes[seat.unit]) for seat in seats),
+        tolerations=scene.fleet.observed.deployment.spec.placement.tolerations,
+    )
+    return build_daemonset(scene.owner, pods)
+
+
+def _template(scene: Scene, berth: Berth, seats: list[Seat]) -> PodTemplate:
+    """Return the template that the berth is named after, or one that its units can do with.
+
+    A hash that no snapshot has stems from another catalogue or operator version. Its pods wait
+    for their turn to move and, under OnDelete, are not touched by what is written here.
+    """
+    hardware = scene.fleet.hardware[berth.cell]
+    state = scene.transition.state
+    known = {
+        revision: template_of(snapshot, hardware)
+        for revision, snapshot in scene.fleet.snapshots.items()
+    }
+    for template in known.values():
+        if template.hash == berth.template:
+            return template
+    likely = (*(seat.given for seat in seats), state.stable, state.target, *known)
+    return next(known[revision] for revision in likely if revision in known)
+
+
+def _services(scene: Scene) -> list[Manifest]:
+    """Return the Services; the one for clients keeps stable's ports until a promotion."""
+    state, snapshots = scene.transition.state, scene.fleet.snapshots
+    roles = {"stable": state.stable, "canary": scene.trial if scene.transition.active else None}
+    found = [
+        RevisionService(role, revision, snapshots[revision].serving)
+        for role, revision in roles.items()
+        if revision in snapshots and revision is not None
+    ]
+    return [
+        build_service(scene.owner, _client_serving(scene)),
+        *(build_revision_service(scene.owner, service) for service in found),
+    ]
+
+
+def _client_serving(scene: Scene) -> Serving:
+    stable = scene.fleet.snapshots.get(scene.transition.state.stable or "")
+    return stable.serving if stable else scene.fleet.observed.deployment.spec.serving

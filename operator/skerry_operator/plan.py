@@ -1,0 +1,313 @@
+"""The plan: everything that one reconcile will do, decided from one frozen observation. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from skerry_operator.api.quantity import duration_s
+from skerry_operator.api.v1alpha1.edgedeployment_status import EdgeDeploymentStatus
+from skerry_operator.api.v1alpha1.edgemodel import EdgeModel
+from skerry_operator.catalogue.profiles import Profile
+from skerry_operator.constants import (
+    ANNOTATION_ABORT,
+    ANNOTATION_PROMOTE,
+    ConditionType,
+    Reason,
+)
+from skerry_operator.decide.analysis import assess
+from skerry_operator.decide.conditions import Hindrance, Situation
+from skerry_operator.decide.facts import Assessment, RolloutFacts, UnitFacts, Verdict
+from skerry_operator.decide.fleet import Fleet
+from skerry_operator.decide.nudges import RENUDGE_S, nudges
+from skerry_operator.decide.observed import Observed
+from skerry_operator.decide.placement import (
+    DEFAULT_GRACE_S,
+    PlacementResult,
+    accelerator_problem,
+)
+from skerry_operator.decide.planned import EventNote, ModelPlan, Plan
+from skerry_operator.decide.revision import Snapshot, revision_of
+from skerry_operator.decide.rollout import EngineState, Transition, step, subject_of
+from skerry_operator.decide.seating import Intent, Seat, seat_units
+from skerry_operator.decide.status import Outcome, changed, hindered_status, next_status
+from skerry_operator.decide.units import Trial, unit_facts
+from skerry_operator.decide.validate import assess_model, model_problems
+from skerry_operator.manifests.objects import (
+    Scene,
+    build_objects,
+    next_cells,
+    only_changed,
+    superfluous,
+    superfluous_snapshots,
+)
+from skerry_operator.manifests.snapshot import build_snapshot
+
+
+@dataclass(frozen=True)
+class PlanSettings:
+    """What the operator's administrator decides."""
+
+    default_image: str
+    """Runtime image of profiles that name none."""
+    accelerator_grace_s: float = DEFAULT_GRACE_S
+    """How long a unit stays on a node whose accelerator is not allocatable."""
+    unsettled_s: float = 5.0
+    """How often to look while nothing is rolled out, but not every unit serves."""
+    resync_s: float = 300.0
+    """How often to look although nothing happened."""
+
+
+def plan(observed: Observed, profiles: tuple[Profile, ...], settings: PlanSettings) -> Plan:
+    """Return everything that one reconcile of the deployment will do."""
+    if observed.deployment.metadata.deletion_timestamp is not None:
+        return Plan()  # the owner references of the objects do it all
+    hindrance = _hindrance(observed, profiles)
+    if hindrance is not None:
+        return _hindered_plan(_fleet(observed, profiles, settings), hindrance, settings)
+    snapshot = _wanted_snapshot(observed, profiles, settings)
+    fleet = _fleet(observed, profiles, settings, snapshot)
+    return _decided_plan(_decide(fleet, snapshot.revision), snapshot, settings)
+
+
+def plan_model(model: EdgeModel, now: datetime) -> ModelPlan:
+    """Return what to do for an EdgeModel: say whether it can be used."""
+    return assess_model(model, now)
+
+
+def _fleet(
+    observed: Observed,
+    profiles: tuple[Profile, ...],
+    settings: PlanSettings,
+    wanted: Snapshot | None = None,
+) -> Fleet:
+    own = {wanted.revision: wanted} if wanted else {}
+    return Fleet(observed, profiles, {**observed.snapshots, **own}, settings.accelerator_grace_s)
+
+
+def _hindrance(observed: Observed, profiles: tuple[Profile, ...]) -> Hindrance | None:
+    """Return why nothing can be decided, most basic cause first; None: it can."""
+    name = observed.deployment.spec.model_ref.name
+    if not observed.nodes:  # a cluster has nodes: who sees none must not clear anything away
+        return Hindrance(Reason.NO_ELIGIBLE_NODES, "the operator sees no node at all")
+    if observed.model is None:
+        namespace = observed.deployment.metadata.namespace
+        return Hindrance(
+            Reason.MODEL_NOT_FOUND,
+            f"EdgeModel {name!r} does not exist in namespace {namespace!r}: create it, or correct "
+            "spec.modelRef.name. Pods that run go on serving.",
+        )
+    problems = model_problems(observed.model.spec)
+    if problems:
+        return Hindrance(Reason.MODEL_INVALID, f"EdgeModel {name!r}: {'; '.join(problems)}")
+    problem = accelerator_problem(observed.deployment.spec.placement, profiles)
+    return Hindrance(Reason.INVALID_SPEC, problem) if problem else None
+
+
+def _hindered_plan(fleet: Fleet, hindrance: Hindrance, settings: PlanSettings) -> Plan:
+    """Return a plan that says why, and leaves everything that runs as it is."""
+    observed = fleet.observed
+    state = EngineState.from_status(observed.deployment.status)
+    subject = state.target or state.stable or ""
+    trial = Trial(subject, observed.deployment.spec.rollout.retry, subject == state.stable)
+    facts = RolloutFacts(
+        now=observed.now,
+        wanted="",
+        units=unit_facts(fleet, fleet.listed_cells, trial),
+        assessment=Assessment(Verdict.INCONCLUSIVE, hindrance.message),
+    )
+    status = hindered_status(fleet, _situation(fleet, facts, None, hindrance))
+    return Plan(
+        status=changed(observed.deployment.status, status),
+        events=_hindrance_events(observed, hindrance),
+        requeue_after_s=settings.resync_s,
+    )
+
+
+def _hindrance_events(observed: Observed, hindrance: Hindrance) -> tuple[EventNote, ...]:
+    """Say it once: while Ready gives the same reason, people have been told."""
+    told = any(
+        condition.type == ConditionType.READY and condition.reason == hindrance.reason
+        for condition in observed.deployment.status.conditions
+    )
+    return () if told else (EventNote(True, hindrance.reason, hindrance.message),)
+
+
+def _situation(
+    fleet: Fleet,
+    facts: RolloutFacts,
+    transition: Transition | None,
+    hindrance: Hindrance | None,
+) -> Situation:
+    return Situation(
+        generation=fleet.observed.deployment.metadata.generation,
+        facts=facts,
+        transition=transition,
+        hindrance=hindrance,
+        polled=fleet.observed.polled,
+    )
+
+
+def _wanted_snapshot(
+    observed: Observed, profiles: tuple[Profile, ...], settings: PlanSettings
+) -> Snapshot:
+    """Return the snapshot of the revision that the spec asks for: the kept one, or a new one."""
+    assert observed.model is not None  # noqa: S101 (a missing model is a hindrance)
+    spec = observed.deployment.spec
+    revision = revision_of(observed.model.spec, spec)
+    kept = observed.snapshots.get(revision)
+    return kept or Snapshot(
+        revision=revision,
+        model_name=spec.model_ref.name,
+        model=observed.model.spec,
+        runtime=spec.runtime,
+        serving=spec.serving,
+        default_image=settings.default_image,
+        images={profile.name: profile.image for profile in profiles if profile.image},
+    )
+
+
+@dataclass(frozen=True)
+class _Decision:
+    """What was found and decided, before it becomes objects and a status."""
+
+    fleet: Fleet
+    placement: PlacementResult
+    facts: RolloutFacts
+    transition: Transition
+    seats: tuple[Seat, ...]
+
+
+def _decide(fleet: Fleet, wanted: str) -> _Decision:
+    state = EngineState.from_status(fleet.observed.deployment.status)
+    tried = _tried(fleet, state, wanted)
+    placement = fleet.place(tried)
+    facts = _facts(fleet, placement, state, wanted)
+    transition = step(fleet.observed.deployment.spec.rollout, state, facts)
+    seats = seat_units(fleet, _intent(fleet, placement, transition, tried))
+    return _Decision(fleet, placement, facts, transition, seats)
+
+
+def _tried(fleet: Fleet, state: EngineState, wanted: str) -> str:
+    """Return the revision whose placement says who is eligible.
+
+    That is the wanted one, unless it failed before and is not tried again.
+    """
+    retry = fleet.observed.deployment.spec.rollout.retry
+    refused = any(past.revision == wanted and past.retry == retry for past in state.failed)
+    stable = state.stable
+    return stable if refused and stable is not None and stable in fleet.snapshots else wanted
+
+
+def _facts(
+    fleet: Fleet, placement: PlacementResult, state: EngineState, wanted: str
+) -> RolloutFacts:
+    observed = fleet.observed
+    subject = subject_of(state, wanted)
+    trial = Trial(subject, observed.deployment.spec.rollout.retry, subject == state.stable)
+    units = unit_facts(fleet, placement.cell_of, trial)
+    annotations = observed.deployment.metadata.annotations
+    return RolloutFacts(
+        now=observed.now,
+        wanted=wanted,
+        units=units,
+        assessment=_assessment(observed, subject, units),
+        restorable=frozenset(fleet.snapshots),
+        versions={name: one.model.version for name, one in fleet.snapshots.items()},
+        promote=annotations.get(ANNOTATION_PROMOTE),
+        abort=annotations.get(ANNOTATION_ABORT),
+    )
+
+
+def _assessment(observed: Observed, subject: str, units: tuple[UnitFacts, ...]) -> Assessment:
+    return assess(
+        observed.deployment.spec.rollout.analysis.metrics,
+        subject,
+        observed.reports,
+        {unit.name: unit.cell for unit in units},
+        frozenset(unit.name for unit in units if unit.reachable and unit.assigned == subject),
+    )
+
+
+def _intent(fleet: Fleet, placement: PlacementResult, transition: Transition, tried: str) -> Intent:
+    """Return what every unit is meant to have; one that only stable can serve stays on it."""
+    stable = transition.state.stable
+    revisions = {*transition.desired.values(), stable, tried} - {None}
+    placements = {
+        revision: placement if revision == tried else fleet.place(revision)
+        for revision in sorted(str(revision) for revision in revisions)
+    }
+    only_stable = placements[stable].cell_of if stable else {}
+    desired = {
+        **dict.fromkeys(only_stable, stable),
+        **{unit: transition.desired.get(unit) for unit in placement.cell_of},
+    }
+    return Intent(desired, stable, tried, placements)
+
+
+def _decided_plan(decision: _Decision, snapshot: Snapshot, settings: PlanSettings) -> Plan:
+    fleet, observed = decision.fleet, decision.fleet.observed
+    scene = Scene(fleet, snapshot.revision, decision.transition, decision.seats)
+    cells = next_cells(scene)
+    objects = build_objects(scene, cells)
+    is_new = snapshot.revision not in observed.snapshots
+    return Plan(
+        records=(build_snapshot(scene.owner, snapshot),) if is_new else (),
+        status=changed(observed.deployment.status, _status(decision)),
+        objects=only_changed(objects, observed.generated),
+        nudges=nudges(fleet, decision.seats, cells),
+        prune=(
+            *superfluous(objects, observed.generated),
+            *superfluous_snapshots(scene, cells),
+        ),
+        events=decision.transition.events,
+        requeue_after_s=_requeue_s(decision, settings),
+        watch_units=decision.transition.active,
+    )
+
+
+def _status(decision: _Decision) -> EdgeDeploymentStatus:
+    situation = _situation(
+        decision.fleet, decision.facts, decision.transition, _reservation(decision)
+    )
+    return next_status(Outcome(decision.fleet, decision.placement, situation, decision.transition))
+
+
+def _reservation(decision: _Decision) -> Hindrance | None:
+    """Return what is wrong although decisions are made."""
+    error = decision.fleet.observed.apply_error
+    if error is not None:
+        return Hindrance(Reason.APPLY_FAILED, error)
+    if decision.placement.cells:
+        return None
+    rejected = decision.placement.rejected
+    if not rejected:
+        return Hindrance(
+            Reason.NO_ELIGIBLE_NODES,
+            "no node has the labels of spec.placement.nodeSelector",
+        )
+    first = rejected[0]
+    return Hindrance(
+        Reason.NO_ELIGIBLE_NODES,
+        f"{len(rejected)} nodes match, none fits; {first.node}: {first.reason}: {first.message}",
+    )
+
+
+def _requeue_s(decision: _Decision, settings: PlanSettings) -> float:
+    """Return when to look again: the soonest of all reasons to."""
+    rollout = decision.fleet.observed.deployment.spec.rollout
+    now, grace_s = decision.fleet.observed.now, settings.accelerator_grace_s
+    waits = [settings.resync_s]
+    if decision.transition.requeue_after_s is not None:
+        waits.append(decision.transition.requeue_after_s)
+    if decision.transition.active:
+        waits.append(duration_s(rollout.analysis.interval))
+    if any(unit.reachable and unit.serving is None for unit in decision.facts.units):
+        waits.append(settings.unsettled_s)
+    if any(seat.is_held for seat in decision.seats):
+        waits.append(RENUDGE_S)
+    waits += [
+        max(0.0, grace_s - (now - since).total_seconds()) + 1
+        for since in decision.placement.lost.values()
+    ]
+    return min(waits)

@@ -1,0 +1,204 @@
+"""A cluster in memory: carries plans out and lets pods follow, so that a plan meets its effects.
+
+No mock: the plan under test is the real one, and what it is shown next is what the objects that
+it wrote would have become.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from builders import NOW, PROFILES, make_report, refusing, serving
+from skerry_operator.api.v1alpha1.edgedeployment import EdgeDeployment
+from skerry_operator.api.v1alpha1.edgedeployment_status import EdgeDeploymentStatus, Stage
+from skerry_operator.api.v1alpha1.edgemodel import EdgeModel
+from skerry_operator.catalogue.profiles import Profile
+from skerry_operator.constants import LABEL_CELL, LABEL_TEMPLATE
+from skerry_operator.decide.observed import Node, Observed, ObservedCell, ObservedTemplate, Pod
+from skerry_operator.decide.planned import Manifest, Plan
+from skerry_operator.decide.revision import Snapshot
+from skerry_operator.plan import PlanSettings, plan
+from skerry_runtime.contract import ASSIGNMENT_FILE, Assignment, StatusReport
+
+SETTINGS = PlanSettings(default_image="registry.example/skerry-runtime:1")
+
+
+@dataclass
+class World:
+    deployment: EdgeDeployment
+    model: EdgeModel | None
+    nodes: tuple[Node, ...]
+    profiles: tuple[Profile, ...] = PROFILES
+    settings: PlanSettings = SETTINGS
+    now: datetime = NOW
+    objects: dict[str, Manifest] = field(default_factory=dict)
+    pods: dict[str, Pod] = field(default_factory=dict)
+    reports: dict[str, StatusReport] = field(default_factory=dict)
+    refusals: set[tuple[str, str]] = field(default_factory=set)
+    """(unit, version of the model) that the unit will refuse."""
+    broken_images: set[str] = field(default_factory=set)
+    events: list[str] = field(default_factory=list)
+    least_serving: int = 10**6
+    """Fewest units that served at one time since the last `settle` began."""
+
+    # --- what the operator sees ---
+
+    def observed(self) -> Observed:
+        return Observed(
+            now=self.now,
+            deployment=self.deployment,
+            model=self.model,
+            nodes=self.nodes,
+            pods=tuple(pod for _, pod in sorted(self.pods.items())),
+            reports=dict(self.reports),
+            cells=tuple(_cell(one) for one in self._kind("ConfigMap")),
+            templates=tuple(_template(one) for one in self._kind("DaemonSet")),
+            snapshots={
+                one.body["data"]["revision"]: Snapshot.model_validate(one.body["data"])
+                for one in self._kind("ControllerRevision")
+            },
+            generated={key: one.digest for key, one in self.objects.items()},
+        )
+
+    def plan(self) -> Plan:
+        return plan(self.observed(), self.profiles, self.settings)
+
+    @property
+    def status(self) -> EdgeDeploymentStatus:
+        return self.deployment.status
+
+    def served(self) -> dict[str, str]:
+        """Unit -> version that it serves."""
+        found = {unit: report.serving for unit, report in sorted(self.reports.items())}
+        return {unit: served.version for unit, served in found.items() if served}
+
+    def _kind(self, kind: str) -> list[Manifest]:
+        return [one for key, one in sorted(self.objects.items()) if one.ref.kind == kind]
+
+    # --- what happens ---
+
+    def carry_out(self, made: Plan) -> None:
+        for item in (*made.records, *made.objects):
+            self.objects[f"{item.ref.kind}/{item.ref.name}"] = item
+        if made.status is not None:
+            written = EdgeDeploymentStatus.model_validate(made.status.to_dict())
+            self.deployment = self.deployment.model_copy(update={"status": written})
+        for nudge in made.nudges:
+            self.pods[nudge.pod] = replace(
+                self.pods[nudge.pod], revision_label=nudge.revision, nudge=nudge.digest
+            )
+        for gone in made.prune:
+            del self.objects[f"{gone.kind}/{gone.name}"]
+        self.events += [event.reason for event in made.events]
+
+    def pods_follow(self) -> None:
+        """Let the DaemonSets make and delete pods, and the pods read their files."""
+        cells = {cell.name: cell for cell in self.observed().cells}
+        wanted: dict[str, Pod] = {}
+        for template in self.observed().templates:
+            for unit in template.nodes:
+                name = f"{template.name}-{unit}"
+                fresh = Pod(name, unit, template.cell, template.template, created_at=self.now)
+                wanted[name] = self.pods.get(name, fresh)
+        replaced = {pod.unit for name, pod in self.pods.items() if name not in wanted}
+        self.pods = wanted
+        for unit in replaced:  # the new pod is on its way for one look
+            self.reports.pop(unit, None)
+        for name, pod in wanted.items():
+            if pod.unit not in replaced and self._node(pod.unit).reachable:
+                self._read_file(name, cells[pod.cell])
+            else:
+                self.pods[name] = replace(pod, ready=False)
+        self.least_serving = min(self.least_serving, len(self.served()))
+
+    def turn(self, seconds: float = 1.0) -> Plan:
+        """One look, its effects, and some time."""
+        made = self.plan()
+        self.carry_out(made)
+        self.pods_follow()
+        self.now += timedelta(seconds=seconds)
+        return made
+
+    def settle(self, turns: int = 600) -> None:
+        """Go on until nothing is under way and nothing is written any more."""
+        self.least_serving = 10**6
+        for _ in range(turns):
+            before = dict(self.pods)
+            made = self.turn(seconds=5)
+            is_quiet = not (
+                made.records or made.status or made.objects or made.nudges or made.prune
+            )
+            if is_quiet and not made.watch_units and before == self.pods:
+                return
+        raise AssertionError(f"still busy: {self.status.rollout.message}")
+
+    def turn_until(self, stage: Stage, turns: int = 300) -> None:
+        for _ in range(turns):
+            self.turn()
+            if self.status.rollout.stage is stage:
+                return
+        raise AssertionError(f"never {stage}: {self.status.rollout}")
+
+    def change(self, **spec: Any) -> None:
+        """Edit parts of the deployment's spec."""
+        raw = self.deployment.spec.to_dict() | spec
+        parsed = EdgeDeployment.model_validate({"metadata": {"name": "x"}, "spec": raw}).spec
+        metadata = self.deployment.metadata
+        metadata = metadata.model_copy(update={"generation": metadata.generation + 1})
+        self.deployment = self.deployment.model_copy(update={"spec": parsed, "metadata": metadata})
+
+    def change_node(self, name: str, option: Any) -> None:
+        self.nodes = tuple(option(node) if node.name == name else node for node in self.nodes)
+
+    def _node(self, name: str) -> Node:
+        return next(node for node in self.nodes if node.name == name)
+
+    def _image(self, pod: Pod) -> str:
+        body = self.objects[f"DaemonSet/{pod.cell}-{pod.template}"].body
+        return str(body["spec"]["template"]["spec"]["containers"][0]["image"])
+
+    def _read_file(self, name: str, cell: ObservedCell) -> None:
+        pod = self.pods[name]
+        if self._image(pod) in self.broken_images:
+            self.pods[name] = replace(pod, waiting_reason="ImagePullBackOff", ready=False)
+            return
+        report = self._swap(pod.unit, cell)
+        self.reports[pod.unit] = report
+        self.pods[name] = replace(pod, ready=report.serving is not None, waiting_reason="")
+
+    def _swap(self, unit: str, cell: ObservedCell) -> StatusReport:
+        revision = cell.assignment.revision_of(unit)
+        past = self.reports.get(unit) or make_report(unit)
+        report = past.model_copy(
+            update={"assignment": cell.digest, "assigned": revision, "now": self.now.timestamp()}
+        )
+        if revision is None:
+            return report
+        version = cell.assignment.revisions[revision].version
+        if (unit, version) in self.refusals:
+            is_known = any(failure.revision == revision for failure in past.failures)
+            return report if is_known else refusing(revision, age_s=-1)(report)
+        return serving(revision, version)(report.model_copy(update={"progress": None}))
+
+
+def _cell(item: Manifest) -> ObservedCell:
+    text = item.body["data"][ASSIGNMENT_FILE]
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return ObservedCell(item.ref.name, Assignment.model_validate_json(text), digest)
+
+
+def _template(item: Manifest) -> ObservedTemplate:
+    labels: Mapping[str, str] = item.body["metadata"]["labels"]
+    return ObservedTemplate(
+        item.ref.name, labels[LABEL_CELL], labels[LABEL_TEMPLATE], tuple(_hostnames(item.body))
+    )
+
+
+def _hostnames(daemonset: Mapping[str, Any]) -> Iterable[str]:
+    affinity = daemonset["spec"]["template"]["spec"]["affinity"]["nodeAffinity"]
+    required = affinity["requiredDuringSchedulingIgnoredDuringExecution"]
+    return required["nodeSelectorTerms"][0]["matchExpressions"][0]["values"]
