@@ -1,0 +1,103 @@
+"""kopf's settings and login, and the feeds of all kinds."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+
+import aiohttp
+import kopf
+
+from skerry_operator.handlers.children import node_wakes, owner_wakes
+from skerry_operator.handlers.feed import Feed, select_generated
+from skerry_operator.handlers.probes import Watchdog
+from skerry_operator.handlers.queue import Key
+from skerry_operator.handlers.resources import deployment_wakes, model_wakes
+from skerry_operator.kube.client import user_agent
+from skerry_operator.kube.read import (
+    Cache,
+    child_entry,
+    deployment_entry,
+    model_entry,
+    node_entry,
+    pod_entry,
+)
+
+
+def build_feeds(
+    cache: Cache, add: Callable[[Key], None], relisted: Callable[[str], None]
+) -> tuple[Feed[Any], ...]:
+    """Return one feed per watched kind."""
+    sinks: dict[str, Any] = {"add": add, "relisted": relisted}
+    generated: dict[str, Any] = {
+        "wakes": partial(owner_wakes, cache),
+        "is_generated": True,
+        **sinks,
+    }
+    children = (
+        Feed(kind, table, partial(child_entry, kind), **generated)
+        for kind, table in cache.children.items()
+    )
+    models: Feed[Any] = Feed(
+        "EdgeModel", cache.models, model_entry, partial(model_wakes, cache), **sinks
+    )
+    deployments: Feed[Any] = Feed(
+        "EdgeDeployment", cache.deployments, deployment_entry, deployment_wakes, **sinks
+    )
+    nodes: Feed[Any] = Feed("Node", cache.nodes, node_entry, partial(node_wakes, cache), **sinks)
+    pods: Feed[Any] = Feed("Pod", cache.pods, pod_entry, **generated)
+    return (models, deployments, nodes, pods, *children)
+
+
+def build_registry(feeds: Iterable[Feed[Any]], watchdog: Watchdog) -> kopf.OperatorRegistry:
+    """Return kopf's registry: a login, and for each kind an index and an event handler."""
+    registry = kopf.OperatorRegistry()
+    for feed in feeds:
+        feed.register(registry)
+
+    @kopf.on.login(registry=registry)
+    async def login(settings: kopf.OperatorSettings, **_: Any) -> kopf.AiohttpSession | None:
+        return _session(settings, watchdog)
+
+    return registry
+
+
+def build_settings(feeds: Iterable[Feed[Any]]) -> kopf.OperatorSettings:
+    """Return kopf's settings: it watches and writes nothing.
+
+    No finalizer, annotation or event of kopf is ever written: they belong to handlers that are
+    not used here. `queueing.worker_limit` stays unset: below the number of indexed objects it
+    would block the start for ever.
+    """
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False
+    settings.peering.standalone = True
+    settings.scanning.disabled = True
+    settings.watching.server_timeout = Watchdog.WATCH_S
+    settings.watching.connect_timeout = 10.0
+    settings.watching.chunk_size = 500
+    settings.networking.request_timeout = 30.0
+    settings.networking.enforce_retry_after = True
+    settings.queueing.idle_timeout = 1.0
+    settings.process.ultimate_exiting_timeout = 60.0
+    select_generated(settings, feeds)
+    return settings
+
+
+def _session(settings: kopf.OperatorSettings, watchdog: Watchdog) -> kopf.AiohttpSession | None:
+    """Return an HTTP session of the same credentials as kube/client.py, seen by the watchdog."""
+    in_cluster = "KUBECONFIG" not in os.environ and "KUBERNETES_SERVICE_HOST" in os.environ
+    read = kopf.login_with_service_account if in_cluster else kopf.login_with_kubeconfig
+    info = read(settings=settings)
+    if info is None:
+        return None
+    session = aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context()),
+        headers={**info.as_http_headers(), "User-Agent": user_agent()},
+        trace_configs=[watchdog.trace()],
+    )
+    return kopf.AiohttpSession(
+        server=info.server, default_namespace=info.default_namespace, aiohttp_session=session
+    )

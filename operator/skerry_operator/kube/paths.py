@@ -1,0 +1,46 @@
+"""Addresses of objects on the API server."""
+
+from __future__ import annotations
+
+from skerry_operator.constants import API_VERSION
+
+PLURALS = {
+    "ConfigMap": "configmaps",
+    "ControllerRevision": "controllerrevisions",
+    "DaemonSet": "daemonsets",
+    "EdgeDeployment": "edgedeployments",
+    "EdgeModel": "edgemodels",
+    "Event": "events",
+    "Lease": "leases",
+    "Node": "nodes",
+    "Pod": "pods",
+    "Service": "services",
+}
+"""Every kind that the operator touches, with its name in addresses."""
+
+API_VERSIONS = {
+    "ConfigMap": "v1",
+    "ControllerRevision": "apps/v1",
+    "DaemonSet": "apps/v1",
+    "EdgeDeployment": API_VERSION,
+    "EdgeModel": API_VERSION,
+    "Event": "v1",
+    "Lease": "coordination.k8s.io/v1",
+    "Node": "v1",
+    "Pod": "v1",
+    "Service": "v1",
+}
+"""Group and version of each of them."""
+
+
+def collection_path(kind: str, namespace: str = "") -> str:
+    """Return the address of all objects of a kind, in one namespace or everywhere."""
+    version = API_VERSIONS[kind]
+    root = f"/apis/{version}" if "/" in version else f"/api/{version}"
+    middle = f"/namespaces/{namespace}" if namespace else ""
+    return f"{root}{middle}/{PLURALS[kind]}"
+
+
+def object_path(kind: str, namespace: str, name: str) -> str:
+    """Return the address of one object."""
+    return f"{collection_path(kind, namespace)}/{name}"

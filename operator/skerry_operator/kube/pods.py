@@ -1,0 +1,88 @@
+"""Raw pod -> Pod: where it is, whether it is ready, and why it waits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from skerry_operator.constants import (
+    ANNOTATION_NUDGE,
+    LABEL_CELL,
+    LABEL_REVISION,
+    LABEL_TEMPLATE,
+)
+from skerry_operator.decide.observed import Pod
+from skerry_operator.kube.raw import Raw, metadata_of
+
+_ON_THE_WAY = frozenset({"ContainerCreating", "PodInitializing"})
+"""Waiting reasons of a pod that starts as it should."""
+
+MESSAGE_LIMIT = 512
+
+
+def read_pod(raw: Raw) -> Pod:
+    """Return a pod as decisions read it."""
+    metadata, status = metadata_of(raw), raw.get("status") or {}
+    labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
+    containers = _container_statuses(status)
+    reason, message = _waiting(status, containers)
+    return Pod(
+        name=metadata["name"],
+        unit=(raw.get("spec") or {}).get("nodeName") or "",
+        cell=labels.get(LABEL_CELL, ""),
+        template=labels.get(LABEL_TEMPLATE, ""),
+        ip=status.get("podIP") or "",
+        ready=_has_condition(status, "Ready"),
+        deleting="deletionTimestamp" in metadata,
+        restarts=sum(container.get("restartCount", 0) for container in containers),
+        waiting_reason=reason,
+        waiting_message=message[:MESSAGE_LIMIT],
+        revision_label=labels.get(LABEL_REVISION, ""),
+        nudge=annotations.get(ANNOTATION_NUDGE, ""),
+        created_at=_time(metadata.get("creationTimestamp")),
+    )
+
+
+def _container_statuses(status: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+    init = status.get("initContainerStatuses") or ()
+    return (*init, *(status.get("containerStatuses") or ()))
+
+
+def _has_condition(status: Mapping[str, Any], name: str) -> bool:
+    return any(
+        condition["type"] == name and condition["status"] == "True"
+        for condition in status.get("conditions") or ()
+    )
+
+
+def _waiting(status: Mapping[str, Any], containers: Iterable[Mapping[str, Any]]) -> tuple[str, str]:
+    for container in containers:
+        waiting = (container.get("state") or {}).get("waiting") or {}
+        if waiting.get("reason") and waiting["reason"] not in _ON_THE_WAY:
+            return waiting["reason"], f"{waiting.get('message', '')}{_last_exit(container)}".strip()
+    return _not_scheduled(status) or _ended(status)
+
+
+def _last_exit(container: Mapping[str, Any]) -> str:
+    """Return how the container ended last time: what a person asks first about a crash loop."""
+    ended = (container.get("lastState") or {}).get("terminated") or {}
+    return f" (last exit: {ended.get('reason')}, code {ended.get('exitCode')})" if ended else ""
+
+
+def _not_scheduled(status: Mapping[str, Any]) -> tuple[str, str] | None:
+    for condition in status.get("conditions") or ():
+        if condition["type"] == "PodScheduled" and condition["status"] == "False":
+            return condition.get("reason") or "Unschedulable", condition.get("message") or ""
+    return None
+
+
+def _ended(status: Mapping[str, Any]) -> tuple[str, str]:
+    """Return why the kubelet gave the whole pod up: evicted, or refused for a missing device."""
+    if status.get("phase") != "Failed":
+        return "", ""
+    return status.get("reason") or "Failed", status.get("message") or ""
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None

@@ -1,0 +1,102 @@
+"""All writes for one object, off the event loop, with every answer put into the cache."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterable
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any, TypeVar
+
+from skerry_operator.api.base import KubeModel
+from skerry_operator.decide.planned import EventNote, Manifest, Nudge, ObjectRef
+from skerry_operator.kube.apply import Applied, ChangeSet, apply, nudge, prune
+from skerry_operator.kube.client import KubeClient, Threads
+from skerry_operator.kube.errors import NotFound
+from skerry_operator.kube.events import Recorder
+from skerry_operator.kube.read import Cache, deployment_entry, model_entry, pod_entry
+from skerry_operator.kube.status import Target, write_status
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Writer:
+    """Carries out parts of a plan. Every method returns when its writes have ended.
+
+    Raises:
+        KubeError: from every method but `record`; of several writes at one time, the first error,
+            once all have ended.
+    """
+
+    cache: Cache
+    client: KubeClient
+    threads: Threads
+    recorder: Recorder
+
+    async def write_status(self, target: Target, status: KubeModel) -> None:
+        """Write the whole status; an object that is gone is forgotten first."""
+        is_model = target.kind == "EdgeModel"
+        table = self.cache.models if is_model else self.cache.deployments
+        try:
+            raw = await self.threads.run(write_status, self.client, target, status)
+        except NotFound:
+            table.discard((target.namespace, target.name), target.uid)
+            raise
+        table.wrote(model_entry(raw) if is_model else deployment_entry(raw))
+
+    async def apply(self, namespace: str, manifests: Iterable[Manifest]) -> ChangeSet:
+        """Apply in the given order; neighbours of one kind go out at one time."""
+        changes = ChangeSet()
+        for _, group in groupby(manifests, key=lambda manifest: manifest.ref.kind):
+            changes += ChangeSet(await all_of(self._apply(namespace, one) for one in group))
+        return changes
+
+    async def nudge(self, namespace: str, nudges: Iterable[Nudge]) -> ChangeSet:
+        """Patch all pods at one time; pods that are gone are left out."""
+        names = await all_of(self._nudge(namespace, one) for one in nudges)
+        return ChangeSet(nudged=tuple(name for name in names if name))
+
+    async def prune(self, namespace: str, refs: Iterable[ObjectRef]) -> ChangeSet:
+        """Delete all at one time."""
+        return ChangeSet(await all_of(self._prune(namespace, ref) for ref in refs))
+
+    async def record(self, target: Target, notes: Iterable[EventNote]) -> None:
+        """Write events; never fails."""
+        for note in notes:
+            await self.threads.run(self.recorder.record, target, note)
+
+    async def _apply(self, namespace: str, manifest: Manifest) -> Applied:
+        kind = manifest.ref.kind
+        current = self.cache.children[kind].get((namespace, manifest.ref.name))
+        version = current.version if current else 0
+        applied = await self.threads.run(apply, self.client, namespace, manifest, version)
+        self.cache.wrote_child(kind, applied.raw)
+        return applied
+
+    async def _nudge(self, namespace: str, one: Nudge) -> str | None:
+        raw = await self.threads.run(nudge, self.client, namespace, one)
+        if raw is None:
+            return None
+        self.cache.pods.wrote(pod_entry(raw))
+        return one.pod
+
+    async def _prune(self, namespace: str, ref: ObjectRef) -> Applied:
+        entry = self.cache.children[ref.kind].get((namespace, ref.name))
+        uid = entry.uid if entry else None
+        pruned = await self.threads.run(prune, self.client, namespace, ref, uid)
+        self.cache.forget_child(ref, namespace)
+        return pruned
+
+
+async def all_of(calls: Iterable[Coroutine[Any, Any, T]]) -> tuple[T, ...]:
+    """Run all at one time, wait for all, then raise the first error.
+
+    Not the first error at once: a write that is under way cannot be taken back, and must not run
+    on into the object's next reconcile.
+    """
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return tuple(result for result in results if not isinstance(result, BaseException))

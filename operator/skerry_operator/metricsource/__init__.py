@@ -1,0 +1,1 @@
+"""Reads what pods report about themselves."""

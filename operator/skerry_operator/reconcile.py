@@ -1,0 +1,229 @@
+"""Read, plan, write: the only file where what decides meets what acts.
+
+An object's reconciles never overlap (the queue sees to that), and all state that counts is in the
+cluster: forgetting what this file remembers costs one more read of the pods.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from skerry_operator.api.v1alpha1.edgemodel import EdgeModel
+from skerry_operator.clock import Clock
+from skerry_operator.constants import Reason
+from skerry_operator.decide.names import bounded
+from skerry_operator.decide.observed import Observed, Pod
+from skerry_operator.decide.planned import EventNote, ModelPlan, Plan
+from skerry_operator.kube.cache import Key
+from skerry_operator.kube.errors import KubeError
+from skerry_operator.kube.read import (
+    BadResource,
+    Cache,
+    Subject,
+    observe,
+    pods_of,
+    read_deployment,
+    read_model,
+)
+from skerry_operator.kube.status import Target, target_of
+from skerry_operator.kube.writer import Writer
+from skerry_operator.metricsource.base import PodAddress, StatusSource
+from skerry_operator.telemetry import Telemetry
+from skerry_runtime.contract import StatusReport
+
+OUTCOMES: Mapping[str, str] = {
+    Reason.PROMOTED: "promoted",
+    Reason.ROLLED_BACK: "rolled_back",
+    Reason.ABORTED: "aborted",
+    Reason.FIRST_DEPLOYMENT_FAILED: "first_failed",
+}
+"""Reason of an event -> outcome in the metric of rollouts."""
+
+AT_ONCE_S = 0.1
+"""Time between two looks of which the first changed the status."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Planner:
+    """The decisions, with profiles and settings already bound."""
+
+    deployment: Callable[[Observed], Plan]
+    model: Callable[[EdgeModel, datetime], ModelPlan]
+
+
+@dataclass(frozen=True)
+class Edges:
+    """Everything that touches the world."""
+
+    cache: Cache
+    writer: Writer
+    source: StatusSource
+    clock: Clock
+    telemetry: Telemetry
+    idle_period_s: float
+    """How often pods are read while nothing is under way."""
+
+
+@dataclass
+class _Memory:
+    """What is remembered of one deployment between two looks."""
+
+    reports: Mapping[str, StatusReport] = field(default_factory=dict)
+    pods: tuple[Pod, ...] = ()
+    """The pods as they were when they were asked."""
+    read_at: datetime | None = None
+    watch_units: bool = True
+    apply_error: str | None = None
+
+
+class Reconciler:
+    """Brings one object at a time to what its spec says."""
+
+    def __init__(self, edges: Edges, planner: Planner) -> None:
+        self._edges = edges
+        self._planner = planner
+        self._memories: dict[Key, _Memory] = {}
+
+    async def model(self, key: Key) -> float | None:
+        """Check an EdgeModel and write what was found.
+
+        Raises:
+            KubeError: the write failed.
+        """
+        entry = self._edges.cache.models.get(key)
+        if entry is None:
+            return None
+        target = target_of("EdgeModel", entry)
+        try:
+            model = read_model(entry)
+        except BadResource as error:
+            await self._refuse(target, error)
+            return None
+        plan = self._planner.model(model, self._edges.clock.now())
+        if plan.status != model.status:
+            await self._edges.writer.write_status(target, plan.status)
+        await self._edges.writer.record(target, plan.events)
+        return None
+
+    async def deployment(self, key: Key) -> float | None:
+        """Bring an EdgeDeployment one step on; return when to look again, None: on an event.
+
+        Raises:
+            KubeError: a write failed, and nothing that the plan put after it was done.
+        """
+        entry = self._edges.cache.deployments.get(key)
+        if entry is None or "deletionTimestamp" in entry.value["metadata"]:
+            self._memories.pop(key, None)
+            return None
+        target = target_of("EdgeDeployment", entry)
+        memory = self._memories.setdefault(key, _Memory())
+        try:
+            observed = await self._observe(read_deployment(entry), memory)
+        except BadResource as error:
+            await self._refuse(target, error)
+            return None
+        plan = self._planner.deployment(observed)
+        memory.watch_units = plan.watch_units
+        is_new_status = await self._carry_out(plan, observed, target, memory)
+        return self._next_look(plan, observed, at_once=is_new_status or bool(observed.apply_error))
+
+    def _next_look(self, plan: Plan, observed: Observed, *, at_once: bool) -> float | None:
+        """Return when to look again: after a change at once, until a look changes nothing."""
+        waits = [AT_ONCE_S] if at_once else []
+        waits += [] if plan.requeue_after_s is None else [plan.requeue_after_s]
+        waits += [self._edges.idle_period_s] if observed.pods else []
+        return min(waits, default=None)
+
+    async def _observe(self, subject: Subject, memory: _Memory) -> Observed:
+        metadata = subject.deployment.metadata
+        pods = pods_of(self._edges.cache, (metadata.namespace, bounded(metadata.name)))
+        now = self._edges.clock.now()
+        must_ask = self._must_ask(memory, pods, now)
+        if must_ask:
+            asked = [
+                PodAddress(metadata.namespace, metadata.name, pod)
+                for pod in pods
+                if pod.ip and pod.unit and not pod.deleting
+            ]
+            memory.reports = await self._edges.source.read(asked)
+            memory.pods, memory.read_at = pods, now
+        return observe(
+            self._edges.cache,
+            subject,
+            now=self._edges.clock.now(),
+            reports=memory.reports,
+            polled=must_ask,
+            apply_error=memory.apply_error,
+        )
+
+    def _must_ask(self, memory: _Memory, pods: tuple[Pod, ...], now: datetime) -> bool:
+        """Tell whether the last reports may be out of date: always while anything is under way."""
+        if memory.read_at is None or memory.watch_units or memory.pods != pods:
+            return True
+        if not all(_is_settled(memory.reports.get(pod.unit)) for pod in pods):
+            return True
+        return (now - memory.read_at).total_seconds() >= 0.9 * self._edges.idle_period_s
+
+    async def _carry_out(
+        self, plan: Plan, observed: Observed, target: Target, memory: _Memory
+    ) -> bool:
+        """Write in the order of Plan; return whether the status was written.
+
+        Events go out as soon as the status is on record, also when a later write fails: the next
+        look finds the decision made, and would not tell of it again.
+        """
+        writer = self._edges.writer
+        try:
+            await writer.apply(target.namespace, plan.records)
+        except KubeError as error:
+            await self._remember_failure(memory, target, error)
+            raise
+        status = plan.status
+        is_new_status = status is not None and status != observed.deployment.status
+        if status is not None and is_new_status:
+            await writer.write_status(target, status)
+        self._count(plan.events)
+        try:
+            await self._write_objects(plan, target)
+        except KubeError as error:
+            await self._remember_failure(memory, target, error)
+            raise
+        finally:
+            await writer.record(target, plan.events)
+        memory.apply_error = None
+        return is_new_status
+
+    async def _write_objects(self, plan: Plan, target: Target) -> None:
+        writer, namespace = self._edges.writer, target.namespace
+        applied = await writer.apply(namespace, plan.objects)
+        nudged = await writer.nudge(namespace, plan.nudges)
+        pruned = await writer.prune(namespace, plan.prune)
+        changes = applied + nudged + pruned
+        if changes:
+            log.info("%s/%s: %s", namespace, target.name, changes)
+
+    async def _remember_failure(self, memory: _Memory, target: Target, error: KubeError) -> None:
+        memory.apply_error = str(error)
+        note = EventNote(warning=True, reason=Reason.APPLY_FAILED, message=str(error))
+        await self._edges.writer.record(target, (note,))
+
+    async def _refuse(self, target: Target, error: BadResource) -> None:
+        """Tell people about an object that cannot be read; it is left alone until it changes."""
+        log.warning("%s %s/%s: %s", target.kind, target.namespace, target.name, error)
+        note = EventNote(warning=True, reason=Reason.INVALID_SPEC, message=str(error))
+        await self._edges.writer.record(target, (note,))
+
+    def _count(self, events: Iterable[EventNote]) -> None:
+        for event in events:
+            if outcome := OUTCOMES.get(event.reason):
+                self._edges.telemetry.rollouts.labels(outcome).inc()
+
+
+def _is_settled(report: StatusReport | None) -> bool:
+    """Tell whether the pod serves what it was given, so that nothing new is expected of it."""
+    return bool(report and report.serving and report.serving.revision == report.assigned)

@@ -1,0 +1,134 @@
+"""Settings of the operator process: read once at start from the environment, frozen."""
+
+from __future__ import annotations
+
+import socket
+import uuid
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+PREFIX = "SKERRY_"
+"""Every environment variable is this and the field's name in capitals."""
+
+Name = Annotated[
+    str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+]
+
+
+class StatusAccess(StrEnum):
+    """How the operator reads a pod's /status."""
+
+    POD_IP = "PodIP"  # straight to the pod's address
+    PROXY = "Proxy"  # through the API server, where pod addresses are not routed
+
+
+class LogFormat(StrEnum):
+    """Form of a log line."""
+
+    JSON = "json"
+    TEXT = "text"
+
+
+class LogLevel(StrEnum):
+    """Least severity that is logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class BadSettings(ValueError):  # noqa: N818 (it says what is bad)
+    """A setting is missing or wrong; the text names the variable and the remedy."""
+
+
+class Settings(BaseModel):
+    """All that can be set from outside."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    runtime_image: Annotated[str, Field(min_length=1, max_length=512)]
+    """Image of the runtime where neither profile nor spec names one."""
+    namespaces: tuple[Name, ...] = ()
+    """Namespaces to serve, comma-separated; empty: all."""
+    profiles: Path | None = None
+    """YAML file with accelerator profiles that are merged over the built-in ones."""
+    status_access: StatusAccess = StatusAccess.POD_IP
+    """PodIP or Proxy."""
+    status_timeout_seconds: Annotated[float, Field(gt=0, le=30)] = 2.0
+    """Longest time for one pod's /status."""
+    status_concurrency: Annotated[int, Field(ge=1, le=1024)] = 64
+    """Pods that are read at one time, over all deployments."""
+    idle_period_seconds: Annotated[float, Field(ge=1, le=3600)] = 60.0
+    """How often the pods of a deployment are read while nothing is under way."""
+    accelerator_grace_seconds: Annotated[float, Field(ge=0, le=86400)] = 300.0
+    """How long a unit stays on a node whose accelerator is not allocatable."""
+    resync_period_seconds: Annotated[float, Field(ge=60, le=86400)] = 1800.0
+    """How often the cache is compared with the names that exist in the cluster."""
+    workers: Annotated[int, Field(ge=1, le=256)] = 8
+    """Objects that are reconciled at one time."""
+    lease: bool = True
+    """False: no leader election; only for one local process."""
+    lease_namespace: Name = "skerry-system"
+    """Namespace of the Lease."""
+    lease_name: Name = "skerry-operator"
+    """Name of the Lease."""
+    identity: Annotated[str, Field(min_length=1, max_length=253)] = Field(
+        default_factory=lambda: f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
+    )
+    """Name of this process in the Lease and in events."""
+    metrics_port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    """Port of /metrics, /healthz and /readyz; 0: none."""
+    silence_seconds: Annotated[float, Field(ge=30, le=86400)] = 600.0
+    """Liveness fails when a watch was not renewed, or a worker not done, for so long."""
+    log_level: LogLevel = LogLevel.INFO
+    """debug, info, warning or error."""
+    log_format: LogFormat = LogFormat.JSON
+    """json or text."""
+
+    @field_validator("namespaces", mode="before")
+    @classmethod
+    def _split_at_commas(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+
+    @field_validator("profiles", mode="after")
+    @classmethod
+    def _must_be_a_file(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_file():
+            raise ValueError("no such file")
+        return value
+
+
+def variable_of(field: str) -> str:
+    """Return the environment variable of a field: `runtime_image` -> `SKERRY_RUNTIME_IMAGE`."""
+    return PREFIX + field.upper()
+
+
+def read_settings(environment: Mapping[str, str], flags: Mapping[str, Any]) -> Settings:
+    """Return the settings; a flag that is not None goes before its environment variable.
+
+    Raises:
+        BadSettings: a value is missing or wrong.
+    """
+    named = {field: environment.get(variable_of(field)) for field in Settings.model_fields}
+    values = {field: text for field, text in named.items() if text not in (None, "")}
+    values |= {field: value for field, value in flags.items() if value is not None}
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        raise BadSettings(_explain(error)) from error
+
+
+def _explain(error: ValidationError) -> str:
+    return "; ".join(_explain_one(str(item["loc"][0]), item["msg"]) for item in error.errors())
+
+
+def _explain_one(field: str, message: str) -> str:
+    flag = "--" + field.replace("_", "-")
+    return f"{variable_of(field)} (or {flag}): {message[0].lower()}{message[1:]}"
