@@ -1,0 +1,112 @@
+"""A Kubernetes API server with nothing around it: for tests that own the whole cluster.
+
+Two processes, kine on SQLite and kube-apiserver, up in seconds; no nodes and no controllers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from ssl import create_default_context
+
+from binaries import find
+
+TOKEN = "tests"  # noqa: S105 (of a server that only this process can reach)
+_KUBECONFIG = """
+apiVersion: v1
+kind: Config
+current-context: bare
+contexts: [{{name: bare, context: {{cluster: bare, user: admin}}}}]
+clusters: [{{name: bare, cluster: {{server: "{server}", certificate-authority: {ca}}}}}]
+users: [{{name: admin, user: {{token: {token}}}}}]
+"""
+
+
+@contextlib.contextmanager
+def bare_api(folder: Path) -> Iterator[Path]:
+    """Start an API server with its files in `folder`; yield the administrator's kubeconfig."""
+    server = f"https://127.0.0.1:{_free_port()}"
+    subprocess.run(["openssl", "genrsa", "-out", str(folder / "sa.key"), "2048"], check=True,
+                   capture_output=True)  # fmt: skip
+    (folder / "tokens.csv").write_text(f"{TOKEN},admin,admin,system:masters\n")
+    with contextlib.ExitStack() as processes:
+        processes.enter_context(_running(folder, "kine", _kine(folder)))
+        _wait((folder / "kine.sock").exists, folder / "kine.log")
+        processes.enter_context(_running(folder, "kube-apiserver", _api(folder, server)))
+        _wait(lambda: _is_ready(server, folder), folder / "kube-apiserver.log")
+        kubeconfig = folder / "kubeconfig"
+        ca = folder / "certs" / "apiserver.crt"
+        kubeconfig.write_text(_KUBECONFIG.format(server=server, ca=ca, token=TOKEN))
+        yield kubeconfig
+
+
+def _kine(folder: Path) -> list[str]:
+    return [
+        f"--endpoint=sqlite://{folder}/state.db?_journal=WAL&cache=shared",
+        f"--listen-address=unix://{folder}/kine.sock",
+        "--metrics-bind-address=0",
+    ]
+
+
+def _api(folder: Path, server: str) -> list[str]:
+    return [
+        f"--etcd-servers=unix://{folder}/kine.sock",
+        "--bind-address=127.0.0.1",
+        f"--secure-port={server.rsplit(':', 1)[1]}",
+        f"--cert-dir={folder}/certs",
+        f"--token-auth-file={folder}/tokens.csv",
+        "--authorization-mode=RBAC",
+        "--service-account-issuer=https://kubernetes.default.svc",
+        f"--service-account-key-file={folder}/sa.key",
+        f"--service-account-signing-key-file={folder}/sa.key",
+        "--service-cluster-ip-range=10.250.0.0/24",
+        "--disable-admission-plugins=ServiceAccount",  # nothing here makes the accounts
+    ]
+
+
+@contextlib.contextmanager
+def _running(folder: Path, program: str, arguments: list[str]) -> Iterator[None]:
+    with (folder / f"{program}.log").open("w") as log:
+        process = subprocess.Popen([find(program), *arguments], stdout=log, stderr=log, cwd=folder)
+        try:
+            yield
+        finally:
+            process.terminate()
+            try:
+                process.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _is_ready(server: str, folder: Path) -> bool:
+    ca = folder / "certs" / "apiserver.crt"
+    request = urllib.request.Request(
+        f"{server}/readyz", headers={"Authorization": f"Bearer {TOKEN}"}
+    )
+    try:
+        context = create_default_context(cafile=str(ca))
+        with urllib.request.urlopen(request, timeout=2, context=context) as answer:
+            return bool(answer.status == 200)
+    except (OSError, urllib.error.URLError):
+        return False
+
+
+def _wait(condition: Callable[[], bool], log: Path, limit_s: float = 60) -> None:
+    end = time.monotonic() + limit_s
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError(f"{log.name}: {log.read_text()[-2000:]}")
+        time.sleep(0.1)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,550 @@
+"""What the API server takes, and what it refuses with which words."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kubernetes import config
+from kubernetes.client import CustomObjectsApi
+from kubernetes.client.exceptions import ApiException
+
+from skerry_operator.constants import GROUP, VERSION
+
+pytestmark = pytest.mark.integration
+
+Object = dict[str, Any]
+Create = Callable[..., Object]
+SHA = "a" * 64
+HTTPS = {"uri": "https://models.example/digits.onnx", "sha256": SHA}
+PLURALS = {"EdgeModel": "edgemodels", "EdgeDeployment": "edgedeployments"}
+
+
+def builds(name: str = "fp32") -> Object:
+    return {"name": name, "format": "ONNX", "source": HTTPS}
+
+
+def model(name: str = "digits", **spec: Any) -> Object:
+    return _object("EdgeModel", name, {"version": "1.0.0", "variants": [builds()]} | spec)
+
+
+def variant(**fields: Any) -> Object:
+    return model(variants=[builds() | fields])
+
+
+def source(**fields: Any) -> Object:
+    return variant(source=HTTPS | fields)
+
+
+def deployment(name: str = "digits", **spec: Any) -> Object:
+    return _object("EdgeDeployment", name, {"modelRef": {"name": "digits"}} | spec)
+
+
+def rollout(**fields: Any) -> Object:
+    return deployment(rollout=fields)
+
+
+def steps(*items: Object) -> Object:
+    return rollout(steps=list(items))
+
+
+def metric(**fields: Any) -> Object:
+    return rollout(analysis={"metrics": [fields]})
+
+
+def serving(**fields: Any) -> Object:
+    return deployment(serving=fields)
+
+
+def placement(**fields: Any) -> Object:
+    return deployment(placement=fields)
+
+
+def resources(**fields: Any) -> Object:
+    return deployment(runtime={"resources": fields})
+
+
+def _object(kind: str, name: str, spec: Object) -> Object:
+    metadata = {"name": name}
+    return {"apiVersion": f"{GROUP}/{VERSION}", "kind": kind, "metadata": metadata, "spec": spec}
+
+
+@pytest.fixture(scope="module")
+def api(kubeconfig: Path) -> Iterator[CustomObjectsApi]:
+    with config.new_client_from_config(str(kubeconfig)) as client:
+        yield CustomObjectsApi(client)
+
+
+@pytest.fixture
+def create(api: CustomObjectsApi, namespace: str) -> Create:
+    def do(body: Object, **options: Any) -> Object:
+        # Strict: an unknown field is an error here, as it is with `kubectl apply`.
+        options = {"field_validation": "Strict"} | options
+        where = (GROUP, VERSION, namespace, PLURALS[body["kind"]])
+        return api.create_namespaced_custom_object(*where, copy.deepcopy(body), **options)
+
+    return do
+
+
+EVERYTHING_MODEL = model(
+    name="1-everything",
+    variants=[
+        {
+            "name": "int8",
+            "format": "ORT",
+            "precision": "INT8",
+            "runsOn": ["npu", "hailo-8"],
+            "source": {"uri": "http://10.0.0.1:8000/a/b.ort?x=1", "sha256": SHA},
+            "memory": "1.5Gi",
+        },
+        {"name": "fp32", "format": "ONNX", "source": HTTPS},
+    ],
+    golden={"source": HTTPS, "metric": "MaxAbsError", "threshold": "0.001"},
+)
+EVERYTHING_DEPLOYMENT = deployment(
+    placement={
+        "mode": "PerNode",
+        "nodeSelector": {"skerry.dev/site": "harbour", "empty": ""},
+        "accelerators": ["npu", "nvidia-gpu", "cpu"],
+        "fallback": "Forbid",
+        "tolerations": [
+            {"operator": "Exists"},
+            {"key": "edge", "operator": "Exists", "effect": "NoExecute"},
+            {"key": "skerry.dev/edge", "operator": "Equal", "value": "a"},
+            {"key": "edge", "value": "", "effect": "NoSchedule"},
+        ],
+        "siteLabel": "skerry.dev/site",
+    },
+    runtime={
+        "image": "skerry/runtime:1",
+        "resources": {"cpuRequest": "500m", "cpuLimit": "1", "memoryRequest": "100Mi"},
+        "threads": 2,
+        "swap": "Sequential",
+    },
+    serving={"port": 9000, "grpcPort": 9001, "service": {"internalTrafficPolicy": "Cluster"}},
+    rollout={
+        "steps": [
+            {"units": "1", "soak": "1m30s"},
+            {"pause": True},
+            {"units": "25%", "pause": False},
+            {"units": "100%", "soak": "0s"},
+        ],
+        "maxUnavailable": 2,
+        "failureLimit": 0,
+        "progressDeadline": "1h",
+        "onFailure": "Pause",
+        "analysis": {
+            "interval": "500ms",
+            "metrics": [
+                {"name": "ErrorRate", "max": "0.01", "minSamples": 50, "noData": "Hold"},
+                {"name": "LatencyP95", "max": "1.5ms"},
+                {"name": "GoldenAccuracy", "min": "-0.5"},
+                {"name": "GoldenAccuracy", "max": "0.1", "noData": "Fail"},
+            ],
+        },
+        "paused": True,
+        "retry": "again",
+        "historyLimit": 1,
+    },
+)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(model(), id="the smallest model"),
+        pytest.param(EVERYTHING_MODEL, id="a model with every field"),
+        pytest.param(deployment(), id="the smallest deployment"),
+        pytest.param(EVERYTHING_DEPLOYMENT, id="a deployment with every field"),
+        pytest.param(deployment(name="d" + "igits.of" * 20), id="a long name with dots"),
+        pytest.param(rollout(steps=[]), id="no steps: the default ones"),
+        pytest.param(steps({"units": "999999"}), id="the largest count"),
+        pytest.param(steps({"units": "1%"}), id="the smallest percentage"),
+        pytest.param(metric(name="ErrorRate", max="1.0"), id="any share of errors"),
+        pytest.param(metric(name="ErrorRate", max="0"), id="no error at all"),
+        pytest.param(serving(port=8081, grpcPort=8080), id="both ports swapped"),
+        pytest.param(serving(port=1024, grpcPort=65535), id="ports at their limits"),
+        pytest.param(resources(cpuRequest="1000m", cpuLimit="1"), id="a request at its limit"),
+    ],
+)
+def test_taken_and_stored_as_written(create: Create, body: Object) -> None:
+    # Equal: no default is stored, so no later version can disagree with it.
+    assert create(body, dry_run="All")["spec"] == body["spec"]
+
+
+def test_what_is_read_back_is_what_was_written(
+    create: Create, api: CustomObjectsApi, namespace: str
+) -> None:
+    create(EVERYTHING_MODEL)
+    create(EVERYTHING_DEPLOYMENT | {"metadata": {"name": "stored"}})
+    where = (GROUP, VERSION, namespace)
+    stored = api.get_namespaced_custom_object(*where, "edgemodels", "1-everything")
+    assert stored["spec"] == EVERYTHING_MODEL["spec"]
+    stored = api.get_namespaced_custom_object(*where, "edgedeployments", "stored")
+    assert stored["spec"] == EVERYTHING_DEPLOYMENT["spec"]
+    assert "status" not in stored
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "words"),
+    [
+        # models
+        pytest.param(model(version=""), "spec.version", "at least 1 char", id="no version"),
+        pytest.param(model(version="1" * 65), "spec.version", "more than 64", id="long version"),
+        pytest.param(model(variants=[]), "spec.variants", "at least 1 item", id="no variant"),
+        pytest.param(
+            model(variants=[builds(), builds()]),
+            "spec",
+            "variants must have different names",
+            id="duplicated variants",
+        ),
+        pytest.param(
+            model(
+                variants=[{"name": f"v{i}", "format": "ONNX", "source": HTTPS} for i in range(17)]
+            ),
+            "spec.variants",
+            "at most 16 items",
+            id="too many variants",
+        ),
+        pytest.param(variant(name="FP32"), "variants[0].name", "should match", id="upper case"),
+        pytest.param(variant(format="PT"), "variants[0].format", '"ONNX", "ORT"', id="format"),
+        pytest.param(variant(precision="FP8"), "precision", '"Mixed"', id="precision"),
+        pytest.param(variant(memory="200 MB"), "memory", "should match", id="memory"),
+        pytest.param(variant(memory=200), "memory", "must be of type string", id="number"),
+        pytest.param(variant(runsOn="cpu"), "runsOn", "must be of type array", id="no list"),
+        pytest.param(variant(runsOn=["x" * 257]), "runsOn[0]", "more than 256", id="long word"),
+        pytest.param(source(uri="ftp://a/b.onnx"), "source.uri", "should match", id="ftp"),
+        pytest.param(source(uri="file:///b.onnx"), "source.uri", "should match", id="a file"),
+        pytest.param(source(uri="https://u:p@a/b"), "source.uri", "should match", id="credentials"),
+        pytest.param(source(uri="https://a/ b"), "source.uri", "should match", id="a space"),
+        pytest.param(source(uri="https://" + "a" * 2048), "uri", "more than 2048", id="long uri"),
+        pytest.param(source(sha256=SHA.upper()), "sha256", "should match", id="sha in upper case"),
+        pytest.param(source(sha256="a" * 63), "sha256", "should match", id="sha too short"),
+        pytest.param(variant(source={"uri": HTTPS["uri"]}), "sha256", "Required", id="no sha"),
+        pytest.param(
+            model(golden={"source": HTTPS, "threshold": "95%"}),
+            "golden.threshold",
+            "should match",
+            id="a threshold in percent",
+        ),
+        pytest.param(
+            model(golden={"source": HTTPS, "threshold": 0.95}),
+            "golden.threshold",
+            "must be of type string",
+            id="a threshold as a float",
+        ),
+        pytest.param(
+            model(golden={"source": HTTPS, "metric": "F1", "threshold": "1"}),
+            "golden.metric",
+            '"MaxAbsError"',
+            id="an unknown exam",
+        ),
+        pytest.param(model(golden={"threshold": "1"}), "golden.source", "Required", id="no exam"),
+        pytest.param(model(name="a.b"), "<nil>", "as in modelRef", id="a model's name with a dot"),
+        pytest.param(model(verison="1"), "spec.verison", "unknown field", id="a misspelt field"),
+        # what a deployment names
+        pytest.param(deployment(modelRef={}), "modelRef.name", "Required", id="no model"),
+        pytest.param(
+            deployment(modelRef={"name": "other/digits"}), "modelRef.name", "match", id="elsewhere"
+        ),
+        pytest.param(deployment(name="1st"), "<nil>", "start with a letter", id="a digit first"),
+        # placement
+        pytest.param(placement(mode="Everywhere"), "placement.mode", '"PerNode"', id="mode"),
+        pytest.param(placement(fallback="Maybe"), "placement.fallback", '"Forbid"', id="fallback"),
+        pytest.param(
+            placement(accelerators=["npu", "cpu", "npu"]),
+            "spec.placement",
+            "accelerators must not repeat an entry",
+            id="an accelerator twice",
+        ),
+        pytest.param(
+            placement(nodeSelector={"a b": "c"}), "nodeSelector", "keys must", id="no label key"
+        ),
+        pytest.param(
+            placement(nodeSelector={"": "c"}), "nodeSelector", "keys must have 1", id="empty key"
+        ),
+        pytest.param(
+            placement(nodeSelector={"a": "b c"}), "nodeSelector.a", "match", id="no label value"
+        ),
+        pytest.param(
+            placement(nodeSelector={f"l{i}": "" for i in range(17)}),
+            "placement.nodeSelector",
+            "at most 16 items",
+            id="too many labels",
+        ),
+        pytest.param(placement(siteLabel=""), "siteLabel", "at least 1 char", id="no site label"),
+        pytest.param(
+            placement(tolerations=[{"value": "a"}]),
+            "tolerations[0]",
+            "without key needs operator: Exists",
+            id="a toleration of nothing",
+        ),
+        pytest.param(
+            placement(tolerations=[{"key": "a", "operator": "Exists", "value": "b"}]),
+            "tolerations[0]",
+            "Exists has no value",
+            id="a toleration of any value and of one",
+        ),
+        pytest.param(
+            placement(tolerations=[{"key": "a", "effect": "NoRun"}]),
+            "tolerations[0].effect",
+            '"NoExecute"',
+            id="an unknown effect",
+        ),
+        # runtime and serving
+        pytest.param(resources(cpuRequest="2 cores"), "cpuRequest", "should match", id="quantity"),
+        pytest.param(
+            resources(cpuRequest="1001m", cpuLimit="1"),
+            "runtime.resources",
+            "cpuRequest must not exceed cpuLimit",
+            id="more CPU than allowed",
+        ),
+        pytest.param(
+            resources(memoryRequest="1Gi", memoryLimit="1G"),
+            "runtime.resources",
+            "memoryRequest must not exceed memoryLimit",
+            id="more memory than allowed",
+        ),
+        pytest.param(deployment(runtime={"threads": 0}), "threads", "equal to 1", id="no thread"),
+        pytest.param(deployment(runtime={"image": ""}), "image", "at least 1 char", id="no image"),
+        pytest.param(deployment(runtime={"swap": "Hot"}), "swap", '"Overlap"', id="swap"),
+        pytest.param(
+            serving(port=9000, grpcPort=9000), "spec.serving", "must differ", id="ports clash"
+        ),
+        pytest.param(serving(port=8081), "spec.serving", "must differ", id="clash with a default"),
+        pytest.param(serving(grpcPort=8082), "spec.serving", "admin port", id="the admin port"),
+        pytest.param(serving(port=80), "spec.serving", "need privileges", id="a low port"),
+        pytest.param(serving(port=65536), "serving.port", "equal to 65535", id="no port"),
+        pytest.param(
+            serving(service={"internalTrafficPolicy": "Near"}), "Policy", '"Local"', id="policy"
+        ),
+        # steps
+        pytest.param(
+            steps({"units": "1"}, {"pause": True}),
+            "spec.rollout",
+            "the last step must have units",
+            id="the last step pauses",
+        ),
+        pytest.param(
+            steps({"units": "1", "pause": True}, {"units": "1"}),
+            "steps[0]",
+            "either units or pause",
+            id="units and a pause in one step",
+        ),
+        pytest.param(steps({}, {"units": "1"}), "steps[0]", "either units or", id="empty step"),
+        pytest.param(
+            steps({"pause": False}, {"units": "1"}), "steps[0]", "either units", id="no pause"
+        ),
+        pytest.param(
+            steps({"pause": True, "soak": "1s"}, {"units": "1"}),
+            "steps[0]",
+            "soak belongs to a step with units",
+            id="a pause that soaks",
+        ),
+        pytest.param(steps({"units": "0%"}), "steps[0].units", "should match", id="0%"),
+        pytest.param(steps({"units": "101%"}), "steps[0].units", "should match", id="101%"),
+        pytest.param(steps({"units": "0"}), "steps[0].units", "should match", id="zero units"),
+        pytest.param(steps({"units": "-1"}), "steps[0].units", "should match", id="fewer"),
+        pytest.param(steps({"units": 1}), "steps[0].units", "of type string", id="a number"),
+        pytest.param(
+            steps({"units": "1", "soak": "60"}), "steps[0].soak", "should match", id="no unit"
+        ),
+        pytest.param(
+            steps({"units": "1", "soak": "1d"}), "steps[0].soak", "should match", id="days"
+        ),
+        pytest.param(
+            steps(*[{"units": "1"}] * 33), "rollout.steps", "at most 32 items", id="many steps"
+        ),
+        # rollout
+        pytest.param(rollout(maxUnavailable=0), "maxUnavailable", "equal to 1", id="none may go"),
+        pytest.param(rollout(failureLimit=-1), "failureLimit", "equal to 0", id="below none"),
+        pytest.param(rollout(historyLimit=51), "historyLimit", "equal to 50", id="much history"),
+        pytest.param(rollout(onFailure="Ignore"), "onFailure", '"Rollback"', id="on failure"),
+        pytest.param(rollout(progressDeadline="10"), "progressDeadline", "match", id="deadline"),
+        pytest.param(
+            rollout(progressDeadline="0s"), "spec.rollout", "longer than 0", id="deadline of 0"
+        ),
+        pytest.param(
+            rollout(analysis={"interval": "0m"}), "analysis", "longer than 0", id="interval of 0"
+        ),
+        pytest.param(rollout(retry="r" * 65), "rollout.retry", "more than 64", id="long retry"),
+        # metrics
+        pytest.param(metric(name="LatencyP95"), "metrics[0]", "either max or min", id="no limit"),
+        pytest.param(
+            metric(name="GoldenAccuracy"), "metrics[0]", "either max or min", id="no accuracy"
+        ),
+        pytest.param(
+            metric(name="GoldenAccuracy", min="0", max="1"), "metrics[0]", "either", id="both"
+        ),
+        pytest.param(
+            metric(name="LatencyP95", max="50"),
+            "metrics[0]",
+            "needs max as a duration",
+            id="a latency without unit",
+        ),
+        pytest.param(
+            metric(name="LatencyP50", min="50ms"),
+            "metrics[0]",
+            "needs max as a duration",
+            id="a latency that must be long",
+        ),
+        pytest.param(
+            metric(name="LatencyP99", max="1x5ms"),
+            "metrics[0]",
+            "needs max as a duration",
+            id="the dot of a latency is a dot",
+        ),
+        pytest.param(
+            metric(name="ErrorRate", max="1%"), "metrics[0]", "a share between", id="percent"
+        ),
+        pytest.param(metric(name="ErrorRate", max="1.1"), "metrics[0]", "a share", id="above 1"),
+        pytest.param(metric(name="ErrorRate", max="0x5"), "metrics[0]", "a share", id="a dot too"),
+        pytest.param(
+            metric(name="ErrorRate", min="0.1"), "metrics[0]", "a share", id="errors at least"
+        ),
+        pytest.param(
+            metric(name="GoldenAccuracy", min="95%"), "metrics[0]", "as a decimal", id="accuracy"
+        ),
+        pytest.param(metric(name="Speed", max="1"), "metrics[0].name", '"ErrorRate"', id="speed"),
+        pytest.param(
+            metric(name="ErrorRate", max="0", minSamples=0), "minSamples", "equal to 1", id="none"
+        ),
+        pytest.param(
+            metric(name="ErrorRate", max="0", noData="Skip"), "noData", '"Hold"', id="no data"
+        ),
+        pytest.param(
+            rollout(analysis={"metrics": [{"name": "ErrorRate", "max": "0"}] * 17}),
+            "analysis.metrics",
+            "at most 16 items",
+            id="many metrics",
+        ),
+    ],
+)
+def test_refused_with_the_field_and_the_remedy(
+    create: Create, body: Object, field: str, words: str
+) -> None:
+    with pytest.raises(ApiException) as refusal:
+        create(body, dry_run="All")
+    message = json.loads(refusal.value.body)["message"]
+    assert refusal.value.status in {400, 422}, message
+    assert field in message
+    assert words in message
+    assert "evaluation error" not in message
+
+
+REVISION = "a1b2c3d4e5"
+COLUMNS = ["PHASE", "STEP", "MODEL", "STABLE", "TARGET", "UNITS"]
+STATUS = {
+    "observedGeneration": 1,
+    "phase": "Stable",
+    "step": "4/4",
+    "modelVersion": "2.0.0",
+    "stableRevision": REVISION,
+    "targetRevision": REVISION,
+    "unitsText": "2/3",
+    "units": {"eligible": 3, "updated": 2, "serving": 2, "failed": 0, "offline": 1},
+    "conditions": [
+        {
+            "type": "Ready",
+            "status": "True",
+            "reason": "Stable",
+            "lastTransitionTime": "2026-01-01T00:00:00Z",
+        }
+    ],
+}
+
+
+@pytest.fixture
+def with_status(create: Create, api: CustomObjectsApi, namespace: str) -> Iterator[Create]:
+    create(deployment(name="eyes"))
+    where = (GROUP, VERSION, namespace, "edgedeployments", "eyes")
+
+    def write(status: Object) -> Object:
+        return api.patch_namespaced_custom_object_status(*where, {"status": status})
+
+    yield write
+    api.delete_namespaced_custom_object(*where)
+
+
+def test_a_status_keeps_what_is_known_and_loses_what_is_not(with_status: Create) -> None:
+    assert with_status(STATUS | {"secret": "x"})["status"] == STATUS
+
+
+def test_a_status_write_changes_no_spec(with_status: Create, api: CustomObjectsApi) -> None:
+    written = with_status(STATUS)
+    assert written["spec"] == deployment()["spec"]
+    assert written["metadata"]["generation"] == 1
+
+
+def test_the_columns_tell_the_story(with_status: Create, kubectl: Callable[..., str]) -> None:
+    with_status(STATUS)
+    head, row = kubectl("get", "ed", "eyes", "-o", "wide").splitlines()
+    assert head.split() == (
+        [
+            "NAME",
+            "PHASE",
+            "STEP",
+            "MODEL",
+            "STABLE",
+            "TARGET",
+            "UNITS",
+            "READY",
+            "REASON",
+            "FAILED",
+            "OFFLINE",
+            "AGE",
+        ]
+    )
+    assert row.split()[:-1] == (
+        [
+            "eyes",
+            "Stable",
+            "4/4",
+            "2.0.0",
+            REVISION,
+            REVISION,
+            "2/3",
+            "True",
+            "Stable",
+            "0",
+            "1",
+        ]
+    )
+    narrow = kubectl("get", "ed", "eyes").splitlines()[0]
+    assert narrow.split()[1:] == [
+        "PHASE",
+        "STEP",
+        "MODEL",
+        "STABLE",
+        "TARGET",
+        "UNITS",
+        "READY",
+        "AGE",
+    ]
+
+
+def test_a_model_shows_its_version_and_exam(create: Create, kubectl: Callable[..., str]) -> None:
+    create(EVERYTHING_MODEL | {"metadata": {"name": "shown"}})
+    head, row = kubectl("get", "em", "shown", "-o", "wide").splitlines()
+    assert head.split() == ["NAME", "VERSION", "READY", "REASON", "EXAM", "AGE"]
+    assert row.split()[:3] == ["shown", "1.0.0", "MaxAbsError"]
+
+
+def test_the_category_lists_both_kinds(create: Create, kubectl: Callable[..., str]) -> None:
+    create(model(name="listed"))
+    create(deployment(name="listed"))
+    names = kubectl("get", "skerry", "-o", "name")
+    assert "edgemodel.skerry.dev/listed" in names
+    assert "edgedeployment.skerry.dev/listed" in names
+
+
+def test_explain_tells_meaning_default_and_words(kubectl: Callable[..., str]) -> None:
+    text = kubectl("explain", "edgedeployment.spec.rollout")
+    assert "How a new revision reaches the units." in text
+    assert "Longest time without real progress. Default: 10m." in text
+    assert "enum: Rollback, Pause" in text
+    assert "-required-" in kubectl("explain", "edgemodel.spec.variants")
