@@ -17,6 +17,11 @@ from typing_extensions import override
 from skerry_runtime import __version__
 from skerry_runtime.settings import ENV_PREFIX, Settings, settings_from
 
+GRPC_ENVIRONMENT = {
+    "GRPC_VERBOSITY": "ERROR",  # its own log is not JSON
+    "GRPC_ENABLE_FORK_SUPPORT": "0",  # children only ever exec
+}
+
 BAD_USAGE = 2  # argparse's own exit status for it
 
 _log = logging.getLogger(__name__)
@@ -83,6 +88,8 @@ _STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName",
 
 
 def _serve(settings: Settings, model_file: Path | None) -> int:
+    for name, value in GRPC_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)  # read when grpc is imported
     import uvloop  # noqa: PLC0415 --version and --help answer without the servers' libraries
 
     from skerry_runtime.server import serve  # noqa: PLC0415 same

@@ -29,7 +29,7 @@ from skerry_runtime.rest.app import RestApp
 from skerry_runtime.rest.body import BodyReader
 from skerry_runtime.rest.codec import Limits
 from skerry_runtime.rest.exposition import Exposition
-from skerry_runtime.rest.listener import Listener, ListenerLimits, bind
+from skerry_runtime.rest.listener import Listener, ListenerLimits, bind_all
 from skerry_runtime.rpc.servicer import RpcLimits, Servicer, build_server
 from skerry_runtime.settings import Settings
 
@@ -80,30 +80,25 @@ class Server:
             workers=settings.workers,
             queue_limit=settings.queue_limit,
         )
-        self._rest = Listener(
-            _rest_app(settings, self.dataplane),
-            bind(settings.host, settings.http_port),
-            _listener_limits(settings),
-        )
+        self._rest_app = _rest_app(settings, self.dataplane)
         exposition = Exposition(settings.model_name, metrics, registry)
-        self._admin = Listener(
-            AdminApp(agent.status, exposition.text, self.dataplane.is_ready),
-            bind(settings.host, settings.admin_port),
-            _listener_limits(settings),
-        )
-        self._rpc: grpc.aio.Server | None = None
+        self._admin_app = AdminApp(agent.status, exposition.text, self.dataplane.is_ready)
 
     async def start(self) -> Ports:
-        """Open all ports, then let the agent work; return the ports."""
-        rpc_limits = _rpc_limits(self._settings)
-        self._rpc = build_server(Servicer(self.dataplane, rpc_limits), rpc_limits)
-        address = f"{_bracketed(self._settings.host)}:{self._settings.grpc_port}"
-        grpc_port = self._rpc.add_insecure_port(address)
+        """Open all ports, then let the agent work; return the ports.
+
+        Raises:
+            OSError: a port is taken.
+        """
+        settings, limits = self._settings, _rpc_limits(self._settings)
+        self._rpc = build_server(Servicer(self.dataplane, limits), limits)
+        grpc_port = _bind_rpc(self._rpc, settings.host, settings.grpc_port)
+        http, admin = bind_all(settings.host, settings.http_port, settings.admin_port)
+        self._rest = Listener(self._rest_app, http, _listener_limits(settings))
+        self._admin = Listener(self._admin_app, admin, _listener_limits(settings))
         await self._rpc.start()
-        self._listeners = [
-            asyncio.create_task(listener.run_until_stopped())
-            for listener in (self._rest, self._admin)
-        ]
+        self._rest_task = asyncio.create_task(self._rest.run_until_stopped())
+        self._admin_task = asyncio.create_task(self._admin.run_until_stopped())
         self._agent_task = asyncio.create_task(self._keep_agent_alive())
         return Ports(self._rest.port, grpc_port, self._admin.port)
 
@@ -126,16 +121,13 @@ class Server:
         await self._close_doors(max(0.0, deadline - time.monotonic()))
         await self._stop_agent(max(1.0, deadline - time.monotonic()))
         self._admin.stop(1.0)
-        await self._listeners[1]
+        await self._admin_task
         self.dataplane.close()
         _log.info("stopped")
 
     async def _close_doors(self, timeout_s: float) -> None:
         self._rest.stop(timeout_s)
-        stops = [self._listeners[0]]
-        if self._rpc is not None:
-            stops.append(asyncio.ensure_future(self._rpc.stop(timeout_s)))
-        await asyncio.gather(*stops)
+        await asyncio.gather(self._rest_task, self._rpc.stop(timeout_s))
 
     async def _stop_agent(self, timeout_s: float) -> None:
         with suppress(TimeoutError):
@@ -278,5 +270,14 @@ def _rpc_limits(settings: Settings) -> RpcLimits:
     )
 
 
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
+def _bind_rpc(server: grpc.aio.Server, host: str, port: int) -> int:
+    """Bind the port and return it; gRPC's own error has no type to catch.
+
+    Raises:
+        OSError: the address is in use, or not ours.
+    """
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    try:
+        return int(server.add_insecure_port(address))
+    except RuntimeError as error:
+        raise OSError(f"gRPC cannot bind {address}") from error

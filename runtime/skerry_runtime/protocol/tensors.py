@@ -39,6 +39,9 @@ DTYPES: dict[str, np.dtype[Any]] = {
 MAX_ELEMENTS = 2**40
 """No tensor is larger; keeps a product of dimensions far from overflow."""
 
+MAX_NAME = 256
+"""Longest name of a tensor: errors repeat it."""
+
 _LENGTH = struct.Struct("<I")
 
 _ACCEPTED_KINDS = {"b": "b", "i": "iu", "u": "iu", "f": "fiu"}
@@ -55,6 +58,17 @@ def dtype_of(name: str, datatype: object) -> np.dtype[Any]:
     if dtype is None:
         raise InvalidRequest(f"tensor '{name}': unknown datatype {str(datatype)[:32]!r}")
     return dtype
+
+
+def checked_name(name: str) -> str:
+    """Return the name.
+
+    Raises:
+        InvalidRequest: it is too long to be the name of any tensor.
+    """
+    if len(name) > MAX_NAME:
+        raise InvalidRequest(f"a tensor's name has more than {MAX_NAME} characters")
+    return name
 
 
 def checked_shape(name: str, shape: Sequence[object], max_dimensions: int) -> tuple[int, ...]:

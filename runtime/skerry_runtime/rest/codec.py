@@ -12,7 +12,14 @@ from typing import Any
 import orjson
 
 from skerry_runtime.errors import InvalidRequest
-from skerry_runtime.protocol.tensors import checked_shape, from_raw, from_values, to_raw, to_values
+from skerry_runtime.protocol.tensors import (
+    checked_name,
+    checked_shape,
+    from_raw,
+    from_values,
+    to_raw,
+    to_values,
+)
 from skerry_runtime.protocol.types import InferRequest, InferResponse, Tensor
 from skerry_runtime.rest.asgi import JSON, Headers, Reply
 
@@ -156,7 +163,7 @@ def _parsed(head: bytes | memoryview) -> object:
 
 def _input(value: object, binary: BinaryPart, limits: Limits) -> Tensor:
     entry = _object(value, "an input")
-    name = _text(entry.get("name"), "an input's name")
+    name = checked_name(_text(entry.get("name"), "an input's name"))
     datatype = _text(entry.get("datatype"), "an input's datatype")
     axes = entry.get("shape")
     if not isinstance(axes, list):

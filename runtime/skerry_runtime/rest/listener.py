@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -153,6 +153,18 @@ class HeadLimitedProtocol(HttpToolsProtocol):
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+
+
+def bind_all(host: str, *ports: int) -> tuple[socket.socket, ...]:
+    """Return a bound socket for each port, or leave none open.
+
+    Raises:
+        OSError: as `bind`.
+    """
+    with ExitStack() as opened:
+        sockets = tuple(opened.enter_context(bind(host, port)) for port in ports)
+        opened.pop_all()
+    return sockets
 
 
 def bind(host: str, port: int) -> socket.socket:

@@ -10,6 +10,7 @@ import numpy as np
 from skerry_runtime.errors import InvalidRequest
 from skerry_runtime.protocol.tensors import (
     DTYPES,
+    checked_name,
     checked_shape,
     dtype_of,
     from_raw,
@@ -87,7 +88,7 @@ def from_response(response: InferResponse, *, is_raw: bool) -> pb.ModelInferResp
 def _to_tensor(
     entry: pb.ModelInferRequest.InferInputTensor, raw: bytes | None, max_dimensions: int
 ) -> Tensor:
-    name, datatype = entry.name, entry.datatype
+    name, datatype = checked_name(entry.name), entry.datatype
     _refuse_extensions(entry.parameters)
     shape = checked_shape(name, entry.shape, max_dimensions)
     if raw is None:

@@ -179,6 +179,9 @@ def test_each_output_takes_the_form_that_was_asked_for(server: InThread) -> None
             id="shared memory",
         ),
         pytest.param(
+            json.dumps({"inputs": [{**ONES, "name": "x" * 300}]}).encode(), {}, id="an endless name"
+        ),
+        pytest.param(
             REQUEST, {"Inference-Header-Content-Length": "99999"}, id="a head beyond the body"
         ),
         pytest.param(REQUEST, {"Inference-Header-Content-Length": "-1"}, id="a negative head"),
