@@ -1,0 +1,329 @@
+"""Drives the swap: looks at the assignment, asks `machine` what to do, does it, and reports."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import random
+import time
+import uuid
+from collections.abc import Coroutine
+from dataclasses import replace
+
+from skerry_runtime.agent import machine
+from skerry_runtime.agent.assignment import AssignmentFile, Reading
+from skerry_runtime.agent.goal import Goal
+from skerry_runtime.agent.host import Host
+from skerry_runtime.agent.journal import Journal
+from skerry_runtime.agent.machine import Attempt, Order, Situation, Stage
+from skerry_runtime.agent.ports import AgentSettings, Metrics, Tuning
+from skerry_runtime.agent.refusal import Corrupt, Refused, Transient
+from skerry_runtime.agent.report import log_refusal, progress_of
+from skerry_runtime.agent.slots import Slots
+from skerry_runtime.agent.stages import Stages, fingerprint, runtime_version
+from skerry_runtime.agent.swap import Swap
+from skerry_runtime.agent.switch import Switchboard
+from skerry_runtime.agent.worker import Worker
+from skerry_runtime.backends.base import Backend
+from skerry_runtime.clock import unix_now
+from skerry_runtime.contract import FailureReason, Progress, StatusReport
+from skerry_runtime.registry import Registry
+
+log = logging.getLogger(__name__)
+
+Step = (
+    machine.Fetch | machine.Verify | machine.Probe | machine.Load | machine.Examine | machine.Switch
+)
+"""Actions that take an attempt further."""
+
+_AFTER_ERROR_S = 1.0
+
+
+class Agent:
+    """Brings the assigned revision into this process, and keeps what serves from harm."""
+
+    def __init__(
+        self,
+        settings: AgentSettings,
+        registry: Registry,
+        metrics: Metrics,
+        backend: Backend,
+        tuning: Tuning | None = None,
+    ) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._tuning = tuning or Tuning.from_env(os.environ)
+        self._worker = Worker("skerry-agent")
+        self._slots = Slots(settings.slots_dir)
+        self._journal = Journal(self._slots, self._worker, unix_now)
+        self._board = Switchboard(registry, metrics, settings.model_name)
+        self._host = Host()
+        self._swap = Swap(
+            Stages(
+                slots=self._slots,
+                backend=backend,
+                worker=self._worker,
+                tuning=self._tuning,
+                threads=settings.threads,
+                host=self._host,
+            ),
+            self._board,
+            self._journal,
+            self._tuning,
+        )
+        self._file = AssignmentFile(settings.assignment_dir, settings.unit)
+        self._reading = Reading(None)
+        self._order: Order = machine.Unknown()
+        self._attempt: Attempt | None = None
+        self._started_at = unix_now()
+        self._boot_id = uuid.uuid4().hex
+        self._stop = asyncio.Event()
+        self._ended = asyncio.Event()
+        self._is_running = False
+
+    async def run(self) -> None:
+        """Follow the assignment until `stop`, or until cancelled."""
+        self._is_running = True
+        drive = asyncio.create_task(self._drive())
+        stop = asyncio.create_task(self._stop.wait())
+        try:
+            await asyncio.wait({drive, stop}, return_when=asyncio.FIRST_COMPLETED)
+            if drive.done():
+                drive.result()
+        finally:
+            stop.cancel()
+            await self._end(drive)
+
+    async def stop(self) -> None:
+        """End in order: what serves goes on serving, and no crash is counted."""
+        self._stop.set()
+        if self._is_running:
+            await self._ended.wait()
+
+    def status(self) -> StatusReport:
+        """Return the answer of GET /status."""
+        reading = self._reading
+        goal = self._order if isinstance(self._order, Goal) else None
+        return StatusReport(
+            unit=self._settings.unit,
+            deployment=reading.deployment,
+            cell=reading.cell,
+            runtime_version=runtime_version(),
+            boot_id=self._boot_id,
+            started_at=self._started_at,
+            now=unix_now(),
+            assignment=reading.digest,
+            assignment_error=reading.error,
+            assigned=goal.revision if goal else None,
+            serving=self._board.served,
+            progress=self._progress(goal) if goal else None,
+            failures=tuple(r.failure for r in self._journal.state.refusals),
+            on_disk=self._slots.revisions(),
+            counters=self._metrics.counters(),
+            last_swap=self._board.last_swap,
+            rss_bytes=self._host.rss_bytes(),
+        )
+
+    def _progress(self, goal: Goal) -> Progress:
+        served = self._board.served
+        is_served = served and machine.is_served(self._situation(), goal)
+        is_under_way = self._attempt is not None and self._attempt.goal.key == goal.key
+        return progress_of(
+            goal,
+            served if is_served else None,
+            None if is_under_way else self._journal.refusal(goal),
+            self._swap.tracker.of(goal),
+        )
+
+    async def _drive(self) -> None:
+        await self._open()
+        while True:
+            self._look()
+            try:
+                await self._perform(machine.decide(self._situation()))
+            except Exception:
+                log.exception("the agent failed and goes on; what serves is not touched")
+                await asyncio.sleep(_AFTER_ERROR_S)
+
+    async def _open(self) -> None:
+        """Read the slots; a volume that cannot be used may come back."""
+        while True:
+            try:
+                return await self._journal.open()
+            except OSError as err:
+                log.error("%s cannot be used: %s", self._settings.slots_dir, err.strerror)
+                await asyncio.sleep(_AFTER_ERROR_S)
+
+    async def _end(self, drive: asyncio.Task[None]) -> None:
+        drive.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await drive
+        await self._swap.abandon()
+        await self._journal.stood_down()
+        self._board.close()
+        self._worker.close()
+        self._ended.set()
+
+    def _look(self) -> bool:
+        """Take in the assignment; tell whether it was news."""
+        found = self._file.look()
+        if found is None:
+            return False
+        if found.order is None:
+            log.error("assignment: %s; what runs is kept", found.error)
+            before = self._reading
+            found = replace(found, deployment=before.deployment, cell=before.cell)
+        elif found.order != self._order:
+            self._take(found.order)
+        self._reading = found
+        return True
+
+    def _take(self, order: Order) -> None:
+        self._order = order
+        if isinstance(order, Goal):
+            self._swap.ask(order, time.monotonic())
+            log.info("assigned: %s", order.revision, extra={"revision": order.revision})
+
+    def _situation(self) -> Situation:
+        fallbacks = self._journal.fallbacks()
+        goals = (*fallbacks, self._order) if isinstance(self._order, Goal) else fallbacks
+        return Situation(
+            now=time.monotonic(),
+            order=self._order,
+            serving=self._swap.serving,
+            attempt=self._attempt,
+            on_disk=frozenset(g.key for g in goals if not self._slots.missing(g)),
+            proven=frozenset(g.key for g in goals if self._is_proven(g)),
+            fallbacks=fallbacks,
+            refused=self._journal.refusals(),
+        )
+
+    def _is_proven(self, goal: Goal) -> bool:
+        manifest = self._slots.manifest(goal.revision)
+        return bool(manifest and manifest.probed and manifest.probed == fingerprint(goal))
+
+    async def _perform(self, action: machine.Action) -> None:
+        match action:
+            case machine.Wait(until):
+                await self._pause(until)
+            case machine.Settle():
+                await self._swap.settle()
+            case machine.Unload():
+                await self._swap.stop_serving()
+            case machine.Abandon():
+                await self._abandon()
+            case _:
+                await self._take_further(action)
+
+    async def _pause(self, until: float | None) -> None:
+        """Wait for news of the assignment, or for the given time."""
+        while not self._look() and (until is None or time.monotonic() < until):
+            left = self._tuning.poll_s if until is None else until - time.monotonic()
+            await asyncio.sleep(max(0.0, min(self._tuning.poll_s, left)))
+
+    async def _abandon(self) -> None:
+        self._attempt = None
+        await self._swap.abandon()
+        await self._prune()
+
+    async def _take_further(self, step: Step) -> None:
+        """Do one step of an attempt, and note where that leaves it."""
+        if self._attempt is None:
+            self._attempt = Attempt(step.goal)
+            self._swap.begin(step.goal)
+        try:
+            await self._do(step, self._attempt.tries + 1)
+        except Refused as err:
+            await self._refuse(step.goal, err)
+        except (Transient, Corrupt) as err:
+            await self._try_again_later(self._attempt, str(err))
+        except OSError as err:
+            await self._try_again_later(self._attempt, f"the slots cannot be used: {err.strerror}")
+        except Exception as err:
+            log.exception("%s: %s failed", step.goal.revision, type(step).__name__)
+            text = f"unexpected {type(err).__name__} while {type(step).__name__}"
+            await self._refuse(step.goal, Refused(FailureReason.LOAD_FAILED, text))
+
+    async def _do(self, step: Step, attempt: int) -> None:
+        goal = step.goal
+        match step:
+            case machine.Fetch():
+                await self._prune()
+                await self._interruptible(self._swap.fetch(goal, attempt))
+            case machine.Verify():
+                await self._swap.verify(goal, attempt)
+                self._reach(Stage.VERIFIED)
+            case machine.Probe():
+                if await self._interruptible(self._swap.probe(goal, attempt)):
+                    self._reach(Stage.PROBED)
+            case machine.Load():
+                await self._swap.load(goal, attempt)
+                self._reach(Stage.LOADED)
+            case machine.Examine():
+                await self._swap.examine(goal, attempt)
+                self._reach(Stage.EXAMINED)
+            case machine.Switch():
+                await self._swap.switch(goal)
+                self._attempt = None
+                await self._prune()
+
+    def _reach(self, stage: Stage) -> None:
+        if self._attempt:
+            self._attempt = replace(self._attempt, stage=stage)
+
+    async def _interruptible(self, work: Coroutine[None, None, None]) -> bool:
+        """Work while looking at the assignment; break off, and return False, when it moves on."""
+        task = asyncio.create_task(work)
+        try:
+            while not task.done():
+                await asyncio.wait({task}, timeout=self._tuning.poll_s)
+                self._look()
+                match machine.decide(self._situation()):
+                    case machine.Settle():
+                        await self._swap.settle()
+                    case machine.Abandon() if not task.done():
+                        return False
+                    case _:
+                        pass
+            await task
+            return True
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await task
+
+    async def _refuse(self, goal: Goal, err: Refused) -> None:
+        log_refusal(goal, err.reason, str(err))
+        self._metrics.swaps.record_failure(err.reason)
+        self._attempt = None
+        await self._swap.abandon()
+        await self._journal.refuse(goal, err, self._second_chance_at)
+        await self._prune()
+
+    def _second_chance_at(self, times: int) -> float:
+        least, most = self._tuning.slow_backoff_min_s, self._tuning.slow_backoff_max_s
+        return time.monotonic() + machine.backoff_s(times, least, most, random.random())  # noqa: S311 (jitter)
+
+    async def _try_again_later(self, attempt: Attempt, reason: str) -> None:
+        await self._swap.abandon()
+        tries = attempt.tries + 1
+        least, most = self._tuning.backoff_min_s, self._tuning.backoff_max_s
+        wait_s = machine.backoff_s(tries, least, most, random.random())  # noqa: S311 (jitter)
+        self._swap.tracker.will_retry(f"{reason}; next try in {wait_s:.0f} s")
+        self._attempt = Attempt(attempt.goal, Stage.NEW, tries, time.monotonic() + wait_s)
+
+    async def _prune(self) -> None:
+        """Keep the current revision, the one to go back to, and the one being prepared."""
+        keep = [*self._journal.fallbacks(), *self._being_prepared()]
+        with contextlib.suppress(OSError):
+            await self._worker.run(self._slots.prune, keep)
+
+    def _being_prepared(self) -> list[Goal]:
+        attempt = [self._attempt.goal] if self._attempt else []
+        if not isinstance(self._order, Goal):
+            return attempt
+        refusal = self._journal.refusal(self._order)
+        is_open = refusal is None or refusal.failure.reason in machine.PASSING
+        return [*attempt, self._order] if is_open else attempt

@@ -1,0 +1,108 @@
+"""The agent's memory and its slots: every change is kept in mind first, then made durable."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from skerry_runtime.agent.goal import Goal
+from skerry_runtime.agent.machine import Refusal
+from skerry_runtime.agent.refusal import Refused
+from skerry_runtime.agent.slots import Slots
+from skerry_runtime.agent.state import Manifest, NodeState, RefusalRecord
+from skerry_runtime.agent.worker import Worker
+from skerry_runtime.contract import Failure
+
+log = logging.getLogger(__name__)
+
+
+class Journal:
+    """Remembers what served, crashed and failed. A full disk costs memory over a restart only."""
+
+    def __init__(self, slots: Slots, worker: Worker, now: Callable[[], float]) -> None:
+        self._slots = slots
+        self._worker = worker
+        self._now = now
+        self._again_at: dict[str, float] = {}
+        self._refused_times: dict[str, int] = {}
+        self.state = NodeState()
+
+    async def open(self) -> None:
+        """Read the memory and judge how the last process ended."""
+        found = await self._worker.run(self._slots.open)
+        self.state = found.after_restart(self._now())
+        if self.state != found:
+            await self._save()
+
+    async def activating(self, goal: Goal) -> None:
+        """Count a crash of this goal before it can happen."""
+        await self._keep(self.state.with_activation(goal))
+
+    async def stood_down(self) -> None:
+        """Forget the crash that did not happen."""
+        await self._keep(self.state.without_activation())
+
+    async def served(self, goal: Goal) -> None:
+        """Remember that the goal serves."""
+        self._again_at.pop(goal.key, None)
+        self._refused_times.pop(goal.key, None)
+        await self._keep(self.state.with_served(goal).without_refusal(goal.key))
+
+    async def settled(self) -> None:
+        """Remember that what serves is good."""
+        await self._keep(self.state.with_settled())
+
+    async def refuse(self, goal: Goal, refused: Refused, again: Callable[[int], float]) -> None:
+        """Remember a failure.
+
+        Args:
+            goal: what failed.
+            refused: why.
+            again: gives the time of a next try from the number of failures of this goal.
+        """
+        times = self._refused_times.get(goal.key, 0) + 1
+        self._refused_times[goal.key] = times
+        self._again_at[goal.key] = again(times)
+        failure = Failure(
+            revision=goal.revision, reason=refused.reason, message=str(refused), at=self._now()
+        )
+        record = RefusalRecord(key=goal.key, failure=failure, exam=refused.exam)
+        await self._keep(self.state.with_refusal(record).without_activation())
+
+    def refusals(self) -> dict[str, Refusal]:
+        """Return what is refused, by goal."""
+        return {
+            r.key: Refusal(r.failure.reason, self._again_at.get(r.key, 0.0))
+            for r in self.state.refusals
+        }
+
+    def refusal(self, goal: Goal) -> RefusalRecord | None:
+        """Return why a goal is refused."""
+        return next((r for r in self.state.refusals if r.key == goal.key), None)
+
+    def fallbacks(self) -> tuple[Goal, ...]:
+        """Return the revisions to go back to, the current one first."""
+        found = (self._slots.manifest(kept.revision) for kept in self.state.to_keep)
+        return tuple(manifest.goal for manifest in found if manifest)
+
+    async def record(self, goal: Goal, probed: str | None = None) -> None:
+        """Write the goal's manifest; None keeps the proof that it has."""
+        known = self._slots.manifest(goal.revision)
+        proof = (known.probed if known else "") if probed is None else probed
+        await self._durably(lambda: self._slots.record(Manifest.of(goal, proof)))
+
+    async def _keep(self, state: NodeState) -> None:
+        if state != self.state:
+            self.state = state
+            await self._save()
+
+    async def _save(self) -> None:
+        state = self.state
+        await self._durably(lambda: self._slots.save(state))
+
+    async def _durably(self, write: Callable[[], None]) -> None:
+        """Write, but let no full or broken disk stand in the way of a rollback."""
+        try:
+            await self._worker.run(write)
+        except OSError as err:
+            log.warning("the slots cannot be written: %s", err.strerror)

@@ -1,0 +1,283 @@
+"""Decides what the agent does next: situation in, one action out; no IO and no clock.
+
+The same few rules cover a first start, a swap, a rollback, a restart without a network and a
+Sequential swap that failed: choose the goal to bring up now, abandon an attempt at any other,
+and take the attempt one stage further.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from skerry_runtime.agent.goal import Goal
+from skerry_runtime.contract import FailureReason
+
+MAX_CRASHES = 2
+"""Crashes while activating after which a revision is refused on this node."""
+
+PASSING = frozenset(
+    {
+        FailureReason.FETCH_FAILED,
+        FailureReason.DIGEST_MISMATCH,
+        FailureReason.INSUFFICIENT_DISK,
+        FailureReason.INSUFFICIENT_MEMORY,
+    }
+)
+"""Reasons that lie outside the revision: tried again, slowly, while nothing at all serves."""
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """No readable assignment was seen yet."""
+
+
+@dataclass(frozen=True)
+class Nothing:
+    """The assignment gives this unit no revision."""
+
+
+Order = Goal | Nothing | Unknown
+
+
+class Stage(IntEnum):
+    """What an attempt has behind it."""
+
+    NEW = 0
+    VERIFIED = 1
+    PROBED = 2
+    LOADED = 3
+    EXAMINED = 4
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """The revision being brought up."""
+
+    goal: Goal
+    stage: Stage = Stage.NEW
+    tries: int = 0
+    """Fetches that ended in a transient failure."""
+    retry_at: float = 0.0
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What answers requests."""
+
+    revision: str
+    sha256: str
+    settles_at: float | None = None
+    """When the revision counts as good; None: it does."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """What is remembered of a goal that failed."""
+
+    reason: FailureReason
+    again_at: float = 0.0
+    """Earliest next try, where the rules allow one at all."""
+
+
+@dataclass(frozen=True)
+class Situation:
+    """Everything a decision may look at."""
+
+    now: float
+    order: Order = field(default_factory=Unknown)
+    serving: Serving | None = None
+    attempt: Attempt | None = None
+    on_disk: frozenset[str] = frozenset()
+    """Keys of the goals whose files are all in the slots."""
+    proven: frozenset[str] = frozenset()
+    """Keys of the goals that passed the probe on this node under this runtime."""
+    fallbacks: tuple[Goal, ...] = ()
+    """Revisions that served here, the current one first."""
+    refused: Mapping[str, Refusal] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Nothing to do before `until`, or before something changes."""
+
+    until: float | None = None
+
+
+@dataclass(frozen=True)
+class Settle:
+    """Count what serves as good."""
+
+
+@dataclass(frozen=True)
+class Unload:
+    """Serve nothing."""
+
+
+@dataclass(frozen=True)
+class Abandon:
+    """Drop the attempt; another revision is wanted, or none."""
+
+
+@dataclass(frozen=True)
+class Fetch:
+    """Bring the goal's files into the slots."""
+
+    goal: Goal
+
+
+@dataclass(frozen=True)
+class Verify:
+    """Check that the files on disk are the ones the goal names."""
+
+    goal: Goal
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Load the model in a child process first."""
+
+    goal: Goal
+
+
+@dataclass(frozen=True)
+class Load:
+    """Open the model in this process."""
+
+    goal: Goal
+
+
+@dataclass(frozen=True)
+class Examine:
+    """Run the golden exam and warm up."""
+
+    goal: Goal
+
+
+@dataclass(frozen=True)
+class Switch:
+    """Let the loaded model answer."""
+
+    goal: Goal
+
+
+Action = Wait | Settle | Unload | Abandon | Fetch | Verify | Probe | Load | Examine | Switch
+
+
+def decide(s: Situation) -> Action:
+    """Return the next action."""
+    if s.serving and s.serving.settles_at is not None and s.serving.settles_at <= s.now:
+        return Settle()
+    wanted = choose(s)
+    if s.attempt and (wanted is None or s.attempt.goal.key != wanted.key):
+        return Abandon()  # a safe point: between two actions
+    if wanted:
+        return advance(s, wanted)
+    if isinstance(s.order, Nothing) and s.serving:
+        return Unload()
+    return Wait(_next_time(s))
+
+
+def choose(s: Situation) -> Goal | None:
+    """Return the goal to bring up now; None when what serves, or nothing, is right."""
+    match s.order:
+        case Nothing():
+            return None
+        case Unknown():
+            return None if s.serving else first_fallback(s)
+        case Goal() as goal:
+            return _choose_for(s, goal)
+
+
+def first_fallback(s: Situation) -> Goal | None:
+    """Return the latest revision that served here, is on disk and is not refused."""
+    usable = (g for g in s.fallbacks if g.key in s.on_disk and g.key not in s.refused)
+    return next(usable, None)
+
+
+def _choose_for(s: Situation, goal: Goal) -> Goal | None:
+    if is_served(s, goal):
+        return None
+    spare = None if s.serving else first_fallback(s)
+    if not is_open(s, goal):
+        return spare
+    if spare and goal.key not in s.on_disk:
+        return spare  # the network may be down: serve first, fetch then
+    return goal
+
+
+def is_served(s: Situation, goal: Goal) -> bool:
+    """Tell whether the goal's very file answers requests under its revision."""
+    serving = s.serving
+    return bool(serving and serving.revision == goal.revision and serving.sha256 == goal.sha256)
+
+
+def is_open(s: Situation, goal: Goal) -> bool:
+    """Tell whether the goal may be tried."""
+    refusal = s.refused.get(goal.key)
+    if refusal is None:
+        return True
+    if s.serving or first_fallback(s):
+        return False
+    return refusal.reason in PASSING and (_is_under_way(s, goal) or refusal.again_at <= s.now)
+
+
+def _is_under_way(s: Situation, goal: Goal) -> bool:
+    return s.attempt is not None and s.attempt.goal.key == goal.key
+
+
+def advance(s: Situation, goal: Goal) -> Action:
+    """Return the action that takes the attempt at this goal one stage further."""
+    attempt = s.attempt or Attempt(goal)
+    match attempt.stage:
+        case Stage.NEW:
+            return _bring_to_disk(s, attempt)
+        case Stage.VERIFIED:
+            return Load(goal) if goal.key in s.proven else Probe(goal)
+        case Stage.PROBED:
+            return Load(goal)
+        case Stage.LOADED:
+            return Examine(goal)
+        case Stage.EXAMINED:
+            return Switch(goal)
+
+
+def _bring_to_disk(s: Situation, attempt: Attempt) -> Action:
+    if attempt.goal.key in s.on_disk:
+        return Verify(attempt.goal)
+    if attempt.retry_at > s.now:
+        return Wait(_earliest(attempt.retry_at, _settles_at(s)))
+    return Fetch(attempt.goal)
+
+
+def _next_time(s: Situation) -> float | None:
+    return _earliest(_settles_at(s), _second_chance_at(s))
+
+
+def _settles_at(s: Situation) -> float | None:
+    return s.serving.settles_at if s.serving else None
+
+
+def _second_chance_at(s: Situation) -> float | None:
+    refusal = s.refused.get(s.order.key) if isinstance(s.order, Goal) else None
+    if refusal is None or s.serving or refusal.reason not in PASSING:
+        return None
+    return refusal.again_at
+
+
+def _earliest(*times: float | None) -> float | None:
+    return min((t for t in times if t is not None), default=None)
+
+
+def backoff_s(tries: int, least: float, most: float, jitter: float) -> float:
+    """Return the wait after the given number of failures: doubling, capped, spread by jitter.
+
+    Args:
+        tries: failures so far, from 1.
+        least: wait after the first failure.
+        most: cap.
+        jitter: 0 to 1; takes away up to a quarter, so that a fleet does not come back at once.
+    """
+    whole = min(most, least * 2.0 ** min(tries - 1, 30))
+    return whole * (1 - 0.25 * jitter)

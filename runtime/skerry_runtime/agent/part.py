@@ -1,0 +1,78 @@
+"""A download under way: bytes on disk, their running digest, and what they are of."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from skerry_runtime.agent.files import land, read_document, write_document
+from skerry_runtime.agent.state import Document
+
+_CHUNK = 1024 * 1024
+
+
+class PartInfo(Document):
+    """Where the bytes came from; a resume from the same place can name their version."""
+
+    uri_sha256: str
+    etag: str = ""
+
+
+class Part:
+    """A file that grows. Every method blocks; not for the event loop."""
+
+    def __init__(self, path: Path, uri: str) -> None:
+        """Open what an earlier try left, and hash it; or begin an empty file."""
+        self._path = path
+        self._info_path = path.with_name(f"{path.name}.json")
+        self._uri_sha256 = hashlib.sha256(uri.encode()).hexdigest()
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._file = os.fdopen(os.open(path, flags, 0o600), "r+b")
+        self._digest = hashlib.sha256()
+        self.size = 0
+        while chunk := self._file.read(_CHUNK):
+            self._count(chunk)
+
+    @property
+    def etag(self) -> str:
+        """Strong entity tag under which the bytes on disk were sent by this very URI, or ""."""
+        info = read_document(self._info_path, PartInfo)
+        return info.etag if info and info.uri_sha256 == self._uri_sha256 else ""
+
+    def describe(self, etag: str) -> None:
+        """Remember what the bytes that follow are of."""
+        strong = "" if etag.startswith("W/") else etag
+        write_document(self._info_path, PartInfo(uri_sha256=self._uri_sha256, etag=strong))
+
+    def append(self, chunk: bytes) -> None:
+        """Write and count a chunk."""
+        self._file.write(chunk)
+        self._count(chunk)
+
+    def restart(self) -> None:
+        """Forget every byte."""
+        self._file.seek(0)
+        self._file.truncate()
+        self._digest = hashlib.sha256()
+        self.size = 0
+
+    def hexdigest(self) -> str:
+        """Return the sha256 of all bytes so far."""
+        return self._digest.hexdigest()
+
+    def close(self) -> None:
+        """Close the file; the bytes stay for the next try."""
+        self._file.close()
+
+    def land(self, target: Path) -> None:
+        """Make the file durable under its final name."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        target.parent.mkdir(parents=True, exist_ok=True)
+        land(self._path, target)
+        self._info_path.unlink(missing_ok=True)
+
+    def _count(self, chunk: bytes) -> None:
+        self._digest.update(chunk)
+        self.size += len(chunk)

@@ -1,0 +1,43 @@
+"""Why an action of the agent did not succeed.
+
+AgentError
+├── Refused     definitive: the revision is not tried again until something changes
+├── Transient   the source may answer later
+└── Corrupt     a file on disk is not what it was: fetch it again
+"""
+
+from __future__ import annotations
+
+from skerry_runtime.contract import ExamResult, FailureReason
+
+MESSAGE_CHARS = 1024
+
+
+class AgentError(Exception):
+    """Base of what an action may raise; the text is fit for /status."""
+
+
+class Refused(AgentError):  # noqa: N818 (reads as the outcome it is)
+    """The revision cannot serve here."""
+
+    def __init__(self, reason: FailureReason, message: str, exam: ExamResult | None = None) -> None:
+        super().__init__(clipped(message))
+        self.reason = reason
+        self.exam = exam
+
+
+class Transient(AgentError):  # noqa: N818 (reads as the outcome it is)
+    """A fetch that may succeed later."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(clipped(message))
+
+
+class Corrupt(AgentError):  # noqa: N818 (reads as the outcome it is)
+    """A file in the slots has other bytes than when it was verified."""
+
+
+def clipped(text: str) -> str:
+    """Return the text in one line, without control characters, at most MESSAGE_CHARS long."""
+    line = "".join(c if c.isprintable() else " " for c in text).strip()
+    return line if len(line) <= MESSAGE_CHARS else line[: MESSAGE_CHARS - 1] + "…"

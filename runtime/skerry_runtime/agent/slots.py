@@ -1,0 +1,123 @@
+"""The slots on the node's disk: model files by content, one manifest per revision.
+
+    <slots>/state.json                    the agent's memory
+    <slots>/revisions/<revision>.json     a manifest
+    <slots>/blobs/<sha256>/model.onnx     a file, alone in its folder
+    <slots>/parts/<sha256>[.json]         a download under way, and what it is of
+
+Two revisions with one file share it: a file is named by its digest.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from urllib.parse import quote
+
+from skerry_runtime.agent.files import read_document, sync_folder, write_document
+from skerry_runtime.agent.goal import Blob, Goal
+from skerry_runtime.agent.state import Manifest, NodeState
+
+_FOLDERS = ("revisions", "blobs", "parts")
+
+
+class Slots:
+    """Reads and writes the slots' folder. Blocking; not for the event loop where it is slow."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._manifests: Mapping[str, Manifest] = {}  # replaced, never changed: threads read it
+
+    def open(self) -> NodeState:
+        """Make the folders, read every manifest, and return the agent's memory.
+
+        A file that cannot be read counts as absent.
+        """
+        for name in _FOLDERS:
+            (self._root / name).mkdir(parents=True, exist_ok=True)
+        found = (read_document(p, Manifest) for p in (self._root / "revisions").glob("*.json"))
+        self._manifests = {m.revision: m for m in found if m}
+        return read_document(self._state_path, NodeState) or NodeState()
+
+    def save(self, state: NodeState) -> None:
+        """Write the agent's memory durably."""
+        write_document(self._state_path, state)
+
+    def record(self, manifest: Manifest) -> None:
+        """Write a revision's manifest durably, if it is news."""
+        if self._manifests.get(manifest.revision) == manifest:
+            return
+        write_document(self._manifest_path(manifest.revision), manifest)
+        self._manifests = {**self._manifests, manifest.revision: manifest}
+
+    def manifest(self, revision: str) -> Manifest | None:
+        """Return a revision's manifest."""
+        return self._manifests.get(revision)
+
+    def path(self, blob: Blob) -> Path:
+        """Return where the file is, or will be."""
+        return self._root / "blobs" / blob.sha256 / blob.name
+
+    def part(self, blob: Blob) -> Path:
+        """Return where the file is while it is downloaded."""
+        return self._root / "parts" / blob.sha256
+
+    def missing(self, goal: Goal) -> tuple[Blob, ...]:
+        """Return the files of the goal that are not on disk."""
+        return tuple(blob for blob in goal.blobs if not self.path(blob).is_file())
+
+    def discard(self, blob: Blob) -> None:
+        """Remove one file."""
+        shutil.rmtree(self.path(blob).parent, ignore_errors=True)
+
+    def revisions(self) -> tuple[str, ...]:
+        """Return the revisions whose files are all here, sorted."""
+        return tuple(sorted(r for r, m in self._manifests.items() if not self.missing(m.goal)))
+
+    def prune(self, keep: Iterable[Goal]) -> None:
+        """Remove everything that none of these goals needs, begun downloads included."""
+        goals = tuple(keep)
+        shas = {blob.sha256 for goal in goals for blob in goal.blobs}
+        gone = self._unneeded({goal.revision for goal in goals}, shas)
+        for path in gone:
+            _remove(path)
+        for folder in {path.parent for path in gone}:
+            sync_folder(folder)
+
+    def _unneeded(self, revisions: set[str], shas: set[str]) -> list[Path]:
+        self._manifests = {r: m for r, m in self._manifests.items() if r in revisions}
+        files = {self._manifest_path(revision).name for revision in revisions}
+        wanted = {"revisions": files, "blobs": shas, "parts": shas | {f"{s}.json" for s in shas}}
+        return [
+            path
+            for name, names in wanted.items()
+            for path in (self._root / name).iterdir()
+            if path.name not in names
+        ]
+
+    def used_bytes(self) -> int:
+        """Return what the slots take on disk."""
+        files = (p for p in self._root.rglob("*") if p.is_file() and not p.is_symlink())
+        return sum(p.stat().st_size for p in files)
+
+    def free_bytes(self, limit_bytes: int = 0) -> int:
+        """Return how much more fits: free space of the disk, within the volume's limit if any."""
+        disk = os.statvfs(self._root)
+        free = disk.f_bavail * disk.f_frsize
+        return min(free, limit_bytes - self.used_bytes()) if limit_bytes else free
+
+    @property
+    def _state_path(self) -> Path:
+        return self._root / "state.json"
+
+    def _manifest_path(self, revision: str) -> Path:
+        return self._root / "revisions" / f"{quote(revision, safe='')}.json"
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

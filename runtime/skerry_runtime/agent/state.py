@@ -1,0 +1,166 @@
+"""What the agent remembers over a restart: what served, what crashed, what was refused.
+
+Values only; `files` writes them.
+"""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+from skerry_runtime.agent.goal import Goal
+from skerry_runtime.agent.machine import MAX_CRASHES
+from skerry_runtime.contract import (
+    ExamResult,
+    Execution,
+    Failure,
+    FailureReason,
+    RevisionContent,
+)
+
+MAX_REFUSALS = 10
+MAX_HISTORY = 3
+
+
+class Document(BaseModel):
+    """Base of what is written to the slots."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Manifest(Document):
+    """One revision in the slots."""
+
+    revision: str
+    content: RevisionContent
+    execution: Execution
+    probed: str = ""
+    """Under which runtime and providers the probe was passed."""
+
+    @classmethod
+    def of(cls, goal: Goal, probed: str = "") -> Manifest:
+        """Describe a goal."""
+        return cls(
+            revision=goal.revision,
+            content=goal.content,
+            execution=goal.execution,
+            probed=probed,
+        )
+
+    @property
+    def goal(self) -> Goal:
+        """The goal that this manifest was made of."""
+        return Goal(self.revision, self.content, self.execution)
+
+
+class Kept(Document):
+    """A revision that served here."""
+
+    revision: str
+    key: str
+    settled: bool = False
+    """It served for the whole settling time."""
+
+
+class Activation(Document):
+    """A revision that is being activated, written before it can crash the process."""
+
+    revision: str
+    key: str
+    crashes: int
+    """Crashes there will have been if the process ends now."""
+
+
+class RefusalRecord(Document):
+    """A goal that failed here."""
+
+    key: str
+    failure: Failure
+    exam: ExamResult | None = None
+
+
+class NodeState(Document):
+    """The agent's memory; every change is a new value."""
+
+    history: tuple[Kept, ...] = ()
+    """What served, latest first."""
+    activation: Activation | None = None
+    refusals: tuple[RefusalRecord, ...] = ()
+    """Latest first."""
+
+    def with_served(self, goal: Goal) -> NodeState:
+        """Put the goal first in the history."""
+        known = next((k for k in self.history if k.key == goal.key), None)
+        first = known or Kept(revision=goal.revision, key=goal.key)
+        rest = tuple(k for k in self.history if k.revision != goal.revision)
+        return self.model_copy(update={"history": _bounded(first, rest)})
+
+    def with_settled(self) -> NodeState:
+        """Count the revision that serves as good."""
+        if not self.history:
+            return self.without_activation()
+        first = self.history[0].model_copy(update={"settled": True})
+        return self.model_copy(update={"history": (first, *self.history[1:]), "activation": None})
+
+    def with_activation(self, goal: Goal) -> NodeState:
+        """Count a crash of this goal before it happens; a good revision is not counted."""
+        if self.is_settled(goal.key):
+            return self.without_activation()
+        same = self.activation if self.activation and self.activation.key == goal.key else None
+        crashes = (same.crashes if same else 0) + 1
+        activation = Activation(revision=goal.revision, key=goal.key, crashes=crashes)
+        return self.model_copy(update={"activation": activation})
+
+    def without_activation(self) -> NodeState:
+        """Forget the crash that did not happen."""
+        return self.model_copy(update={"activation": None})
+
+    def with_refusal(self, record: RefusalRecord) -> NodeState:
+        """Remember a failure; the oldest beyond the bound are forgotten."""
+        rest = tuple(r for r in self.refusals if r.key != record.key)
+        return self.model_copy(update={"refusals": (record, *rest)[:MAX_REFUSALS]})
+
+    def without_refusal(self, key: str) -> NodeState:
+        """Forget the failure of a goal that now serves."""
+        return self.model_copy(update={"refusals": tuple(r for r in self.refusals if r.key != key)})
+
+    def after_restart(self, now: float) -> NodeState:
+        """Judge an activation that the last process did not live to end."""
+        activation = self.activation
+        if activation is None or activation.crashes < MAX_CRASHES:
+            return self
+        record = RefusalRecord(key=activation.key, failure=_self_reverted(activation, now))
+        history = tuple(k for k in self.history if k.key != activation.key)
+        cleared = self.model_copy(update={"history": history})
+        return cleared.with_refusal(record).without_activation()
+
+    def is_settled(self, key: str) -> bool:
+        """Tell whether the goal has proved itself on this node."""
+        return any(k.settled for k in self.history if k.key == key)
+
+    @property
+    def to_keep(self) -> tuple[Kept, ...]:
+        """The current revision and the one to go back to: the last good, else the last."""
+        current, rest = self.history[:1], self.history[1:]
+        good = tuple(k for k in rest if k.settled)[:1]
+        return current + (good or rest[:1])
+
+
+def _bounded(first: Kept, rest: tuple[Kept, ...]) -> tuple[Kept, ...]:
+    """Keep the last good revision in the history, however many came after it."""
+    kept = rest[: MAX_HISTORY - 1]
+    good = next((k for k in rest if k.settled), None)
+    if good is None or good in kept:
+        return (first, *kept)
+    return (first, *kept[:-1], good)
+
+
+def _self_reverted(activation: Activation, now: float) -> Failure:
+    return Failure(
+        revision=activation.revision,
+        reason=FailureReason.SELF_REVERTED,
+        message=(
+            f"the process ended {activation.crashes} times while this revision was activated; "
+            "it is refused on this unit until its content or `retry` changes"
+        ),
+        at=now,
+    )

@@ -1,0 +1,188 @@
+"""One swap, action by action: what `machine` decided is done here, for one goal at a time."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from skerry_runtime.agent.goal import Goal
+from skerry_runtime.agent.journal import Journal
+from skerry_runtime.agent.machine import Serving
+from skerry_runtime.agent.memory import choose_mode
+from skerry_runtime.agent.ports import MIB, Tuning
+from skerry_runtime.agent.refusal import Refused
+from skerry_runtime.agent.report import Tracker, log_switch
+from skerry_runtime.agent.stages import Stages, fingerprint
+from skerry_runtime.agent.switch import Candidate, Switchboard
+from skerry_runtime.backends.base import Model
+from skerry_runtime.contract import FailureReason, SwapMode, SwapPhase
+
+log = logging.getLogger(__name__)
+
+
+class Swap:
+    """Carries a goal through the stages and across the switch."""
+
+    def __init__(
+        self, stages: Stages, board: Switchboard, journal: Journal, tuning: Tuning
+    ) -> None:
+        self._stages = stages
+        self._board = board
+        self._journal = journal
+        self._tuning = tuning
+        self._candidate: Candidate | None = None
+        self._asked: dict[str, float] = {}
+        self._fetched: set[str] = set()
+        self._settles_at: float | None = None
+        self.tracker = Tracker()
+
+    @property
+    def serving(self) -> Serving | None:
+        """What answers requests, as `machine` sees it."""
+        goal = self._board.serving
+        return Serving(goal.revision, goal.sha256, self._settles_at) if goal else None
+
+    def ask(self, goal: Goal, at: float) -> None:
+        """Note when the assignment asked for a goal; whatever was asked before is over."""
+        self._asked = {goal.key: at}
+        self._fetched.clear()
+
+    def begin(self, goal: Goal) -> None:
+        """Note the start of an attempt at a goal that no assignment asked for."""
+        self._asked.setdefault(goal.key, time.monotonic())
+
+    async def fetch(self, goal: Goal, attempt: int) -> None:
+        """Bring the files to disk. Raises what `Stages.fetch` raises."""
+        self.tracker.enter(goal, SwapPhase.FETCHING, attempt)
+        self._fetched.add(goal.key)
+        await self._stages.fetch(goal, self.tracker.bytes_arrived)
+
+    async def verify(self, goal: Goal, attempt: int) -> None:
+        """Check the files and write the manifest. Raises what `Stages.verify` raises."""
+        self.tracker.enter(goal, SwapPhase.VERIFYING, attempt)
+        await self._stages.verify(goal)
+        await self._journal.record(goal)
+
+    async def probe(self, goal: Goal, attempt: int) -> None:
+        """Try the model in a child; where not even that fits beside the old one, unload first.
+
+        Raises:
+            Refused: InsufficientMemory, or what `Stages.probe` raises.
+        """
+        self.tracker.enter(goal, SwapPhase.PROBING, attempt)
+        mode, fits_beside = self._plan(goal, with_probe=True)
+        if mode is SwapMode.SEQUENTIAL and not fits_beside:
+            await self._unload()
+        is_taken = goal.is_accelerated and self._board.serving is not None
+        await self._stages.probe(goal, is_device_taken=is_taken)
+        await self._journal.record(goal, "" if is_taken else fingerprint(goal))
+
+    async def load(self, goal: Goal, attempt: int) -> None:
+        """Open the model here, beside the old one or after it; a crash is counted beforehand.
+
+        Raises:
+            Refused: InsufficientMemory, or what `Stages.load` raises.
+        """
+        self.tracker.enter(goal, SwapPhase.LOADING, attempt)
+        mode, _ = self._plan(goal, with_probe=False)
+        await self._journal.activating(goal)
+        began = time.monotonic()
+        if mode is SwapMode.SEQUENTIAL:
+            await self._unload()
+        model, mode = await self._open(goal, mode)
+        self._candidate = Candidate(
+            goal=goal,
+            model=model,
+            mode=mode,
+            asked_at=self._asked.get(goal.key, began),
+            load_began_at=began,
+            is_fetched=goal.key in self._fetched,
+        )
+
+    async def examine(self, goal: Goal, attempt: int) -> None:
+        """Examine and warm up the loaded model. Raises what `Stages.examine` raises."""
+        self.tracker.enter(goal, SwapPhase.EXAMINING, attempt)
+        candidate = self._require_candidate()
+        candidate.exam = await self._stages.examine(goal, candidate.model)
+
+    async def switch(self, goal: Goal) -> None:
+        """Let the loaded model answer, and remember it."""
+        candidate, self._candidate = self._require_candidate(), None
+        record = self._board.switch(candidate)
+        is_known = self._journal.state.is_settled(goal.key)
+        self._settles_at = None if is_known else time.monotonic() + self._tuning.settle_s
+        log_switch(record)
+        await self._journal.served(goal)
+
+    async def settle(self) -> None:
+        """Count what serves as good."""
+        self._settles_at = None
+        await self._journal.settled()
+
+    async def stop_serving(self) -> None:
+        """Serve nothing, because the assignment says so."""
+        await self._unload()
+        self._board.forget_outage()
+        await self._journal.stood_down()
+
+    async def abandon(self) -> None:
+        """Close a model that will not be switched to."""
+        candidate, self._candidate = self._candidate, None
+        if candidate:
+            await self._stages.worker.run(candidate.model.close)
+
+    def _plan(self, goal: Goal, *, with_probe: bool) -> tuple[SwapMode, bool]:
+        """Return the mode, and whether the goal fits beside what serves.
+
+        Raises:
+            Refused: InsufficientMemory.
+        """
+        if self._board.is_dark:
+            return SwapMode.SEQUENTIAL, True  # planned before the old model went
+        if self._board.serving is None and self._journal.state.is_settled(goal.key):
+            return SwapMode.OVERLAP, True  # it fitted before, and nothing can be lost
+        room = self._stages.room(goal, self._board.serving, with_probe=with_probe)
+        mode = choose_mode(goal.content.swap, room)
+        if mode is None:
+            text = (
+                f"the model needs {room.needed / MIB:.0f} MiB, {room.available / MIB:.0f} MiB "
+                f"are available and unloading what serves frees {room.freed / MIB:.0f} MiB: "
+                "raise the memory limit of the pod, or swap Sequential"
+            )
+            raise Refused(FailureReason.INSUFFICIENT_MEMORY, text)
+        return mode, room.needed <= room.available
+
+    async def _open(self, goal: Goal, mode: SwapMode) -> tuple[Model, SwapMode]:
+        """Load; in Auto, once more alone when the serving model seems to hold the device."""
+        if not self._may_be_held(goal, mode):
+            return await self._stages.load(goal), mode
+        model: Model | None = None
+        try:
+            model = await self._stages.load(goal)
+        except Refused as err:
+            log.info("%s does not load beside what serves: %s", goal.revision, err)
+        if model and not self._lost_device(model):
+            return model, mode
+        if model:
+            await self._stages.worker.run(model.close)
+        await self._unload()
+        return await self._stages.load(goal), SwapMode.SEQUENTIAL
+
+    def _may_be_held(self, goal: Goal, mode: SwapMode) -> bool:
+        is_free_to_choose = goal.content.swap is SwapMode.AUTO and mode is SwapMode.OVERLAP
+        return is_free_to_choose and goal.is_accelerated and self._board.serving is not None
+
+    def _lost_device(self, model: Model) -> bool:
+        """Tell whether the new model got nothing of a device that the old one uses."""
+        served = self._board.served
+        before = served.acceleration.delegated_percent if served and served.acceleration else 0.0
+        return before > 0 and model.acceleration.delegated_percent == 0
+
+    async def _unload(self) -> None:
+        self._settles_at = None
+        await self._board.unload(self._tuning.drain_s)
+
+    def _require_candidate(self) -> Candidate:
+        if self._candidate is None:
+            raise RuntimeError("no model is loaded: the machine's stages are out of order")
+        return self._candidate

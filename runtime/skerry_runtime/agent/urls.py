@@ -1,0 +1,45 @@
+"""What may be fetched, and what of it may be shown."""
+
+from __future__ import annotations
+
+from urllib.parse import urljoin, urlsplit
+
+from skerry_runtime.agent.refusal import Refused
+from skerry_runtime.contract import FailureReason
+
+
+def shown(uri: str) -> str:
+    """Return the URI without user, password, query and fragment."""
+    parts = urlsplit(uri)
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path}"
+
+
+def require_http(uri: str) -> None:
+    """Check that the URI can be fetched at all.
+
+    Raises:
+        Refused: FetchFailed.
+    """
+    try:
+        parts = urlsplit(uri)
+    except ValueError as err:
+        raise Refused(FailureReason.FETCH_FAILED, "the uri cannot be parsed") from err
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        text = f"{parts.scheme or 'no scheme'}: this runtime fetches http and https only"
+        raise Refused(FailureReason.FETCH_FAILED, text)
+
+
+def next_place(place: str, location: str) -> str:
+    """Return where a redirect leads: never to another scheme than http(s), nor to a weaker one.
+
+    Raises:
+        Refused: FetchFailed.
+    """
+    target = urljoin(place, location)
+    require_http(target)
+    if place.startswith("https:") and not target.startswith("https:"):
+        raise Refused(
+            FailureReason.FETCH_FAILED, f"{shown(place)} redirects from https to http: refused"
+        )
+    return target

@@ -1,0 +1,100 @@
+"""Verifies files in the slots: the right bytes, a plain file, the format that is claimed."""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import os
+from pathlib import Path
+from typing import BinaryIO
+
+from skerry_runtime.agent.files import NotPlain, open_plain
+from skerry_runtime.agent.onnxfile import NotOnnx, check_outline
+from skerry_runtime.agent.refusal import Corrupt, Refused
+from skerry_runtime.contract import FailureReason, Format
+
+_ORT_MARK = b"ORTM"
+_ORT_MARK_AT = 4
+_CHUNK = 1024 * 1024
+
+Signature = tuple[int, ...]
+
+
+class Verifier:
+    """Hashes a file once per process; again when anything about it changed."""
+
+    def __init__(self) -> None:
+        self._known: dict[Path, tuple[Signature, str]] = {}
+
+    def trust(self, path: Path, sha256: str) -> None:
+        """Take the digest of a file that was hashed while it was written."""
+        with open_plain(path) as file:
+            self._known[path] = (_signature(file), sha256)
+
+    def check_digest(self, path: Path, sha256: str) -> None:
+        """Check that the file holds the bytes with this digest.
+
+        Raises:
+            Corrupt: it does not, or is no plain file.
+        """
+        try:
+            with open_plain(path) as file:
+                found = self._digest(path, file)
+        except (OSError, NotPlain) as err:
+            raise Corrupt(str(err)) from err
+        if found != sha256:
+            raise Corrupt(f"{path.name} on disk has digest {found[:12]}, not {sha256[:12]}")
+
+    def _digest(self, path: Path, file: BinaryIO) -> str:
+        signature = _signature(file)
+        known = self._known.get(path)
+        if known and known[0] == signature:
+            return known[1]
+        digest = _sha256(file)
+        self._known[path] = (signature, digest)
+        return digest
+
+
+def check_format(path: Path, claimed: Format) -> None:
+    """Check by content that the file is what the spec claims.
+
+    Raises:
+        Refused: InvalidModel.
+    """
+    with open_plain(path) as file:
+        if os.fstat(file.fileno()).st_size == 0:
+            raise Refused(FailureReason.INVALID_MODEL, "the model file is empty")
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+            _check_content(mapped, claimed)
+
+
+def _check_content(mapped: mmap.mmap, claimed: Format) -> None:
+    is_ort = mapped[_ORT_MARK_AT : _ORT_MARK_AT + len(_ORT_MARK)] == _ORT_MARK
+    if is_ort != (claimed is Format.ORT):
+        found = "an ORT file" if is_ort else "no ORT file"
+        raise Refused(FailureReason.INVALID_MODEL, f"{claimed} is claimed, but this is {found}")
+    if is_ort:
+        return
+    try:
+        with memoryview(mapped) as content:
+            check_outline(content)
+    except NotOnnx as err:
+        raise Refused(FailureReason.INVALID_MODEL, str(err)) from err
+
+
+def _signature(file: BinaryIO) -> Signature:
+    status = os.fstat(file.fileno())
+    return (
+        status.st_dev,
+        status.st_ino,
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+    )
+
+
+def _sha256(file: BinaryIO) -> str:
+    digest = hashlib.sha256()
+    while chunk := file.read(_CHUNK):
+        digest.update(chunk)
+    return digest.hexdigest()

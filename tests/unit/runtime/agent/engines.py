@@ -1,0 +1,72 @@
+"""Engines that misbehave, for the probe's child process to load by name."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import signal
+import time
+
+import numpy as np
+
+from skerry_runtime.backends.base import LoadError, LoadRequest, Model
+
+
+class Crashing:
+    """As an engine does that follows a bad pointer."""
+
+    def load(self, request: LoadRequest) -> Model:
+        os.kill(os.getpid(), signal.SIGSEGV)
+        raise AssertionError
+
+
+class Hungry:
+    """Takes memory until it is stopped."""
+
+    def load(self, request: LoadRequest) -> Model:
+        taken = []
+        while True:
+            taken.append(np.ones(16 << 20, dtype=np.uint8))
+
+
+class Mapping:
+    """Takes memory that no limit of the kernel counts: only the parent sees it."""
+
+    def load(self, request: LoadRequest) -> Model:
+        size = 512 << 20
+        shared = mmap.mmap(-1, size, flags=mmap.MAP_SHARED | mmap.MAP_ANONYMOUS)
+        for place in range(0, size, mmap.PAGESIZE):
+            shared[place] = 1
+        time.sleep(60)
+        raise AssertionError
+
+
+class Hanging:
+    """Never returns."""
+
+    def load(self, request: LoadRequest) -> Model:
+        time.sleep(60)
+        raise AssertionError
+
+
+class Busy:
+    """Computes for ever."""
+
+    def load(self, request: LoadRequest) -> Model:
+        while True:
+            pass
+
+
+class Chatty:
+    """Prints where its verdict should go."""
+
+    def load(self, request: LoadRequest) -> Model:
+        os.write(1, b'{"verdict": "ok"}' * 10_000)
+        raise LoadError("it was the model")
+
+
+class Curious:
+    """Tells what it can see."""
+
+    def load(self, request: LoadRequest) -> Model:
+        raise LoadError(" ".join(sorted(os.environ)))

@@ -1,0 +1,379 @@
+"""Whole agents against a real HTTP server, real ONNX files and a ConfigMap-like mount."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from aiohttp import web
+
+from skerry_runtime.backends.onnx import OnnxBackend
+from skerry_runtime.contract import FailureReason, RevisionContent, SwapMode
+from skerry_runtime.errors import NotReady
+from unit.runtime.agent.support import FAST, Pod, Source, classifier, content, golden
+
+GOOD = classifier()
+OTHER = classifier(features=5)
+WRONG = classifier(bias=1)
+EXAM = golden()
+EXAM_OF_OTHER = golden(features=5)
+
+
+@pytest.fixture
+def contents(source: Source) -> dict[str, RevisionContent]:
+    """v1 and v2 are good, v3 answers wrongly, v4 has another digest than its file."""
+    exam_uri = source.add("golden.npz", EXAM)
+    other_uri = source.add("other.npz", EXAM_OF_OTHER)
+    good, other = source.add("good.onnx", GOOD), source.add("other.onnx", OTHER)
+    wrong = source.add("wrong.onnx", WRONG)
+    return {
+        "v1": content(GOOD, good, exam=EXAM, exam_uri=exam_uri),
+        "v2": content(OTHER, other, exam=EXAM_OF_OTHER, exam_uri=other_uri),
+        "v3": content(WRONG, wrong, exam=EXAM, exam_uri=exam_uri),
+        "v4": content(b"something else", good),
+    }
+
+
+def pod(root: Path) -> Pod:
+    return Pod(root, OnnxBackend(), FAST)
+
+
+class Hammer:
+    """Clients that never rest; counts what they got."""
+
+    def __init__(self, pod: Pod) -> None:
+        self._pod = pod
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self.served: set[str] = set()
+        self.failures: list[Exception] = []
+
+    def __enter__(self) -> Hammer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                with self._pod.registry.acquire() as serving:
+                    features = serving.model.metadata.inputs[0].shape[1]
+                    serving.model.infer({"x": np.ones((1, features), np.float32)})
+                    self.served.add(serving.served.revision)
+            except Exception as err:  # noqa: BLE001 (whatever a client may see)
+                self.failures.append(err)
+
+
+async def test_a_first_revision_is_fetched_examined_and_served(
+    tmp_path: Path, contents: dict[str, RevisionContent]
+) -> None:
+    async with pod(tmp_path) as one:
+        digest = one.mount.assign("v1", contents)
+        status = await one.until_serving("v1")
+        assert status.assignment == digest
+        assert status.assigned == "v1"
+        assert (status.deployment, status.cell) == ("shop/digits", "cpu-amd64")
+        assert status.serving
+        assert status.serving.exam
+        assert status.serving.exam.value == 1.0
+        assert status.serving.acceleration
+        assert status.progress
+        assert status.progress.phase == "Serving"
+        assert status.on_disk == ("v1",)
+        assert status.last_swap
+        assert status.last_swap.fetched
+        assert status.last_swap.from_revision is None
+        assert status.counters[0].revision == "v1"
+
+
+async def test_a_swap_under_traffic_fails_no_request(
+    tmp_path: Path, contents: dict[str, RevisionContent]
+) -> None:
+    async with pod(tmp_path) as one:
+        one.mount.assign("v1", contents)
+        await one.until_serving("v1")
+        with Hammer(one) as hammer:
+            one.mount.assign("v2", contents)
+            status = await one.until_serving("v2")
+            await one.until(lambda _: "v2" in hammer.served)
+        assert hammer.failures == []
+        assert hammer.served == {"v1", "v2"}
+        assert status.last_swap
+        assert status.last_swap.mode is SwapMode.OVERLAP
+        assert status.last_swap.outage_ms == 0
+        assert status.on_disk == ("v1", "v2")
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [("v3", FailureReason.EXAM_FAILED), ("v4", FailureReason.DIGEST_MISMATCH)],
+)
+async def test_a_bad_revision_leaves_the_good_one_serving(
+    tmp_path: Path, contents: dict[str, RevisionContent], bad: str, reason: FailureReason
+) -> None:
+    async with pod(tmp_path) as one:
+        one.mount.assign("v1", contents)
+        await one.until_serving("v1")
+        with Hammer(one) as hammer:
+            one.mount.assign(bad, contents)
+            status = await one.until_failed(bad)
+        assert hammer.failures == []
+        assert hammer.served == {"v1"}
+        assert one.revision == "v1"
+        assert status.failures[0].reason is reason
+        assert status.failures[0].revision == bad
+        await one.until(lambda s: s.on_disk == ("v1",))
+
+
+async def test_a_failed_exam_reports_its_figures(
+    tmp_path: Path, contents: dict[str, RevisionContent]
+) -> None:
+    async with pod(tmp_path) as one:
+        one.mount.assign("v3", contents)
+        status = await one.until_failed("v3")
+        assert status.serving is None
+        assert status.progress
+        assert status.progress.message == "Accuracy 0 is under the threshold 0.95 (40 samples)"
+        assert status.progress.exam
+        assert not status.progress.exam.passed
+
+
+async def test_going_back_fetches_nothing(
+    tmp_path: Path, contents: dict[str, RevisionContent], source: Source
+) -> None:
+    async with pod(tmp_path) as one:
+        for revision in ("v1", "v2"):
+            one.mount.assign(revision, contents)
+            await one.until_serving(revision)
+        asked = len(source.requests)
+        one.mount.assign("v1", contents)
+        status = await one.until_serving("v1")
+        one.mount.assign("v2", contents)
+        await one.until_serving("v2")
+        assert len(source.requests) == asked
+        assert status.last_swap
+        assert not status.last_swap.fetched
+
+
+async def test_nothing_assigned_serves_nothing(
+    tmp_path: Path, contents: dict[str, RevisionContent]
+) -> None:
+    async with pod(tmp_path) as one:
+        one.mount.assign("v1", contents)
+        await one.until_serving("v1")
+        one.mount.assign(None, contents)
+        status = await one.until(lambda s: s.serving is None)
+        assert status.assigned is None
+        assert status.progress is None
+        with pytest.raises(NotReady), one.registry.acquire():
+            pass
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("{", "no valid assignment"),
+        ("[]", "no valid assignment"),
+        (
+            '{"schema": 2, "deployment": "a/b", "cell": "c", "execution": {"profile": "cpu"}}',
+            "schema 2 is newer",
+        ),
+        (
+            '{"schema": 1, "deployment": "a/b", "cell": "c", "execution": {"profile": "cpu"},'
+            ' "default": "v9"}',
+            "'v9' is assigned to node-1 but not described",
+        ),
+    ],
+)
+async def test_an_unreadable_assignment_keeps_what_runs(
+    tmp_path: Path, contents: dict[str, RevisionContent], text: str, words: str
+) -> None:
+    async with pod(tmp_path) as one:
+        one.mount.assign("v1", contents)
+        await one.until_serving("v1")
+        one.mount.write(text)
+        status = await one.until(lambda s: s.assignment_error)
+        assert words in (status.assignment_error or "")
+        assert one.revision == "v1"
+        one.mount.assign("v2", contents)
+        status = await one.until_serving("v2")
+        assert status.assignment_error is None
+
+
+async def test_a_restart_without_a_network_serves_the_assigned_revision_from_disk(
+    tmp_path: Path, contents: dict[str, RevisionContent], source: Source
+) -> None:
+    async with pod(tmp_path) as one:
+        one.mount.assign("v1", contents)
+        await one.until_serving("v1")
+    asked = len(source.requests)
+    async with pod(tmp_path) as again:
+        status = await again.until_serving("v1")
+        assert len(source.requests) == asked
+        assert status.last_swap
+        assert not status.last_swap.fetched
+        assert status.boot_id != one.status.boot_id
+
+
+async def test_a_restart_serves_the_last_good_one_while_the_assigned_one_cannot_be_fetched(
+    tmp_path: Path, contents: dict[str, RevisionContent], source: Source
+) -> None:
+    async def down(_: web.Request) -> web.Response:
+        return web.Response(status=503)
+
+    async with pod(tmp_path) as one:
+        one.mount.assign("v1", contents)
+        await one.until_serving("v1")
+    source.handle("other.onnx", down)
+    async with pod(tmp_path) as again:
+        again.mount.assign("v2", contents)
+        await again.until_serving("v1")
+        status = await again.until(lambda s: s.progress and s.progress.attempt > 1)
+        assert status.assigned == "v2"
+        assert status.progress
+        assert status.progress.phase == "Fetching"
+        status = await again.until(lambda s: s.progress and s.progress.reason)
+        assert status.progress
+        assert status.progress.reason is FailureReason.FETCH_FAILED
+        assert "HTTP 503; next try in" in status.progress.message
+        del source.handlers["other.onnx"]
+        await again.until_serving("v2")
+
+
+async def test_a_restart_with_no_assignment_file_serves_the_last_good_one(
+    tmp_path: Path, contents: dict[str, RevisionContent]
+) -> None:
+    async with pod(tmp_path) as one:
+        one.mount.assign("v1", contents)
+        await one.until_serving("v1")
+    (tmp_path / "assignment" / "assignment.json").unlink()
+    async with pod(tmp_path) as again:
+        status = await again.until_serving("v1")
+        assert "cannot be read" in (status.assignment_error or "")
+
+
+async def test_a_file_damaged_on_disk_is_fetched_again(
+    tmp_path: Path, contents: dict[str, RevisionContent], source: Source
+) -> None:
+    async with pod(tmp_path) as one:
+        one.mount.assign("v1", contents)
+        await one.until_serving("v1")
+    (blob,) = (tmp_path / "slots" / "blobs").glob("*/model.onnx")
+    blob.write_bytes(GOOD[:-1] + b"?")
+    asked = len(source.requests)
+    async with pod(tmp_path) as again:
+        await again.until_serving("v1")
+        assert len(source.requests) == asked + 1
+
+
+async def test_an_assignment_that_moves_on_in_mid_fetch_wins(
+    tmp_path: Path, contents: dict[str, RevisionContent], source: Source
+) -> None:
+    begun = asyncio.Event()
+
+    async def hang(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Length": str(len(GOOD))})
+        await response.prepare(request)
+        await response.write(GOOD[:10])
+        begun.set()
+        await asyncio.sleep(60)
+        return response
+
+    source.handle("good.onnx", hang)
+    async with pod(tmp_path) as one:
+        one.mount.assign("v1", contents)
+        await begun.wait()
+        one.mount.assign("v2", contents)
+        status = await one.until_serving("v2")
+        assert status.failures == ()
+        assert status.on_disk == ("v2",)
+
+
+async def test_a_failed_revision_is_tried_again_when_its_retry_text_changes(
+    tmp_path: Path, contents: dict[str, RevisionContent], source: Source
+) -> None:
+    async with pod(tmp_path) as one:
+        one.mount.assign("v1", contents)
+        await one.until_serving("v1")
+        source.files["other.onnx"] = b"not it"
+        one.mount.assign("v2", contents)
+        await one.until_failed("v2")
+        source.files["other.onnx"] = OTHER
+        asked = len(source.requests)
+        one.mount.assign("v1", contents)
+        await one.until(lambda s: s.assigned == "v1")
+        one.mount.assign("v2", contents)
+        await one.until_failed("v2")
+        assert len(source.requests) == asked  # away and back alone does not try again
+        again = contents["v2"].model_copy(update={"retry": "once more"})
+        one.mount.assign("v2", {**contents, "v2": again})
+        await one.until_serving("v2")
+
+
+async def test_a_refusal_outlives_a_restart(
+    tmp_path: Path, contents: dict[str, RevisionContent], source: Source
+) -> None:
+    async with pod(tmp_path) as one:
+        one.mount.assign("v1", contents)
+        await one.until_serving("v1")
+        one.mount.assign("v3", contents)
+        await one.until_failed("v3")
+    asked = len(source.requests)
+    async with pod(tmp_path) as again:
+        await again.until_serving("v1")
+        await again.until_failed("v3")
+        assert len(source.requests) == asked
+
+
+async def test_a_missing_file_is_tried_again_slowly_while_nothing_serves(
+    tmp_path: Path, contents: dict[str, RevisionContent], source: Source
+) -> None:
+    del source.files["good.onnx"]
+    async with pod(tmp_path) as one:
+        one.mount.assign("v1", contents)
+        status = await one.until_failed("v1")
+        assert status.failures[0].reason is FailureReason.FETCH_FAILED
+        assert "HTTP 404" in status.failures[0].message
+        source.files["good.onnx"] = GOOD
+        status = await one.until_serving("v1")
+        assert status.failures == ()
+
+
+async def test_a_sequential_swap_measures_its_outage(
+    tmp_path: Path, contents: dict[str, RevisionContent]
+) -> None:
+    sequential = {
+        name: c.model_copy(update={"swap": SwapMode.SEQUENTIAL}) for name, c in contents.items()
+    }
+    async with pod(tmp_path) as one:
+        one.mount.assign("v1", sequential)
+        await one.until_serving("v1")
+        one.mount.assign("v2", sequential)
+        status = await one.until_serving("v2")
+        assert status.last_swap
+        assert status.last_swap.mode is SwapMode.SEQUENTIAL
+        assert status.last_swap.from_revision == "v1"
+        assert status.last_swap.outage_ms > 0
+
+
+async def test_a_sequential_swap_that_fails_brings_the_old_model_back(
+    tmp_path: Path, contents: dict[str, RevisionContent]
+) -> None:
+    contents["v3"] = contents["v3"].model_copy(update={"swap": SwapMode.SEQUENTIAL})
+    async with pod(tmp_path) as one:
+        one.mount.assign("v1", contents)
+        await one.until_serving("v1")
+        one.mount.assign("v3", contents)
+        status = await one.until_failed("v3")
+        status = await one.until_serving("v1")
+        assert status.last_swap
+        assert status.last_swap.to_revision == "v1"
+        assert status.last_swap.outage_ms > 0
+        assert status.progress
+        assert status.progress.phase == "Failed"

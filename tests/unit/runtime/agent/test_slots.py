@@ -1,0 +1,161 @@
+"""The slots on disk."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from skerry_runtime.agent.files import NotPlain, open_plain, write_atomic
+from skerry_runtime.agent.goal import Goal
+from skerry_runtime.agent.onnxfile import NotOnnx, check_outline, has_external_data
+from skerry_runtime.agent.refusal import Corrupt, Refused
+from skerry_runtime.agent.slots import Slots
+from skerry_runtime.agent.state import Manifest, NodeState
+from skerry_runtime.agent.verify import Verifier, check_format
+from skerry_runtime.contract import FailureReason, Format
+from unit.runtime.agent.support import classifier, external_model, goal, golden, sha256
+
+
+@pytest.fixture
+def slots(tmp_path: Path) -> Slots:
+    found = Slots(tmp_path)
+    found.open()
+    return found
+
+
+def put(slots: Slots, one: Goal) -> None:
+    for blob in one.blobs:
+        path = slots.path(blob)
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"bytes")
+    slots.record(Manifest.of(one))
+
+
+def test_everything_is_read_back_by_the_next_process(slots: Slots, tmp_path: Path) -> None:
+    one, state = goal("v1:abc"), NodeState().with_served(goal("v1:abc")).with_settled()
+    put(slots, one)
+    slots.save(state)
+    again = Slots(tmp_path)
+    assert again.open() == state
+    assert again.revisions() == ("v1:abc",)
+    manifest = again.manifest("v1:abc")
+    assert manifest
+    assert manifest.goal == one
+    assert manifest.goal.key == one.key
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"\xff\x00", b'{"history": 7}'])
+def test_a_damaged_memory_counts_as_absent(slots: Slots, tmp_path: Path, damage: bytes) -> None:
+    put(slots, goal("v1"))
+    (tmp_path / "state.json").write_bytes(damage)
+    (tmp_path / "revisions" / "v1.json").write_bytes(damage)
+    again = Slots(tmp_path)
+    assert again.open() == NodeState()
+    assert again.revisions() == ()
+
+
+@pytest.mark.parametrize("name", ["../../etc/passwd", "..", "a/b", "."])
+def test_a_revisions_name_never_leaves_the_folder(slots: Slots, tmp_path: Path, name: str) -> None:
+    put(slots, goal(name, b"model"))
+    assert len(list((tmp_path / "revisions").iterdir())) == 1
+    assert Slots(tmp_path).open() == NodeState()
+
+
+def test_prune_keeps_what_is_asked_for_and_nothing_else(slots: Slots, tmp_path: Path) -> None:
+    v1, v2, twin = goal("v1"), goal("v2"), goal("v3", b"v1")
+    for one in (v1, v2, twin):
+        put(slots, one)
+    slots.part(v1.model_blob).write_bytes(b"begun")
+    slots.part(v2.model_blob).write_bytes(b"begun")
+    (tmp_path / "blobs" / "rubbish").mkdir()
+    slots.prune([twin])
+    assert slots.revisions() == ("v3",)
+    assert [p.name for p in (tmp_path / "blobs").iterdir()] == [v1.sha256]  # shared with v3
+    assert [p.name for p in (tmp_path / "parts").iterdir()] == [v1.sha256]
+
+
+def test_the_volumes_limit_counts(slots: Slots) -> None:
+    put(slots, goal("v1"))
+    used = slots.used_bytes()
+    assert slots.free_bytes(used + 7) == 7
+    assert slots.free_bytes() > 7
+
+
+def test_links_are_not_opened(tmp_path: Path) -> None:
+    plain = tmp_path / "plain"
+    plain.write_bytes(b"x")
+    (tmp_path / "soft").symlink_to(plain)
+    with pytest.raises(NotPlain), open_plain(tmp_path / "soft"):
+        pass
+    with pytest.raises(NotPlain), open_plain(tmp_path):
+        pass
+    with open_plain(plain) as file:
+        assert file.read() == b"x"
+    (tmp_path / "hard").hardlink_to(plain)
+    with pytest.raises(NotPlain, match="2 names"), open_plain(plain):
+        pass
+
+
+def test_a_pipe_is_refused_and_does_not_hang(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(NotPlain), open_plain(tmp_path / "pipe"):
+        pass
+
+
+def test_a_write_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    write_atomic(tmp_path / "file", b"one")
+    write_atomic(tmp_path / "file", b"two")
+    assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("file", b"two")]
+
+
+def test_a_file_that_changes_after_it_was_verified_is_hashed_again(tmp_path: Path) -> None:
+    path, verifier = tmp_path / "model.onnx", Verifier()
+    path.write_bytes(b"good")
+    verifier.check_digest(path, sha256(b"good"))
+    path.write_bytes(b"evil")
+    with pytest.raises(Corrupt, match="on disk has digest"):
+        verifier.check_digest(path, sha256(b"good"))
+
+
+@pytest.mark.parametrize(
+    ("claimed", "body"),
+    [
+        (Format.ONNX, b""),
+        (Format.ONNX, b"<html>not here</html>"),
+        (Format.ONNX, b"\x00\x00\x00\x00ORTM\x00\x00"),
+        (Format.ORT, classifier()),
+        (Format.ONNX, golden()),
+        (Format.ONNX, b"\x08\x09"),
+    ],
+)
+def test_a_file_of_another_format_is_refused(tmp_path: Path, claimed: Format, body: bytes) -> None:
+    path = tmp_path / "model"
+    path.write_bytes(body)
+    with pytest.raises(Refused) as caught:
+        check_format(path, claimed)
+    assert caught.value.reason is FailureReason.INVALID_MODEL
+
+
+def test_a_model_is_accepted(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(classifier())
+    check_format(path, Format.ONNX)
+
+
+def test_a_model_cut_off_anywhere_is_refused_or_has_lost_whole_parts_only() -> None:
+    whole = classifier()
+    refused = 0
+    for length in range(len(whole)):
+        try:
+            check_outline(memoryview(whole[:length]))
+        except NotOnnx:
+            refused += 1
+    assert refused >= len(whole) - 3  # between two outermost parts a cut cannot be seen
+
+
+@pytest.mark.parametrize("location", ["weights.bin", "../../etc/passwd", "/etc/passwd"])
+def test_external_data_is_seen(location: str) -> None:
+    assert has_external_data(memoryview(external_model(location)))
+    assert not has_external_data(memoryview(classifier()))

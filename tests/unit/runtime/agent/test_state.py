@@ -1,0 +1,81 @@
+"""What is remembered over a restart."""
+
+from __future__ import annotations
+
+from skerry_runtime.agent.state import Kept, NodeState, RefusalRecord
+from skerry_runtime.contract import Failure, FailureReason
+from unit.runtime.agent.support import goal
+
+V1, V2, V3, V4, V5 = (goal(f"v{n}") for n in range(1, 6))
+
+
+def record(key: str) -> RefusalRecord:
+    failure = Failure(revision="v", reason=FailureReason.EXAM_FAILED, message="", at=0.0)
+    return RefusalRecord(key=key, failure=failure)
+
+
+def names(kept: tuple[Kept, ...]) -> list[str]:
+    return [k.revision for k in kept]
+
+
+def test_the_current_and_the_last_good_one_are_kept() -> None:
+    state = NodeState().with_served(V1).with_settled().with_served(V2).with_served(V3)
+    assert names(state.to_keep) == ["v3", "v1"]
+
+
+def test_with_no_good_one_the_one_before_is_kept() -> None:
+    assert names(NodeState().with_served(V1).with_served(V2).to_keep) == ["v2", "v1"]
+
+
+def test_going_back_keeps_the_one_that_was_left() -> None:
+    state = NodeState().with_served(V1).with_settled().with_served(V2).with_served(V1)
+    assert names(state.to_keep) == ["v1", "v2"]
+    assert state.is_settled(V1.key)
+
+
+def test_the_good_one_outlives_any_number_of_short_lived_ones() -> None:
+    state = NodeState().with_served(V1).with_settled()
+    for short_lived in (V2, V3, V4, V5):
+        state = state.with_served(short_lived)
+    assert names(state.to_keep) == ["v5", "v1"]
+
+
+def test_a_crash_is_counted_before_it_happens() -> None:
+    state = NodeState().with_activation(V2)
+    assert state.activation
+    assert state.activation.crashes == 1
+    assert state.after_restart(0.0) == state
+
+
+def test_two_crashes_refuse_the_revision_and_leave_the_one_before() -> None:
+    state = NodeState().with_served(V1).with_settled().with_activation(V2).with_served(V2)
+    state = state.after_restart(0.0).with_activation(V2).after_restart(7.0)
+    assert [r.failure.reason for r in state.refusals] == [FailureReason.SELF_REVERTED]
+    assert state.refusals[0].key == V2.key
+    assert names(state.to_keep) == ["v1"]
+    assert state.activation is None
+
+
+def test_a_revision_that_proved_itself_is_not_counted() -> None:
+    state = NodeState().with_served(V1).with_settled().with_activation(V1)
+    assert state.activation is None
+
+
+def test_a_new_retry_text_begins_a_new_count() -> None:
+    state = NodeState().with_activation(V2).with_activation(goal("v2", retry="again"))
+    assert state.activation
+    assert state.activation.crashes == 1
+
+
+def test_an_orderly_end_is_no_crash() -> None:
+    state = NodeState().with_activation(V2).without_activation().with_activation(V2)
+    assert state.activation
+    assert state.activation.crashes == 1
+
+
+def test_refusals_are_bounded_latest_first_and_one_per_goal() -> None:
+    state = NodeState()
+    for number in [*range(12), 5]:
+        state = state.with_refusal(record(str(number)))
+    assert [r.key for r in state.refusals] == [str(n) for n in (5, 11, 10, 9, 8, 7, 6, 4, 3, 2)]
+    assert "5" not in [r.key for r in state.without_refusal("5").refusals]
