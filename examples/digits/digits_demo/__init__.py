@@ -1,0 +1,1 @@
+"""Parts of the digits demo: models, model server, traffic, observation, report."""
