@@ -123,6 +123,10 @@ class World:
         self.now += timedelta(seconds=seconds)
         return made
 
+    def turn_seconds(self, seconds: float) -> None:
+        """Let time pass, and nothing else."""
+        self.now += timedelta(seconds=seconds)
+
     def settle(self, turns: int = 600) -> None:
         """Go on until nothing is under way and nothing is written any more."""
         self.least_serving = 10**6
@@ -141,6 +145,15 @@ class World:
             self.turn()
             if self.status.rollout.stage is stage:
                 return
+        raise AssertionError(f"never {stage}: {self.status.rollout}")
+
+    def turn_before(self, stage: Stage, turns: int = 300) -> None:
+        """Go on until the next plan is the one that enters the stage."""
+        for _ in range(turns):
+            status = self.plan().status
+            if status is not None and status.rollout.stage is stage:
+                return
+            self.turn()
         raise AssertionError(f"never {stage}: {self.status.rollout}")
 
     def change(self, **spec: Any) -> None:

@@ -1,0 +1,244 @@
+"""Seats: who needs a new pod, whose turn it is, and who is told about a new file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from builders import (
+    HAILO,
+    NVIDIA,
+    having,
+    labelled,
+    make_deployment,
+    make_model,
+    make_node,
+    make_variant,
+    offline,
+)
+from skerry_operator.api.v1alpha1.edgedeployment_status import Stage
+from world import World
+
+STEPS = {"steps": [{"units": "1", "soak": "10s"}, {"units": "100%", "soak": "10s"}]}
+NEW_IMAGE = {"image": "registry.example/skerry-runtime:2"}
+
+
+def make_world(units: int = 4, site: str = "", **rollout: object) -> World:
+    nodes = tuple(
+        make_node(f"n{index}", labelled(site=site or f"s{index}")) for index in range(units)
+    )
+    spec = {"placement": {"siteLabel": "site"}, "rollout": {**STEPS, **rollout}}
+    world = World(make_deployment(**spec), make_model(), nodes)
+    world.settle()
+    return world
+
+
+def templates(world: World) -> set[str]:
+    return {pod.template for pod in world.pods.values()}
+
+
+def test_a_new_model_comes_without_a_new_pod() -> None:
+    world = make_world()
+    pods = set(world.pods)
+    world.model = make_model("2.0.0")
+    world.settle()
+    assert set(world.served().values()) == {"2.0.0"}
+    assert set(world.pods) == pods
+    assert world.least_serving == 4
+
+
+@pytest.mark.parametrize("limit", [1, 2])
+def test_pods_are_replaced_within_max_unavailable_of_a_site(limit: int) -> None:
+    world = make_world(6, site="harbour", maxUnavailable=limit)
+    before = templates(world)
+    world.change(runtime=NEW_IMAGE)
+    world.settle()
+    assert world.least_serving == 6 - limit
+    assert not templates(world) & before
+
+
+def test_sites_replace_their_pods_side_by_side() -> None:
+    world = make_world(4)
+    world.change(runtime=NEW_IMAGE, rollout={"steps": [{"units": "100%", "soak": "10s"}]})
+    world.settle()
+    assert world.least_serving == 0
+
+
+def test_the_old_daemonset_goes_when_its_last_node_has_moved() -> None:
+    world = make_world()
+    world.change(runtime=NEW_IMAGE)
+    world.turn_until(Stage.SOAKING)
+    assert len([key for key in world.objects if key.startswith("DaemonSet/")]) == 2
+    world.settle()
+    assert len([key for key in world.objects if key.startswith("DaemonSet/")]) == 1
+
+
+def test_a_unit_is_not_given_the_target_before_its_pod_can_take_it() -> None:
+    world = make_world(3, site="harbour")
+    world.change(runtime=NEW_IMAGE, rollout={"steps": [{"units": "100%", "soak": "10s"}]})
+    world.turn()
+    cell = world.observed().cells[0].assignment
+    assert sorted(cell.units.values()) == [world.status.target_revision]
+
+
+def test_a_broken_image_is_taken_back_and_costs_one_unit() -> None:
+    world = make_world(4, site="harbour", progressDeadline="1m")
+    before = templates(world)
+    world.broken_images = {NEW_IMAGE["image"]}
+    world.change(runtime=NEW_IMAGE)
+    world.settle()
+    assert world.status.phase == "RolledBack"
+    assert world.least_serving == 3
+    assert templates(world) == before
+    assert len(world.served()) == 4
+
+
+def test_a_rollback_of_many_pods_gives_them_stable_at_once_and_replaces_them_in_turn() -> None:
+    world = make_world(4, site="harbour")
+    old_spec = world.deployment.spec.to_dict()
+    world.model = make_model("2.0.0")
+    world.change(runtime=NEW_IMAGE)
+    world.turn_until(Stage.SOAKING)
+    world.turn_before(Stage.SOAKING)
+    while set(world.served().values()) != {"2.0.0"}:
+        world.turn()
+    world.model = make_model("1.0.0")
+    world.change(**(old_spec | {"runtime": {}}))
+    world.turn()
+    cell = world.observed().cells[0].assignment
+    assert cell.units == {}
+    assert cell.default == world.status.stable_revision
+    world.settle()
+    assert set(world.served().values()) == {"1.0.0"}
+
+
+def test_an_offline_unit_moves_without_a_turn() -> None:
+    world = make_world(3, site="harbour")
+    world.change_node("n1", offline)
+    world.reports.pop("n1")
+    world.change(runtime=NEW_IMAGE)
+    world.settle()
+    assert world.status.stable_revision == world.status.target_revision
+    lists = [set(template.nodes) for template in world.observed().templates]
+    assert lists == [{"n0", "n1", "n2"}]
+
+
+def test_another_catalogue_replaces_pods_in_turn_and_starts_no_rollout() -> None:
+    world = make_world(3, site="harbour")
+    stable = world.status.stable_revision
+    before = templates(world)
+    cpu = next(profile for profile in world.profiles if profile.name == "cpu")
+    world.profiles = (cpu.model_copy(update={"supplemental_groups": (7,)}),)
+    world.settle()
+    assert world.status.stable_revision == stable
+    assert world.least_serving == 2
+    assert not templates(world) & before
+
+
+def test_another_default_image_replaces_no_pod() -> None:
+    world = make_world()
+    before = set(world.pods)
+    world.settings = replace(world.settings, default_image="registry.example/skerry-runtime:9")
+    cuda = NVIDIA.model_copy(update={"image": "registry.example/runtime-cuda:9"})
+    world.profiles = tuple(cuda if p.name == cuda.name else p for p in world.profiles)
+    world.settle()
+    assert set(world.pods) == before
+
+
+def test_a_lost_accelerator_moves_the_unit_after_the_grace_period_only() -> None:
+    node = make_node("n", having("hailo.ai/h8"), arch="arm64")
+    world = World(make_deployment(rollout=STEPS), make_model(), (node,))
+    world.settle()
+    world.change_node("n", having("hailo.ai/h8", 0))
+    world.turn(200)
+    assert world.plan().objects == ()
+    world.turn(200)
+    world.settle()
+    assert [cell.name for cell in world.status.cells] == ["digits-cpu-arm64"]
+    assert world.served() == {"n": "1.0.0"}
+
+
+def test_a_unit_that_the_target_has_no_variant_for_stays_on_stable_until_the_promotion() -> None:
+    nodes = (make_node("gpu", having("nvidia.com/gpu")), make_node("plain"))
+    world = World(make_deployment(rollout=STEPS), make_model(), nodes)
+    world.settle()
+    world.model = make_model("2.0.0", make_variant(version="2", runsOn=["gpu"]))
+    world.turn_until(Stage.SOAKING)
+    assert world.served() == {"gpu": "2.0.0", "plain": "1.0.0"}
+    assert [(item.node, item.reason) for item in world.status.rejected_nodes] == [
+        ("plain", "NoVariantFor")
+    ]
+    world.settle()
+    assert world.served()["gpu"] == "2.0.0"
+    assert {pod.unit for pod in world.pods.values()} == {"gpu"}
+
+
+def test_only_pods_whose_own_share_changed_are_patched() -> None:
+    world = make_world(4)
+    world.model = make_model("2.0.0")
+    nudges = []
+    while not nudges:
+        nudges += world.turn().nudges
+    assert len(nudges) == 1
+
+
+def test_a_pod_that_did_not_read_its_file_is_told_again_every_two_seconds() -> None:
+    world = make_world(1)
+    world.model = make_model("2.0.0")
+    made = world.plan()
+    world.carry_out(made)  # and the kubelet sleeps
+    first = made.nudges[0]
+    assert world.plan().nudges == ()
+    world.turn_seconds(3)
+    again = world.plan().nudges[0]
+    assert again.pod == first.pod
+    assert again.digest != first.digest
+
+
+def test_a_new_retry_text_reaches_the_unit_that_refused() -> None:
+    world = make_world(2, onFailure="Pause")
+    world.refusals = {("n0", "2.0.0"), ("n1", "2.0.0")}
+    world.model = make_model("2.0.0")
+    world.turn_until(Stage.PAUSED)
+    world.refusals = set()
+    world.change(rollout={**STEPS, "onFailure": "Pause", "retry": "the exam was wrong"})
+    world.settle()
+    assert set(world.served().values()) == {"2.0.0"}
+
+
+def test_two_resources_of_one_profile_are_two_cells() -> None:
+    nodes = (
+        make_node("a", having("hailo.ai/h8"), arch="arm64"),
+        make_node("b", having("squat.ai/hailo"), arch="arm64"),
+    )
+    world = World(make_deployment(rollout=STEPS), make_model(), nodes)
+    world.settle()
+    assert [cell.profile for cell in world.status.cells] == [HAILO.name, HAILO.name]
+    limits = {
+        key: item.body["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]
+        for key, item in world.objects.items()
+        if key.startswith("DaemonSet/")
+    }
+    assert sorted(str(limit) for limit in limits.values()) == [
+        "{'hailo.ai/h8': '1'}",
+        "{'squat.ai/hailo': '1'}",
+    ]
+
+
+def test_an_operator_that_sees_no_node_clears_nothing_away() -> None:
+    world = make_world()
+    world.nodes = ()
+    made = world.plan()
+    assert (made.objects, made.prune) == ((), ())
+
+
+def test_a_lost_snapshot_of_stable_leaves_its_pods_alone() -> None:
+    world = make_world(2)
+    stable = world.status.stable_revision
+    world.model = make_model("2.0.0")
+    world.turn_until(Stage.SOAKING)
+    del world.objects[f"ControllerRevision/digits-{stable}"]
+    world.turn()
+    assert sorted(world.served().values()) == ["1.0.0", "2.0.0"]
+    assert stable in world.observed().cells[0].assignment.revisions

@@ -1,0 +1,109 @@
+"""Objects: owners, digests, Services, and what is cleared away."""
+
+from __future__ import annotations
+
+from builders import make_deployment, make_model, make_node
+from skerry_operator.api.base import ObjectMeta
+from skerry_operator.api.v1alpha1.edgedeployment_status import Stage
+from skerry_operator.constants import ANNOTATION_DIGEST, LABEL_REVISION
+from skerry_operator.manifests.metadata import manifest, ref, service_name
+from world import World
+
+STEPS = {"steps": [{"units": "1", "soak": "10s"}, {"units": "100%", "soak": "10s"}]}
+
+
+def make_world(**spec: object) -> World:
+    nodes = (make_node("n1"), make_node("n2"))
+    world = World(make_deployment(rollout=STEPS, **spec), make_model(), nodes)
+    world.settle()
+    return world
+
+
+def services(world: World) -> dict[str, dict[str, object]]:
+    return {
+        item.ref.name: item.body["spec"]
+        for item in world.objects.values()
+        if item.ref.kind == "Service"
+    }
+
+
+def test_everything_belongs_to_the_deployment() -> None:
+    for item in make_world().objects.values():
+        owner = item.body["metadata"]["ownerReferences"]
+        assert [(o["name"], o["controller"], o["blockOwnerDeletion"]) for o in owner] == [
+            ("digits", True, False)
+        ]
+        assert item.body["metadata"]["annotations"] == {ANNOTATION_DIGEST: item.digest}
+
+
+def test_equal_objects_have_equal_digests_and_are_not_written() -> None:
+    world = make_world()
+    made = world.plan()
+    assert (made.records, made.status, made.objects, made.nudges) == ((), None, (), ())
+
+
+def test_an_object_with_another_digest_is_written_again() -> None:
+    world = make_world()
+    service = world.objects["Service/digits"]
+    world.objects["Service/digits"] = manifest(ObjectMeta(name="x"), service.ref, {"spec": {}})
+    assert [item.ref.name for item in world.plan().objects] == ["digits"]
+
+
+def test_an_object_of_no_use_is_deleted() -> None:
+    world = make_world()
+    world.objects["Service/digits-old"] = manifest(
+        world.deployment.metadata, ref("Service", "digits-old"), {"spec": {}}
+    )
+    assert [(one.kind, one.name) for one in world.plan().prune] == [("Service", "digits-old")]
+
+
+def test_the_canary_service_exists_only_while_a_rollout_is_active() -> None:
+    world = make_world()
+    assert set(services(world)) == {"digits", "digits-stable"}
+    world.model = make_model("2.0.0")
+    world.turn_until(Stage.SOAKING)
+    found = services(world)
+    assert found["digits-canary"]["selector"] == {
+        "skerry.dev/deployment": "digits",
+        LABEL_REVISION: world.status.target_revision,
+    }
+    assert found["digits-canary"]["internalTrafficPolicy"] == "Cluster"
+    world.settle()
+    assert set(services(world)) == {"digits", "digits-stable"}
+
+
+def test_clients_keep_their_port_until_the_promotion() -> None:
+    world = make_world()
+    world.change(serving={"port": 9000})
+    world.turn_until(Stage.SOAKING)
+    assert services(world)["digits"]["ports"][0]["port"] == 8080  # type: ignore[index]
+    world.settle()
+    assert services(world)["digits"]["ports"][0]["port"] == 9000  # type: ignore[index]
+
+
+def test_snapshots_are_kept_as_long_as_something_can_go_back_to_them() -> None:
+    world = make_world()
+    world.change(rollout={**STEPS, "historyLimit": 1})
+    for version in ("2.0.0", "3.0.0", "4.0.0"):
+        world.model = make_model(version)
+        world.settle()
+    kept = set(world.observed().snapshots)
+    assert kept == {entry.revision for entry in world.status.history}
+    assert len(kept) == 2
+
+
+def test_the_snapshot_of_a_refused_revision_is_neither_deleted_nor_written_again() -> None:
+    world = make_world()
+    world.refusals = {("n1", "2.0.0"), ("n2", "2.0.0")}
+    world.model = make_model("2.0.0")
+    world.settle()
+    assert world.status.phase == "RolledBack"
+    assert (world.plan().records, world.plan().prune) == ((), ())
+
+
+def test_service_names_fit_a_dns_label() -> None:
+    assert service_name("digits", "stable") == "digits-stable"
+    long = service_name("d" * 63, "stable")
+    assert len(long) <= 63
+    assert long != service_name("d" * 63, "canary")
+    assert "." not in service_name("eu.digits")

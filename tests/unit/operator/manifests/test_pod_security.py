@@ -1,0 +1,191 @@
+"""PodSecurity `restricted`, field by field, for every pod that Skerry generates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from builders import HAILO, NVIDIA, make_deployment, make_model
+from skerry_operator.api.v1alpha1.edgedeployment import Toleration
+from skerry_operator.catalogue.profiles import Profile, builtin_profiles
+from skerry_operator.decide.fleet import Berth
+from skerry_operator.decide.placement import Hardware
+from skerry_operator.decide.podtemplate import PodTemplate, template_of
+from skerry_operator.decide.revision import Snapshot
+from skerry_operator.manifests.daemonset import CellPods, build_daemonset
+from skerry_runtime.contract import ADMIN_PORT, ASSIGNMENT_DIR, SLOTS_DIR
+
+PROFILES = [*builtin_profiles(), HAILO, NVIDIA]
+
+
+def make_template(profile: Profile = PROFILES[0], **spec: Any) -> PodTemplate:
+    deployment = make_deployment(**spec).spec
+    snapshot = Snapshot(
+        revision="v1-0123456789",
+        model_name="digits",
+        model=make_model().spec,
+        runtime=deployment.runtime,
+        serving=deployment.serving,
+        default_image="registry.example/runtime:1",
+    )
+    resource = profile.resource_names[0] if profile.resource_names else None
+    return template_of(snapshot, Hardware("cell", profile, "amd64", resource))
+
+
+def pod_of(template: PodTemplate, *tolerations: Toleration) -> dict[str, Any]:
+    pods = CellPods(Berth("cell", template.hash), template, ("n2", "n1"), tolerations)
+    spec: dict[str, Any] = daemonset_spec(pods)["template"]["spec"]
+    return spec
+
+
+def daemonset_spec(pods: CellPods) -> dict[str, Any]:
+    spec: dict[str, Any] = build_daemonset(make_deployment().metadata, pods).body["spec"]
+    return spec
+
+
+@pytest.fixture(params=PROFILES, ids=lambda profile: profile.name)
+def pod(request: pytest.FixtureRequest) -> dict[str, Any]:
+    return pod_of(make_template(request.param))
+
+
+@pytest.fixture
+def container(pod: dict[str, Any]) -> dict[str, Any]:
+    assert len(pod["containers"]) == 1
+    assert "initContainers" not in pod
+    return dict(pod["containers"][0])
+
+
+def test_nothing_of_the_host_is_shared(pod: dict[str, Any]) -> None:
+    assert not {"hostNetwork", "hostPID", "hostIPC", "hostUsers"} & set(pod)
+    assert all("hostPort" not in port for port in pod["containers"][0]["ports"])
+
+
+def test_volumes_are_of_the_allowed_types(pod: dict[str, Any]) -> None:
+    types = {key for volume in pod["volumes"] for key in volume if key != "name"}
+    assert types == {"configMap", "emptyDir"}
+
+
+def test_nobody_is_root(pod: dict[str, Any]) -> None:
+    context = pod["securityContext"]
+    assert context["runAsNonRoot"] is True
+    assert context["runAsUser"] == context["runAsGroup"] == 65532
+
+
+def test_seccomp_is_on(pod: dict[str, Any]) -> None:
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert not {"sysctls", "seLinuxOptions", "windowsOptions"} & set(pod["securityContext"])
+
+
+def test_the_container_has_no_privilege(container: dict[str, Any]) -> None:
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+def test_the_pod_knows_nothing_of_the_cluster(pod: dict[str, Any]) -> None:
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["enableServiceLinks"] is False
+
+
+def test_the_assignment_is_mounted_as_a_folder_so_that_it_is_refreshed(
+    container: dict[str, Any],
+) -> None:
+    mounts = {mount["mountPath"]: mount for mount in container["volumeMounts"]}
+    assert mounts[ASSIGNMENT_DIR] == {
+        "name": "assignment",
+        "mountPath": ASSIGNMENT_DIR,
+        "readOnly": True,
+    }
+    assert set(mounts) == {ASSIGNMENT_DIR, SLOTS_DIR, "/tmp"}  # noqa: S108 (a path in a pod)
+
+
+def test_the_probes_ask_the_admin_port(container: dict[str, Any]) -> None:
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    paths = {
+        name: (container[name]["httpGet"]["path"], ports[container[name]["httpGet"]["port"]])
+        for name in ("startupProbe", "livenessProbe", "readinessProbe")
+    }
+    assert paths == {
+        "startupProbe": ("/healthz", ADMIN_PORT),
+        "livenessProbe": ("/healthz", ADMIN_PORT),
+        "readinessProbe": ("/readyz", ADMIN_PORT),
+    }
+
+
+def test_pods_are_replaced_by_the_operator_alone() -> None:
+    template = make_template()
+    spec = daemonset_spec(CellPods(Berth("cell", template.hash), template, ("n1",)))
+    assert spec["updateStrategy"] == {"type": "OnDelete"}
+    labels = spec["template"]["metadata"]["labels"]
+    assert spec["selector"]["matchLabels"].items() <= labels.items()
+
+
+def test_a_node_that_is_out_of_reach_keeps_its_pod() -> None:
+    user = Toleration.model_validate({"key": "edge", "operator": "Exists"})
+    tolerations = pod_of(make_template(), user)["tolerations"]
+    assert [(t["key"], t.get("effect")) for t in tolerations] == [
+        ("node.kubernetes.io/not-ready", "NoExecute"),
+        ("node.kubernetes.io/unreachable", "NoExecute"),
+        ("edge", None),
+    ]
+    assert all("tolerationSeconds" not in toleration for toleration in tolerations)
+
+
+def test_the_operator_names_the_nodes_in_a_stable_order() -> None:
+    affinity = pod_of(make_template())["affinity"]["nodeAffinity"]
+    term = affinity["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+    assert term == [
+        {
+            "matchExpressions": [
+                {"key": "kubernetes.io/hostname", "operator": "In", "values": ["n1", "n2"]}
+            ]
+        }
+    ]
+
+
+def test_the_hardware_decides_about_devices_runtime_class_and_groups() -> None:
+    pod = pod_of(make_template(NVIDIA))
+    assert pod["containers"][0]["resources"]["limits"] == {"nvidia.com/gpu": "1"}
+    assert pod["runtimeClassName"] == "nvidia"
+    assert pod["securityContext"]["supplementalGroups"] == [44]
+    assert pod["containers"][0]["image"] == NVIDIA.image
+
+
+def test_a_cpu_pod_asks_for_nothing_special() -> None:
+    pod = pod_of(make_template())
+    assert "runtimeClassName" not in pod
+    assert pod["containers"][0]["resources"] == {"requests": {"cpu": "50m", "memory": "128Mi"}}
+
+
+def test_limits_are_the_users_and_no_request_exceeds_them() -> None:
+    resources = {"memoryLimit": "64Mi", "cpuLimit": "2", "diskLimit": "1Gi"}
+    pod = pod_of(make_template(runtime={"resources": resources}))
+    assert pod["containers"][0]["resources"] == {
+        "requests": {"cpu": "50m", "memory": "64Mi"},
+        "limits": {"cpu": "2", "memory": "64Mi"},
+    }
+    assert {"name": "slots", "emptyDir": {"sizeLimit": "1Gi"}} in pod["volumes"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "is_new"),
+    [
+        pytest.param({"runtime": {"image": "other:1"}}, True, id="an image needs a new pod"),
+        pytest.param({"runtime": {"resources": {"cpuLimit": "1"}}}, True, id="so does a limit"),
+        pytest.param({"serving": {"port": 9000}}, True, id="so does a port"),
+        pytest.param({"runtime": {"threads": 2}}, False, id="threads change in place"),
+        pytest.param({"runtime": {"swap": "Overlap"}}, False, id="so does the way of swapping"),
+        pytest.param(
+            {"serving": {"service": {"internalTrafficPolicy": "Cluster"}}},
+            False,
+            id="the Service is none of the pod's business",
+        ),
+    ],
+)
+def test_a_template_changes_only_with_what_needs_a_new_pod(
+    spec: dict[str, Any], is_new: bool
+) -> None:
+    assert (make_template(**spec).hash != make_template().hash) is is_new
