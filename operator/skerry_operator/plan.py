@@ -289,7 +289,8 @@ def _reservation(decision: _Decision) -> Hindrance | None:
     first = rejected[0]
     return Hindrance(
         Reason.NO_ELIGIBLE_NODES,
-        f"{len(rejected)} nodes match, none fits; {first.node}: {first.reason}: {first.message}",
+        f"none of {len(rejected)} matching nodes fits; "
+        f"{first.node}: {first.reason}: {first.message}",
     )
 
 

@@ -17,7 +17,7 @@ def bounded(text: str, limit: int = LABEL_LIMIT) -> str:
     >>> bounded("digits")
     'digits'
     >>> bounded("a-very-long-name", limit=15)
-    'a-very-5b04b464'
+    'a-very-6c158842'
     """
     label = text.replace(".", "-")
     if label == text and len(text) <= limit:

@@ -80,9 +80,15 @@ def _share(assignment: Assignment, unit: str) -> tuple[str | None, RevisionConte
 
 
 def _missed_it(fleet: Fleet, pod: Pod, report: StatusReport, next_cell: ObservedCell) -> bool:
-    """Tell whether a pod was told a while ago and still has not read its file."""
+    """Tell whether a pod was told a while ago and still has not read its file.
+
+    One that refuses what it was given may have been told to try again: same revision, new text.
+    """
     past = nudge_of(pod)
     if past is None or past.age_s(fleet.observed.now) < RENUDGE_S:
         return False
-    is_told = past.digest == next_cell.digest and report.assignment != next_cell.digest
-    return is_told or report.assigned != next_cell.assignment.revision_of(report.unit)
+    given = next_cell.assignment.revision_of(report.unit)
+    if report.assigned != given:
+        return True
+    is_unread = past.digest == next_cell.digest and report.assignment != next_cell.digest
+    return is_unread and any(failure.revision == given for failure in report.failures)
