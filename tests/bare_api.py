@@ -17,6 +17,8 @@ from ssl import create_default_context
 
 from binaries import find
 
+CRDS = Path(__file__).parents[1] / "crds"
+Kubectl = Callable[..., str]
 TOKEN = "tests"  # noqa: S105 (of a server that only this process can reach)
 _KUBECONFIG = """
 apiVersion: v1
@@ -44,6 +46,26 @@ def bare_api(folder: Path) -> Iterator[Path]:
         ca = folder / "certs" / "apiserver.crt"
         kubeconfig.write_text(_KUBECONFIG.format(server=server, ca=ca, token=TOKEN))
         yield kubeconfig
+
+
+def kubectl_of(kubeconfig: Path) -> Kubectl:
+    """Return a function that runs kubectl and returns what it prints."""
+
+    def kubectl(*arguments: str, stdin: str = "") -> str:
+        argv = [find("kubectl"), f"--kubeconfig={kubeconfig}", *arguments]
+        answer = subprocess.run(argv, input=stdin, capture_output=True, text=True, check=False)
+        assert answer.returncode == 0, f"{arguments}: {answer.stderr}"
+        return answer.stdout
+
+    return kubectl
+
+
+def install_crds(kubeconfig: Path) -> None:
+    """Install or update our CRDs, and wait until the API server speaks them."""
+    kubectl = kubectl_of(kubeconfig)
+    kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CRDS))
+    names = [f"crd/{name}.skerry.dev" for name in ("edgemodels", "edgedeployments")]
+    kubectl("wait", "--for=condition=Established", "--timeout=30s", *names)
 
 
 def _kine(folder: Path) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,11 +28,11 @@ def test_helm_finds_nothing_wrong(values: Path | None) -> None:
     assert answer.returncode == 0, answer.stdout
 
 
-def test_the_defaults_render_as_reviewed(render: Render, request: pytest.FixtureRequest) -> None:
+def test_the_defaults_render_as_reviewed(render: Render, *, update_golden: bool) -> None:
     text = render({"crds": {"enabled": False}}).text
-    if request.config.getoption("--update-golden", default=os.environ.get("UPDATE_GOLDEN")):
+    if update_golden:
         GOLDEN.write_text(text)
-    assert text == GOLDEN.read_text(), "review the difference, then run with UPDATE_GOLDEN=1"
+    assert text == GOLDEN.read_text(), "review the difference, then run with --update-golden"
 
 
 def test_every_template_renders_with_every_value_set(render: Render) -> None:

@@ -93,14 +93,14 @@ def _row(field: _Field) -> str:
 
 
 def _type(schema: Schema) -> str:
-    """Return the type with its bounds, for example `list of text, at most 16`."""
+    """Return the type with its bounds, for example `integer, 1 to 50`."""
     if "enum" in schema:
         return " \\| ".join(f"`{value}`" for value in schema["enum"])
     match schema["type"]:
         case "array":
-            return f"list of {_type(schema['items'])}, at most {schema['maxItems']}"
+            return f"list of at most {schema['maxItems']}: {_type(schema['items'])}"
         case "object" if "additionalProperties" in schema:
-            return f"map of text, at most {schema['maxProperties']}"
+            return f"map of at most {schema['maxProperties']} texts"
         case "integer":
             return f"integer{_range(schema)}"
         case "string":

@@ -3,29 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from bare_api import bare_api
-from binaries import find
-
-CRDS = Path(__file__).parents[3] / "crds"
-Kubectl = Callable[..., str]
-
-
-def kubectl_of(kubeconfig: Path) -> Kubectl:
-    """Return a function that runs kubectl and returns what it prints."""
-
-    def kubectl(*arguments: str, stdin: str = "") -> str:
-        argv = [find("kubectl"), f"--kubeconfig={kubeconfig}", *arguments]
-        answer = subprocess.run(argv, input=stdin, capture_output=True, text=True, check=False)
-        assert answer.returncode == 0, f"{arguments}: {answer.stderr}"
-        return answer.stdout
-
-    return kubectl
+from bare_api import Kubectl, bare_api, install_crds, kubectl_of
 
 
 @pytest.fixture(scope="module")
@@ -43,10 +26,7 @@ def kubeconfig(request: pytest.FixtureRequest) -> Path:
     """Return the kubeconfig of a cluster with our CRDs."""
     given = os.environ.get("KUBECONFIG")
     path = Path(given) if given else request.getfixturevalue("own_api")
-    kubectl = kubectl_of(path)
-    kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CRDS))
-    names = [f"crd/{name}.skerry.dev" for name in ("edgemodels", "edgedeployments")]
-    kubectl("wait", "--for=condition=Established", "--timeout=30s", *names)
+    install_crds(path)
     return path
 
 

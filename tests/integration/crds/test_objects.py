@@ -180,13 +180,13 @@ def test_what_is_read_back_is_what_was_written(
     create: Create, api: CustomObjectsApi, namespace: str
 ) -> None:
     create(EVERYTHING_MODEL)
-    create(EVERYTHING_DEPLOYMENT | {"metadata": {"name": "stored"}})
+    created = create(EVERYTHING_DEPLOYMENT | {"metadata": {"name": "stored"}})
+    assert "status" not in created
     where = (GROUP, VERSION, namespace)
     stored = api.get_namespaced_custom_object(*where, "edgemodels", "1-everything")
     assert stored["spec"] == EVERYTHING_MODEL["spec"]
     stored = api.get_namespaced_custom_object(*where, "edgedeployments", "stored")
     assert stored["spec"] == EVERYTHING_DEPLOYMENT["spec"]
-    assert "status" not in stored
 
 
 @pytest.mark.parametrize(
@@ -434,97 +434,6 @@ def test_refused_with_the_field_and_the_remedy(
     assert field in message
     assert words in message
     assert "evaluation error" not in message
-
-
-REVISION = "a1b2c3d4e5"
-COLUMNS = ["PHASE", "STEP", "MODEL", "STABLE", "TARGET", "UNITS"]
-STATUS = {
-    "observedGeneration": 1,
-    "phase": "Stable",
-    "step": "4/4",
-    "modelVersion": "2.0.0",
-    "stableRevision": REVISION,
-    "targetRevision": REVISION,
-    "unitsText": "2/3",
-    "units": {"eligible": 3, "updated": 2, "serving": 2, "failed": 0, "offline": 1},
-    "conditions": [
-        {
-            "type": "Ready",
-            "status": "True",
-            "reason": "Stable",
-            "lastTransitionTime": "2026-01-01T00:00:00Z",
-        }
-    ],
-}
-
-
-@pytest.fixture
-def with_status(create: Create, api: CustomObjectsApi, namespace: str) -> Iterator[Create]:
-    create(deployment(name="eyes"))
-    where = (GROUP, VERSION, namespace, "edgedeployments", "eyes")
-
-    def write(status: Object) -> Object:
-        return api.patch_namespaced_custom_object_status(*where, {"status": status})
-
-    yield write
-    api.delete_namespaced_custom_object(*where)
-
-
-def test_a_status_keeps_what_is_known_and_loses_what_is_not(with_status: Create) -> None:
-    assert with_status(STATUS | {"secret": "x"})["status"] == STATUS
-
-
-def test_a_status_write_changes_no_spec(with_status: Create, api: CustomObjectsApi) -> None:
-    written = with_status(STATUS)
-    assert written["spec"] == deployment()["spec"]
-    assert written["metadata"]["generation"] == 1
-
-
-def test_the_columns_tell_the_story(with_status: Create, kubectl: Callable[..., str]) -> None:
-    with_status(STATUS)
-    head, row = kubectl("get", "ed", "eyes", "-o", "wide").splitlines()
-    assert head.split() == (
-        [
-            "NAME",
-            "PHASE",
-            "STEP",
-            "MODEL",
-            "STABLE",
-            "TARGET",
-            "UNITS",
-            "READY",
-            "REASON",
-            "FAILED",
-            "OFFLINE",
-            "AGE",
-        ]
-    )
-    assert row.split()[:-1] == (
-        [
-            "eyes",
-            "Stable",
-            "4/4",
-            "2.0.0",
-            REVISION,
-            REVISION,
-            "2/3",
-            "True",
-            "Stable",
-            "0",
-            "1",
-        ]
-    )
-    narrow = kubectl("get", "ed", "eyes").splitlines()[0]
-    assert narrow.split()[1:] == [
-        "PHASE",
-        "STEP",
-        "MODEL",
-        "STABLE",
-        "TARGET",
-        "UNITS",
-        "READY",
-        "AGE",
-    ]
 
 
 def test_a_model_shows_its_version_and_exam(create: Create, kubectl: Callable[..., str]) -> None:

@@ -36,8 +36,8 @@ def test_an_enum_lists_its_words(page: str) -> None:
 
 
 def test_lists_and_maps_say_what_they_hold(page: str) -> None:
-    assert row(page, "spec.rollout.steps")[1] == "list of object, at most 32"
-    assert row(page, "spec.placement.nodeSelector")[1] == "map of text, at most 16"
+    assert row(page, "spec.rollout.steps")[1] == "list of at most 32: object"
+    assert row(page, "spec.placement.nodeSelector")[1] == "map of at most 16 texts"
 
 
 def test_the_fields_of_list_items_are_there(page: str) -> None:
