@@ -65,7 +65,7 @@ def install_crds(kubeconfig: Path) -> None:
     kubectl = kubectl_of(kubeconfig)
     kubectl("apply", "--server-side", "--force-conflicts", "-f", str(CRDS))
     names = [f"crd/{name}.skerry.dev" for name in ("edgemodels", "edgedeployments")]
-    kubectl("wait", "--for=condition=Established", "--timeout=30s", *names)
+    kubectl("wait", "--for=condition=Established", "--timeout=120s", *names)
 
 
 def _kine(folder: Path) -> list[str]:
@@ -120,7 +120,7 @@ def _is_ready(server: str, folder: Path) -> bool:
         return False
 
 
-def _wait(condition: Callable[[], bool], log: Path, limit_s: float = 60) -> None:
+def _wait(condition: Callable[[], bool], log: Path, limit_s: float = 180) -> None:
     end = time.monotonic() + limit_s
     while not condition():
         if time.monotonic() > end:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from kubernetes import config
+from kubernetes.client import CustomObjectsApi
 
 from bare_api import Kubectl, bare_api, install_crds, kubectl_of
+from skerry_operator.constants import GROUP, VERSION
+
+Object = dict[str, Any]
+Create = Callable[..., Object]
+PLURALS = {"EdgeModel": "edgemodels", "EdgeDeployment": "edgedeployments"}
 
 
 @pytest.fixture(scope="module")
@@ -49,3 +58,20 @@ def kubectl(kubeconfig: Path, namespace: str) -> Kubectl:
         return run(f"--namespace={namespace}", *arguments, stdin=stdin)
 
     return inside
+
+
+@pytest.fixture(scope="module")
+def api(kubeconfig: Path) -> Iterator[CustomObjectsApi]:
+    with config.new_client_from_config(str(kubeconfig)) as client:
+        yield CustomObjectsApi(client)
+
+
+@pytest.fixture
+def create(api: CustomObjectsApi, namespace: str) -> Create:
+    def do(body: Object, **options: Any) -> Object:
+        # Strict: an unknown field is an error here, as it is with `kubectl apply`.
+        options = {"field_validation": "Strict"} | options
+        where = (GROUP, VERSION, namespace, PLURALS[body["kind"]])
+        return api.create_namespaced_custom_object(*where, copy.deepcopy(body), **options)
+
+    return do

@@ -1,0 +1,123 @@
+"""Custom resources as users write them: small ones, full ones, one with a field of interest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from skerry_operator.constants import GROUP, VERSION
+
+Object = dict[str, Any]
+SHA = "a" * 64
+HTTPS = {"uri": "https://models.example/digits.onnx", "sha256": SHA}
+
+
+def builds(name: str = "fp32") -> Object:
+    return {"name": name, "format": "ONNX", "source": HTTPS}
+
+
+def model(name: str = "digits", **spec: Any) -> Object:
+    return _object("EdgeModel", name, {"version": "1.0.0", "variants": [builds()]} | spec)
+
+
+def variant(**fields: Any) -> Object:
+    return model(variants=[builds() | fields])
+
+
+def source(**fields: Any) -> Object:
+    return variant(source=HTTPS | fields)
+
+
+def deployment(name: str = "digits", **spec: Any) -> Object:
+    return _object("EdgeDeployment", name, {"modelRef": {"name": "digits"}} | spec)
+
+
+def rollout(**fields: Any) -> Object:
+    return deployment(rollout=fields)
+
+
+def steps(*items: Object) -> Object:
+    return rollout(steps=list(items))
+
+
+def metric(**fields: Any) -> Object:
+    return rollout(analysis={"metrics": [fields]})
+
+
+def serving(**fields: Any) -> Object:
+    return deployment(serving=fields)
+
+
+def placement(**fields: Any) -> Object:
+    return deployment(placement=fields)
+
+
+def resources(**fields: Any) -> Object:
+    return deployment(runtime={"resources": fields})
+
+
+def _object(kind: str, name: str, spec: Object) -> Object:
+    metadata = {"name": name}
+    return {"apiVersion": f"{GROUP}/{VERSION}", "kind": kind, "metadata": metadata, "spec": spec}
+
+
+EVERYTHING_MODEL = model(
+    name="1-everything",
+    variants=[
+        {
+            "name": "int8",
+            "format": "ORT",
+            "precision": "INT8",
+            "runsOn": ["npu", "hailo-8"],
+            "source": {"uri": "http://10.0.0.1:8000/a/b.ort?x=1", "sha256": SHA},
+            "memory": "1.5Gi",
+        },
+        {"name": "fp32", "format": "ONNX", "source": HTTPS},
+    ],
+    golden={"source": HTTPS, "metric": "MaxAbsError", "threshold": "0.001"},
+)
+EVERYTHING_DEPLOYMENT = deployment(
+    placement={
+        "mode": "PerNode",
+        "nodeSelector": {"skerry.dev/site": "harbour", "empty": ""},
+        "accelerators": ["npu", "nvidia-gpu", "cpu"],
+        "fallback": "Forbid",
+        "tolerations": [
+            {"operator": "Exists"},
+            {"key": "edge", "operator": "Exists", "effect": "NoExecute"},
+            {"key": "skerry.dev/edge", "operator": "Equal", "value": "a"},
+            {"key": "edge", "value": "", "effect": "NoSchedule"},
+        ],
+        "siteLabel": "skerry.dev/site",
+    },
+    runtime={
+        "image": "skerry/runtime:1",
+        "resources": {"cpuRequest": "500m", "cpuLimit": "1", "memoryRequest": "100Mi"},
+        "threads": 2,
+        "swap": "Sequential",
+    },
+    serving={"port": 9000, "grpcPort": 9001, "service": {"internalTrafficPolicy": "Cluster"}},
+    rollout={
+        "steps": [
+            {"units": "1", "soak": "1m30s"},
+            {"pause": True},
+            {"units": "25%", "pause": False},
+            {"units": "100%", "soak": "0s"},
+        ],
+        "maxUnavailable": 2,
+        "failureLimit": 0,
+        "progressDeadline": "1h",
+        "onFailure": "Pause",
+        "analysis": {
+            "interval": "500ms",
+            "metrics": [
+                {"name": "ErrorRate", "max": "0.01", "minSamples": 50, "noData": "Hold"},
+                {"name": "LatencyP95", "max": "1.5ms"},
+                {"name": "GoldenAccuracy", "min": "-0.5"},
+                {"name": "GoldenAccuracy", "max": "0.1", "noData": "Fail"},
+            ],
+        },
+        "paused": True,
+        "retry": "again",
+        "historyLimit": 1,
+    },
+)
