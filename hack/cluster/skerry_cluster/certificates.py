@@ -63,7 +63,9 @@ def ensure_certificate(folder: Path, identity: Identity) -> None:
     key, request = folder / f"{identity.file}.key", folder / f"{identity.file}.csr"
     extensions = folder / f"{identity.file}.ext"
     _new_key(key)
-    subject = f"/O={identity.group}/CN={identity.user}" if identity.group else f"/CN={identity.user}"
+    subject = (
+        f"/O={identity.group}/CN={identity.user}" if identity.group else f"/CN={identity.user}"
+    )
     run("openssl", "req", "-new", "-key", str(key), "-subj", subject, "-out", str(request))
     lines = ["keyUsage=digitalSignature", "extendedKeyUsage=clientAuth,serverAuth"]
     if identity.addresses:

@@ -27,7 +27,6 @@ from skerry_cluster.progress import say, step
 from skerry_cluster.settings import MAX_NODES, SOURCES, Layout, NodeSpec, node_specs
 from skerry_cluster.waiting import wait_until
 
-
 Answer = TypeVar("Answer")
 
 
@@ -63,9 +62,7 @@ def up(layout: Layout, count: int) -> None:
         control_plane.prepare(layout)
         sysctls.remember(layout.sysctls)
         api = control_plane.start(layout, programs)
-    certificates.write_kubeconfig(
-        layout.config / "kube-proxy.kubeconfig", layout.pki, node.PROXY
-    )
+    certificates.write_kubeconfig(layout.config / "kube-proxy.kubeconfig", layout.pki, node.PROXY)
     with step("cluster DNS"):
         dns.start(layout, programs["coredns"], api)
     specs = node_specs(max(count, len(present_nodes(layout))))
@@ -112,15 +109,18 @@ def _join_networks(api: Api, nodes: list[Node]) -> None:
     """Give each node the pod range that the controller manager chose for it."""
     ranges: dict[NodeSpec, str] = {}
     for item in nodes:
-        path = f"/api/v1/nodes/{item.spec.name}"
-        wait_until(f"{item.spec.name} to get a pod range", lambda path=path: _range(api, path) != "")
-        ranges[item.spec] = _range(api, path)
+        ranges[item.spec] = _await_range(api, item.spec.name)
         item.join_network(ranges[item.spec])
     network.route_pods(ranges)
 
 
-def _range(api: Api, path: str) -> str:
-    found = api.get(path)
+def _await_range(api: Api, name: str) -> str:
+    wait_until(f"{name} to get a pod range", lambda: bool(_range(api, name)))
+    return _range(api, name)
+
+
+def _range(api: Api, name: str) -> str:
+    found = api.get(f"/api/v1/nodes/{name}")
     return str(found["spec"].get("podCIDR", "")) if found else ""
 
 

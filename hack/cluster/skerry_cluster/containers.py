@@ -34,7 +34,8 @@ def kill(node: Node, namespace: str, pod: str, container: str) -> int:
     tasks = running_tasks(node.ctr("tasks", "ls"))
     pids = [tasks[identity] for identity in ids if identity in tasks]
     if not pids:
-        raise ClusterError(f"no running container {container} in {namespace}/{pod} on {node.spec.name}")
+        where = f"{namespace}/{pod} on {node.spec.name}"
+        raise ClusterError(f"no running container {container} in {where}")
     if not belongs_to_cluster(Path(f"/proc/{pids[0]}/cgroup").read_text()):
         raise ClusterError(f"process {pids[0]} is not the cluster's own")
     os.kill(pids[0], signal.SIGKILL)

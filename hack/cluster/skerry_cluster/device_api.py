@@ -69,7 +69,7 @@ def _make_messages() -> dict[str, Any]:
         for field in fields:
             _add_field(message, *field)
     pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)  # type: ignore[no-untyped-call]  # types-protobuf leaves it out
+    pool.Add(file)
     return {
         name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{PACKAGE}.{name}"))
         for name in _TABLE

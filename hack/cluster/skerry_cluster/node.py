@@ -1,7 +1,6 @@
 """A node: network namespace, mount namespace, cgroup root, containerd, kubelet, kube-proxy."""
 
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -154,6 +153,6 @@ class Node:
 
 def _is_apart(pid: int) -> bool:
     """Say whether a process has a mount namespace of its own and has become `sleep`."""
-    own = os.readlink("/proc/self/ns/mnt")
-    theirs = os.readlink(f"/proc/{pid}/ns/mnt")
+    own = Path("/proc/self/ns/mnt").readlink()
+    theirs = Path(f"/proc/{pid}/ns/mnt").readlink()
     return own != theirs and Path(f"/proc/{pid}/comm").read_text().strip() == "sleep"

@@ -12,8 +12,11 @@ _NODE_PARTS = ("holder", "containerd", "kubelet", "kube-proxy")
 def table(rows: list[Row]) -> str:
     """Align rows into columns."""
     widths = [max(len(row[index]) for row in rows) for index in range(3)]
-    lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
-    return "\n".join(line.rstrip() for line in lines)
+    aligned = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        for row in rows
+    ]
+    return "\n".join(line.rstrip() for line in aligned)
 
 
 def rows(layout: Layout) -> list[Row]:

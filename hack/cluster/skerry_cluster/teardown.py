@@ -6,6 +6,7 @@ any crash.
 
 import contextlib
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,7 +35,7 @@ class Leftovers:
 
     def lines(self) -> list[str]:
         """Describe them, one per line; empty if the machine is clean."""
-        kinds = {
+        kinds: dict[str, Sequence[object]] = {
             "process": self.processes,
             "cgroup": self.cgroups,
             "link": self.links,

@@ -1,0 +1,220 @@
+"""Build the images and bring them to the nodes.
+
+A reference carries the hash of all that went in, so an image is built and loaded only once.
+"""
+
+import json
+import os
+import platform
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from skerry_cluster import cluster, external, packages, rootfs
+from skerry_cluster.command import ClusterError, run
+from skerry_cluster.progress import say, step
+from skerry_cluster.settings import REPOSITORY, Layout
+from skerry_cluster.tools import cache_key
+
+KEPT_ARCHIVES = 4
+"""How many archives of one image stay in the cache: each is some 100 MB."""
+_BASE_PYTHON = (3, 11)
+
+
+@dataclass(frozen=True)
+class Image:
+    """One image and what it is made of."""
+
+    name: str
+    """Short name; also names its Containerfile and its lock file."""
+    code: tuple[str, ...]
+    """Files and folders of the repository that it holds."""
+
+
+IMAGES = (
+    Image("runtime", ("runtime/skerry_runtime",)),
+    Image(
+        "operator",
+        (
+            "operator/skerry_operator",
+            "runtime/skerry_runtime/__init__.py",
+            "runtime/skerry_runtime/contract.py",
+        ),
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """One reading of everything that decides an image, so that code and tag cannot differ."""
+
+    image: Image
+    """What is to be built."""
+    files: dict[str, bytes]
+    """Path in the repository -> content."""
+
+    @property
+    def lock(self) -> bytes:
+        """The locked dependencies."""
+        return self.files[f"requirements/{self.image.name}.txt"]
+
+    @property
+    def tag(self) -> str:
+        """The image's tag: a hash of its inputs."""
+        return cache_key(self.files, rootfs.key(), platform.machine())[:12]
+
+    @property
+    def local(self) -> str:
+        """The image's name on the nodes."""
+        return f"localhost/skerry/{self.image.name}:{self.tag}"
+
+    def reference(self) -> str:
+        """Name the image: in `IMAGE_REGISTRY` if that is set, else local to the nodes."""
+        registry = os.environ.get("IMAGE_REGISTRY", "").rstrip("/")
+        return self.local.replace("localhost", registry, 1) if registry else self.local
+
+    def write(self, folder: Path) -> None:
+        """Write the files as a build context, with a fixed time."""
+        for name, content in self.files.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+            os.utime(path, (0, 0))
+
+
+def read_inputs(image: Image, repository: Path = REPOSITORY) -> Inputs:
+    """Read what goes into an image, without compiled files."""
+    found: dict[str, bytes] = {}
+    support = ("slim.py", "base.Containerfile", f"{image.name}.Containerfile")
+    names = [f"requirements/{image.name}.txt", *(f"images/{name}" for name in support)]
+    for name in (*names, *image.code):
+        start = repository / name
+        for path in [start] if start.is_file() else sorted(start.rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                found[str(path.relative_to(repository))] = path.read_bytes()
+    return Inputs(image, found)
+
+
+def command(layout: Layout, only: str | None, *, only_print: bool) -> int:
+    """Build, deliver and print the references."""
+    chosen = [read_inputs(image) for image in IMAGES if only in (None, image.name)]
+    if not only_print:
+        for inputs in chosen:
+            deliver(layout, inputs, ensure_archive(layout, inputs))
+    print(json.dumps({inputs.image.name: inputs.reference() for inputs in chosen}))
+    return 0
+
+
+def ensure_archive(layout: Layout, inputs: Inputs) -> Path:
+    """Build the image unless the cache has it; return its archive."""
+    folder, name = layout.cache / "images", inputs.image.name
+    archive = folder / f"{name}-{inputs.tag}.tar"
+    if archive.exists():
+        os.utime(archive)
+        say(f"image {name}: {inputs.local} is built already")
+        return archive
+    packages.install(packages.IMAGES)
+    folder.mkdir(parents=True, exist_ok=True)
+    base = _ensure_base(layout)
+    libraries = _ensure_libraries(layout, inputs)
+    with step(f"image {name}: building {inputs.local}"), TemporaryDirectory() as context:
+        inputs.write(Path(context))
+        arguments = (f"--build-arg=BASE={base}", f"--build-context=packages={libraries}")
+        file = Path(context) / "images" / f"{name}.Containerfile"
+        _bud(layout, file, inputs.local, Path(context), *arguments)
+        partial = archive.with_suffix(".partial")
+        partial.unlink(missing_ok=True)
+        # This kind of archive keeps layers uncompressed, which saves packing and unpacking.
+        target = f"docker-archive:{partial}:{inputs.local}"
+        run(*_buildah(layout), "push", "--quiet", inputs.local, target)
+        partial.rename(archive)
+    say(f"image {name}: {archive.stat().st_size / 1e6:.0f} MB uncompressed")
+    _forget_old(folder, inputs.image)
+    return archive
+
+
+def _buildah(layout: Layout) -> list[str]:
+    """Address a storage of our own, apart from any other use of buildah on this machine."""
+    root = layout.cache / "buildah"
+    return ["buildah", "--root", str(root / "root"), "--runroot", str(root / "run")]
+
+
+def _bud(layout: Layout, file: Path, name: str, context: Path, *args: str) -> None:
+    run(
+        *_buildah(layout),
+        *("bud", "--isolation", "chroot", "--layers", "--timestamp", "0"),
+        *args,
+        *("-f", str(file), "-t", name, str(context)),
+    )
+
+
+def _ensure_base(layout: Layout) -> str:
+    name = f"localhost/skerry/base:{rootfs.key()}"
+    if run(*_buildah(layout), "images", "-q", "--filter", f"reference={name}").strip():
+        return name
+    archive = rootfs.ensure(layout)
+    with step("base image"):
+        file = REPOSITORY / "images" / "base.Containerfile"
+        _bud(layout, file, name, archive.parent, f"--build-arg=ROOTFS={archive.name}")
+    return name
+
+
+def _ensure_libraries(layout: Layout, inputs: Inputs) -> Path:
+    """Install the locked dependencies into a folder, with this machine's pip and its mirrors.
+
+    Raises:
+        ClusterError: if this Python is not of the version that the base has.
+    """
+    if sys.version_info[:2] != _BASE_PYTHON:
+        raise ClusterError("building images needs Python 3.11, as in the base image")
+    name = inputs.image.name
+    key = cache_key({"lock": inputs.lock}, platform.machine(), "")[:12]
+    folder = layout.cache / "packages" / f"{name}-{key}"
+    if folder.is_dir():
+        return folder
+    partial = folder.with_name(f"partial-{folder.name}")
+    shutil.rmtree(partial, ignore_errors=True)
+    with step(f"image {name}: installing the locked dependencies"), TemporaryDirectory() as place:
+        lock = Path(place) / "lock.txt"
+        lock.write_bytes(inputs.lock)
+        run(
+            *(sys.executable, "-m", "pip", "install", "--quiet", "--target", str(partial)),
+            *("--no-compile", "--only-binary=:all:", "--require-hashes", "--no-deps"),
+            *("-r", str(lock)),
+        )
+    partial.rename(folder)
+    return folder
+
+
+def _forget_old(folder: Path, image: Image) -> None:
+    archives = sorted(folder.glob(f"{image.name}-*.tar"), key=lambda p: p.stat().st_mtime)
+    for archive in archives[:-KEPT_ARCHIVES]:
+        archive.unlink()
+
+
+def deliver(layout: Layout, inputs: Inputs, archive: Path) -> None:
+    """Push to `IMAGE_REGISTRY`, or load into every node of the local cluster."""
+    if os.environ.get("IMAGE_REGISTRY"):
+        _push(layout, inputs, archive)
+        return
+    if external.kubeconfig(layout) is not None:
+        say(f"load this archive into your cluster's nodes: {archive}")
+        return
+    nodes = [item for item in cluster.present_nodes(layout) if item.find("containerd")]
+    lacking = [item for item in nodes if not item.has_image(inputs.local)]
+    if lacking:
+        names = ", ".join(item.spec.name for item in lacking)
+        with step(f"image {inputs.image.name}: loading into {names}"):
+            cluster.in_parallel(lacking, lambda item: item.import_image(archive))
+
+
+def _push(layout: Layout, inputs: Inputs, archive: Path) -> None:
+    insecure = os.environ.get("IMAGE_REGISTRY_INSECURE") == "1"
+    target = inputs.reference()
+    with step(f"image {inputs.image.name}: pushing {target}"):
+        archived = f"docker-archive:{archive}"
+        identity = run(*_buildah(layout), "pull", "--quiet", archived).strip()
+        verify = f"--tls-verify={'false' if insecure else 'true'}"
+        run(*_buildah(layout), "push", "--quiet", verify, identity, f"docker://{target}")
