@@ -116,7 +116,16 @@ class Fleet:
         Raises:
             KeyError: no such snapshot, or no such hardware.
         """
-        return Berth(cell, template_of(self.snapshots[revision], self.hardware[cell]).hash)
+        known = self._berths.get((revision, cell))
+        if known is None:
+            template = template_of(self.snapshots[revision], self.hardware[cell])
+            known = self._berths[revision, cell] = Berth(cell, template.hash)
+        return known
+
+    @cached_property
+    def _berths(self) -> dict[tuple[str, str], Berth]:
+        """Return the berths that were asked for: all units of a cell ask for the same few."""
+        return {}
 
     def site(self, unit: str) -> str:
         """Return the unit's site; nodes without the label share one that has no name."""
