@@ -51,6 +51,49 @@ def parse_images(text: str) -> dict[str, str]:
     return found
 
 
+@dataclass(frozen=True)
+class ImageRef:
+    """An image's name in the parts that the chart takes."""
+
+    registry: str
+    repository: str
+    tag: str
+    digest: str
+
+    def settings(self, key: str) -> list[str]:
+        """Return Helm options that set the image under a key of the values."""
+        parts = {
+            "registry": self.registry,
+            "repository": self.repository,
+            "tag": self.tag,
+            "digest": self.digest,
+        }
+        return [f"--set-string={key}.{name}={value}" for name, value in parts.items()]
+
+
+def parse_image(reference: str) -> ImageRef:
+    """Take an image reference apart.
+
+    >>> parse_image("localhost/skerry/operator:1")
+    ImageRef(registry='localhost', repository='skerry/operator', tag='1', digest='')
+    """
+    name, _, digest = reference.partition("@")
+    head, slash, last = name.rpartition("/")
+    last, _, tag = last.partition(":")
+    path = f"{head}{slash}{last}"
+    first, _, rest = path.partition("/")
+    has_registry = bool(rest) and (first == "localhost" or "." in first or ":" in first)
+    return ImageRef(first, rest, tag, digest) if has_registry else ImageRef("", path, tag, digest)
+
+
+def image_values(images: dict[str, str]) -> list[str]:
+    """Return the Helm options that make the chart use these images."""
+    return [
+        *parse_image(images["operator"]).settings("image"),
+        *parse_image(images["runtime"]).settings("runtimeImage"),
+    ]
+
+
 def access() -> Access:
     """Ask for paths and addresses; the cluster must be up."""
     tools = Path(_ask("tools").splitlines()[-1])

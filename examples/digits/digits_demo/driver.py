@@ -153,7 +153,7 @@ def _mark(model: TrainedModel, end: Ending) -> Mark:
     if end.outcome is Outcome.PROMOTED:
         return Mark(time.time(), f"{model.version} promoted", "#2a9d5c")
     at = end.decided_at or time.time()
-    return Mark(at, f"{model.version} taken back:\n{end.reason}", "#c0392b")
+    return Mark(at, f"{model.version} taken back: {end.reason}", "#c0392b")
 
 
 def perform(stage: Stage, view: View) -> Run:

@@ -14,6 +14,9 @@ TIMELINE_FILE = "timeline.png"
 WINDOW_S = 1.0
 COLOURS = ("#7a8fa6", "#2a9d5c", "#c0392b", "#e08e0b", "#8e5bb5", "#3b6fd4")
 """One per version, in the order in which they were applied; readable beside each other."""
+LETTERS_PER_WIDTH = 165
+"""How many letters of a mark's name fit side by side."""
+LEVEL_POINTS = 12
 NODE_STYLES = ("-", "--", ":")
 
 
@@ -73,7 +76,7 @@ def draw(story: Story, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / TIMELINE_FILE
     figure, axes = plt.subplots(
-        3, 1, sharex=True, figsize=(13, 8), height_ratios=[3, 3, 2], layout="constrained"
+        3, 1, sharex=True, figsize=(14, 8.5), height_ratios=[3, 3, 2], layout="constrained"
     )
     figure.suptitle("Skerry: four versions of a model on three nodes, under traffic", fontsize=14)
     _draw_bands(axes[0], story)
@@ -94,8 +97,8 @@ def _draw_bands(axis: Any, story: Story) -> None:
         row = names.index(band.node)
         axis.barh(row, length, left=begin, height=0.6, color=story.colour(band.version))
     axis.set_yticks(range(len(names)), [f"{name}\n{story.nodes[name]}" for name in names])
-    axis.set_ylim(len(names) - 0.5, -0.5)
-    axis.set_title("version that serves on each node", loc="left", fontsize=10, pad=46)
+    axis.set_ylim(max(len(names), 1) - 0.5, -0.5)
+    axis.set_title("version that serves on each node", loc="left", fontsize=10, pad=60)
     axis.legend(handles=_version_patches(story), loc="upper left", bbox_to_anchor=(1, 1))
 
 
@@ -160,15 +163,34 @@ def _draw_marks(axis: Any, story: Story) -> None:
 
 
 def _name_marks(axis: Any, story: Story) -> None:
-    """Write the marks' names above the bands, on two levels so that neighbours do not collide."""
-    for index, mark in enumerate(story.marks):
+    """Write the marks' names above the bands, as many levels high as neighbours need."""
+    marks = sorted(story.marks, key=lambda mark: mark.at)
+    seconds_per_letter = (story.end - story.start) / LETTERS_PER_WIDTH
+    levels = stack([mark.at for mark in marks], [len(m.text) * seconds_per_letter for m in marks])
+    for mark, level in zip(marks, levels, strict=True):
         axis.annotate(
             mark.text,
             (mark.at - story.start, 1),
             xycoords=("data", "axes fraction"),
-            xytext=(2, 5 + 20 * (index % 2)),
+            xytext=(2, 5 + LEVEL_POINTS * level),
             textcoords="offset points",
             color=mark.colour,
             fontsize=8,
             annotation_clip=False,
         )
+
+
+def stack(starts: Sequence[float], widths: Sequence[float]) -> list[int]:
+    """Give each text the lowest level on which it overlaps no text before it.
+
+    >>> stack([0, 1, 2, 10], [5, 5, 5, 5])
+    [0, 1, 2, 0]
+    """
+    ends: list[float] = []
+    levels = []
+    for start, width in zip(starts, widths, strict=True):
+        free = [level for level, end in enumerate(ends) if end <= start]
+        level = free[0] if free else len(ends)
+        ends[level : level + 1] = [start + width]
+        levels.append(level)
+    return levels
