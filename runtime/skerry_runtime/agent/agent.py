@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Coroutine
 from dataclasses import replace
 
+from skerry_runtime import __version__
 from skerry_runtime.agent import machine
 from skerry_runtime.agent.assignment import AssignmentFile, Reading
 from skerry_runtime.agent.goal import Goal
@@ -22,7 +23,7 @@ from skerry_runtime.agent.ports import AgentSettings, Metrics, Tuning
 from skerry_runtime.agent.refusal import Corrupt, Refused, Transient
 from skerry_runtime.agent.report import log_refusal, progress_of
 from skerry_runtime.agent.slots import Slots
-from skerry_runtime.agent.stages import Stages, fingerprint, runtime_version
+from skerry_runtime.agent.stages import Stages, fingerprint
 from skerry_runtime.agent.swap import Swap
 from skerry_runtime.agent.switch import Switchboard
 from skerry_runtime.agent.worker import Worker
@@ -32,11 +33,6 @@ from skerry_runtime.contract import FailureReason, Progress, StatusReport
 from skerry_runtime.registry import Registry
 
 log = logging.getLogger(__name__)
-
-Step = (
-    machine.Fetch | machine.Verify | machine.Probe | machine.Load | machine.Examine | machine.Switch
-)
-"""Actions that take an attempt further."""
 
 _AFTER_ERROR_S = 1.0
 
@@ -110,7 +106,7 @@ class Agent:
             unit=self._settings.unit,
             deployment=reading.deployment,
             cell=reading.cell,
-            runtime_version=runtime_version(),
+            runtime_version=__version__,
             boot_id=self._boot_id,
             started_at=self._started_at,
             now=unix_now(),
@@ -140,8 +136,8 @@ class Agent:
     async def _drive(self) -> None:
         await self._open()
         while True:
-            self._look()
             try:
+                self._look()
                 await self._perform(machine.decide(self._situation()))
             except Exception:
                 log.exception("the agent failed and goes on; what serves is not touched")
@@ -226,9 +222,9 @@ class Agent:
     async def _abandon(self) -> None:
         self._attempt = None
         await self._swap.abandon()
-        await self._prune()
+        await self._swap.prune(self._order, self._attempt)
 
-    async def _take_further(self, step: Step) -> None:
+    async def _take_further(self, step: machine.Step) -> None:
         """Do one step of an attempt, and note where that leaves it."""
         if self._attempt is None:
             self._attempt = Attempt(step.goal)
@@ -246,11 +242,11 @@ class Agent:
             text = f"unexpected {type(err).__name__} while {type(step).__name__}"
             await self._refuse(step.goal, Refused(FailureReason.LOAD_FAILED, text))
 
-    async def _do(self, step: Step, attempt: int) -> None:
+    async def _do(self, step: machine.Step, attempt: int) -> None:
         goal = step.goal
         match step:
             case machine.Fetch():
-                await self._prune()
+                await self._swap.prune(self._order, self._attempt)
                 await self._interruptible(self._swap.fetch(goal, attempt))
             case machine.Verify():
                 await self._swap.verify(goal, attempt)
@@ -267,7 +263,7 @@ class Agent:
             case machine.Switch():
                 await self._swap.switch(goal)
                 self._attempt = None
-                await self._prune()
+                await self._swap.prune(self._order, self._attempt)
 
     def _reach(self, stage: Stage) -> None:
         if self._attempt:
@@ -300,7 +296,7 @@ class Agent:
         self._attempt = None
         await self._swap.abandon()
         await self._journal.refuse(goal, err, self._second_chance_at)
-        await self._prune()
+        await self._swap.prune(self._order, self._attempt)
 
     def _second_chance_at(self, times: int) -> float:
         least, most = self._tuning.slow_backoff_min_s, self._tuning.slow_backoff_max_s
@@ -313,17 +309,3 @@ class Agent:
         wait_s = machine.backoff_s(tries, least, most, random.random())  # noqa: S311 (jitter)
         self._swap.tracker.will_retry(f"{reason}; next try in {wait_s:.0f} s")
         self._attempt = Attempt(attempt.goal, Stage.NEW, tries, time.monotonic() + wait_s)
-
-    async def _prune(self) -> None:
-        """Keep the current revision, the one to go back to, and the one being prepared."""
-        keep = [*self._journal.fallbacks(), *self._being_prepared()]
-        with contextlib.suppress(OSError):
-            await self._worker.run(self._slots.prune, keep)
-
-    def _being_prepared(self) -> list[Goal]:
-        attempt = [self._attempt.goal] if self._attempt else []
-        if not isinstance(self._order, Goal):
-            return attempt
-        refusal = self._journal.refusal(self._order)
-        is_open = refusal is None or refusal.failure.reason in machine.PASSING
-        return [*attempt, self._order] if is_open else attempt

@@ -162,7 +162,10 @@ class Switch:
     goal: Goal
 
 
-Action = Wait | Settle | Unload | Abandon | Fetch | Verify | Probe | Load | Examine | Switch
+Step = Fetch | Verify | Probe | Load | Examine | Switch
+"""Actions that take an attempt further."""
+
+Action = Wait | Settle | Unload | Abandon | Step
 
 
 def decide(s: Situation) -> Action:

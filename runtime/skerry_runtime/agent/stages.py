@@ -10,6 +10,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
+from skerry_runtime import __version__
 from skerry_runtime.agent import exam as exams
 from skerry_runtime.agent.goal import Blob, Goal
 from skerry_runtime.agent.host import Host
@@ -46,11 +47,6 @@ _UNBOUNDED = 1 << 62
 OnProgress = Callable[[int, int | None], None]
 
 
-def runtime_version() -> str:
-    """Return the version of the installed distribution."""
-    return _version("skerry")
-
-
 @cache
 def _version(distribution: str) -> str:
     try:
@@ -63,7 +59,7 @@ def fingerprint(goal: Goal) -> str:
     """Return what a passed probe was passed with: runtime, engine, files and providers."""
     golden = goal.golden_blob
     facts = [
-        runtime_version(),
+        __version__,
         _version("onnxruntime"),
         goal.sha256,
         golden.sha256 if golden else "",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 
 from skerry_runtime.agent.goal import Goal
 from skerry_runtime.agent.journal import Journal
-from skerry_runtime.agent.machine import Serving
+from skerry_runtime.agent.machine import PASSING, Attempt, Order, Serving
 from skerry_runtime.agent.memory import choose_mode
 from skerry_runtime.agent.ports import MIB, Tuning
 from skerry_runtime.agent.refusal import Refused
@@ -130,6 +131,20 @@ class Swap:
         candidate, self._candidate = self._candidate, None
         if candidate:
             await self._stages.worker.run(candidate.model.close)
+
+    async def prune(self, order: Order, attempt: Attempt | None) -> None:
+        """Keep the current revision, the one to go back to, and the one being prepared."""
+        keep = [*self._journal.fallbacks(), *self._being_prepared(order, attempt)]
+        with contextlib.suppress(OSError):
+            await self._stages.worker.run(self._stages.slots.prune, keep)
+
+    def _being_prepared(self, order: Order, attempt: Attempt | None) -> list[Goal]:
+        under_way = [attempt.goal] if attempt else []
+        if not isinstance(order, Goal):
+            return under_way
+        refusal = self._journal.refusal(order)
+        is_open = refusal is None or refusal.failure.reason in PASSING
+        return [*under_way, order] if is_open else under_way
 
     def _plan(self, goal: Goal, *, with_probe: bool) -> tuple[SwapMode, bool]:
         """Return the mode, and whether the goal fits beside what serves.

@@ -5,11 +5,14 @@ from __future__ import annotations
 import mmap
 import os
 import signal
+import sys
 import time
 
 import numpy as np
 
+from skerry_runtime.agent.probe import CHILD_MODULE
 from skerry_runtime.backends.base import LoadError, LoadRequest, Model
+from skerry_runtime.backends.onnx import OnnxBackend, OnnxModel
 
 
 class Crashing:
@@ -70,3 +73,20 @@ class Curious:
 
     def load(self, request: LoadRequest) -> Model:
         raise LoadError(" ".join(sorted(os.environ)))
+
+
+class CrashesInChild(OnnxBackend):
+    """Crashes wherever it is made under its own name, which is what a probe does."""
+
+    def load(self, request: LoadRequest) -> OnnxModel:
+        main = sys.modules["__main__"].__spec__
+        if main and main.name == CHILD_MODULE:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        return super().load(request)
+
+
+class Broken:
+    """Raises what no engine may raise."""
+
+    def load(self, request: LoadRequest) -> Model:
+        raise ZeroDivisionError

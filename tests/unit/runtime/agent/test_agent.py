@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ from aiohttp import web
 from skerry_runtime.backends.onnx import OnnxBackend
 from skerry_runtime.contract import FailureReason, RevisionContent, SwapMode
 from skerry_runtime.errors import NotReady
-from unit.runtime.agent.support import FAST, Pod, Source, classifier, content, golden
+from unit.runtime.agent import engines
+from unit.runtime.agent.support import FAST, Pod, Source, classifier, content, environment, golden
 
 GOOD = classifier()
 OTHER = classifier(features=5)
@@ -377,3 +379,129 @@ async def test_a_sequential_swap_that_fails_brings_the_old_model_back(
         assert status.last_swap.outage_ms > 0
         assert status.progress
         assert status.progress.phase == "Failed"
+
+
+async def test_two_revisions_with_one_file_fetch_it_once(
+    tmp_path: Path, contents: dict[str, RevisionContent], source: Source
+) -> None:
+    contents["v5"] = contents["v1"].model_copy(update={"version": "1.0.1", "threads": 2})
+    async with pod(tmp_path) as one:
+        one.mount.assign("v1", contents)
+        await one.until_serving("v1")
+        asked = len(source.requests)
+        one.mount.assign("v5", contents)
+        status = await one.until_serving("v5")
+        assert len(source.requests) == asked
+        assert status.on_disk == ("v1", "v5")
+
+
+async def test_the_slots_hold_the_current_and_the_last_good_one_only(
+    tmp_path: Path, contents: dict[str, RevisionContent]
+) -> None:
+    settling = FAST.model_copy(update={"settle_s": 0.0})
+    contents["v5"] = contents["v1"].model_copy(update={"version": "1.0.1"})
+    async with Pod(tmp_path, OnnxBackend(), settling) as one:
+        for revision in ("v1", "v2", "v5"):
+            one.mount.assign(revision, contents)
+            await one.until_serving(revision)
+        await one.until(lambda s: s.on_disk == ("v2", "v5"))
+
+
+def declared(content_: RevisionContent, memory_bytes: int, **more: object) -> RevisionContent:
+    artifact = content_.artifact.model_copy(update={"memory_bytes": memory_bytes})
+    return content_.model_copy(update={"artifact": artifact, **more})
+
+
+async def test_a_model_that_fits_nowhere_is_refused_with_figures(
+    tmp_path: Path, contents: dict[str, RevisionContent]
+) -> None:
+    contents["v2"] = declared(contents["v2"], 1 << 50)
+    async with pod(tmp_path) as one:
+        one.mount.assign("v1", contents)
+        await one.until_serving("v1")
+        one.mount.assign("v2", contents)
+        status = await one.until_failed("v2")
+        assert status.failures[0].reason is FailureReason.INSUFFICIENT_MEMORY
+        assert "the model needs 1073741920 MiB" in status.failures[0].message
+        assert one.revision == "v1"
+
+
+async def test_auto_swaps_in_sequence_when_two_models_do_not_fit(
+    tmp_path: Path, contents: dict[str, RevisionContent]
+) -> None:
+    huge = 1 << 50
+    contents["v1"] = declared(contents["v1"], 1)
+    async with pod(tmp_path) as one:
+        one.mount.assign("v1", contents)
+        await one.until_serving("v1")
+        # What serves is said to free as much as the next one needs.
+        one.agent._board.serving = replace(
+            one.agent._board.serving, content=declared(contents["v1"], huge)
+        )
+        contents["v2"] = declared(contents["v2"], huge)
+        one.mount.assign("v2", contents)
+        status = await one.until_serving("v2")
+        assert status.last_swap
+        assert status.last_swap.mode is SwapMode.SEQUENTIAL
+        assert status.last_swap.outage_ms > 0
+
+
+async def test_a_full_volume_is_refused_and_leaves_what_serves(
+    tmp_path: Path, contents: dict[str, RevisionContent], source: Source
+) -> None:
+    big = bytes(2 * 1024 * 1024)
+    contents["v6"] = content(big, source.add("big", big))
+    small = FAST.model_copy(update={"slots_limit_bytes": 1024 * 1024})
+    async with Pod(tmp_path, OnnxBackend(), small) as one:
+        one.mount.assign("v1", contents)
+        await one.until_serving("v1")
+        one.mount.assign("v6", contents)
+        status = await one.until_failed("v6")
+        assert status.failures[0].reason is FailureReason.INSUFFICIENT_DISK
+        assert "raise the size limit" in status.failures[0].message
+        assert one.revision == "v1"
+
+
+async def test_a_model_that_crashes_its_engine_harms_only_the_probe(
+    tmp_path: Path, contents: dict[str, RevisionContent]
+) -> None:
+    tests = str(Path(__file__).parents[3])
+    with environment(PYTHONPATH=tests):
+        async with Pod(tmp_path, engines.CrashesInChild(), FAST) as one:
+            one.mount.assign("v1", contents)
+            status = await one.until_failed("v1")
+            assert status.failures[0].reason is FailureReason.PROBE_FAILED
+            assert "SIGSEGV" in status.failures[0].message
+
+
+async def test_a_probe_that_was_passed_is_not_repeated_after_a_restart(
+    tmp_path: Path, contents: dict[str, RevisionContent]
+) -> None:
+    async with pod(tmp_path) as one:
+        one.mount.assign("v1", contents)
+        await one.until_serving("v1")
+    # An engine whose probe would fail: it is not asked.
+    with environment(PYTHONPATH=str(Path(__file__).parents[3])):
+        async with Pod(tmp_path, engines.CrashesInChild(), FAST) as again:
+            await again.until_serving("v1")
+
+
+async def test_an_unexpected_error_ends_in_a_refusal(
+    tmp_path: Path, contents: dict[str, RevisionContent]
+) -> None:
+    async with pod(tmp_path) as one:
+        one.mount.assign("v1", contents)
+        await one.until_serving("v1")
+        one.agent._swap._stages.backend = engines.Broken()
+        with environment(PYTHONPATH=str(Path(__file__).parents[3])):
+            one.mount.assign("v2", contents)
+            status = await one.until_failed("v2")
+        assert status.failures[0].reason is FailureReason.PROBE_FAILED
+        assert one.revision == "v1"
+
+
+async def test_an_agent_that_was_never_run_reports_and_stops(tmp_path: Path) -> None:
+    one = pod(tmp_path)
+    assert one.status.serving is None
+    assert one.status.unit == "node-1"
+    await one.agent.stop()
