@@ -136,7 +136,8 @@ def _draw_latency(axis: Any, story: Story) -> None:
     axis.grid(visible=True, axis="y", alpha=0.3)
     axis.set_ylabel("p95 of each second, ms")
     axis.set_title("latency at the clients", loc="left", fontsize=10)
-    axis.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    if story.nodes:
+        axis.legend(loc="upper left", bbox_to_anchor=(1, 1))
 
 
 def _draw_requests(axis: Any, story: Story) -> None:
