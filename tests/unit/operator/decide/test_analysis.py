@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from skerry_operator.api.v1alpha1.edgedeployment import Metric, MetricName, NoData
 from skerry_operator.decide.analysis import assess, quantile
 from skerry_operator.decide.facts import Assessment, Verdict

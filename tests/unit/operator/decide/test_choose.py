@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from rollout_sim import V1, V2, unit, units
 from skerry_operator.decide.choose import choose, uncovered_cells
 
