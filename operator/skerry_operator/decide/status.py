@@ -67,12 +67,14 @@ def changed(
 
 def _common(fleet: Fleet, situation: Situation, target: str | None) -> EdgeDeploymentStatus:
     current = fleet.observed.deployment.status
+    counts = _counts(situation, target)
     return current.model_copy(
         update={
             "observed_generation": situation.generation,
             "phase": phase(situation),
             "conditions": conditions(current.conditions, situation),
-            "units": _counts(situation, target),
+            "units": counts,
+            "units_text": f"{counts.serving}/{counts.eligible}",
         }
     )
 
