@@ -132,7 +132,17 @@ def process(model: Path, *flags: str) -> Iterator[InProcess]:
     arguments = ["--host", "127.0.0.1", "--http-port", "0", "--grpc-port", "0"]
     arguments += ["--admin-port", "0", "--linger-s", "0", "--model", str(model)]
     child = subprocess.Popen(
-        [sys.executable, "-m", "skerry_runtime", "serve", *arguments, "--name", "digits", *flags],
+        [
+            sys.executable,
+            "-P",
+            "-m",
+            "skerry_runtime",
+            "serve",
+            *arguments,
+            "--name",
+            "digits",
+            *flags,
+        ],
         env={**os.environ, "PYTHONPATH": str(ROOT / "runtime")},
         stderr=subprocess.PIPE,
         text=True,
