@@ -39,6 +39,9 @@ ENV_HTTP_PORT = "SKERRY_HTTP_PORT"
 ENV_GRPC_PORT = "SKERRY_GRPC_PORT"
 """Environment variable with the gRPC port."""
 
+ENV_SLOTS_LIMIT_BYTES = "SKERRY_SLOTS_LIMIT_BYTES"
+"""Environment variable with the size limit of the slots; absent: the disk's free space counts."""
+
 LATENCY_BOUNDS_MS: tuple[float, ...] = tuple(round(0.05 * 1.25**step, 4) for step in range(64))
 """Upper bounds of the latency histogram in milliseconds, 0.05 ms to about 64 s, 25 % apart;
 a last bucket beyond them is implied, so a histogram has one count more than there are bounds."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from skerry_operator.api.base import ObjectMeta
+from skerry_operator.api.quantity import quantity
 from skerry_operator.api.v1alpha1.edgedeployment import Toleration
 from skerry_operator.decide.fleet import HOSTNAME_LABEL, Berth
 from skerry_operator.decide.planned import Manifest
@@ -28,6 +29,7 @@ from skerry_runtime.contract import (
     ENV_GRPC_PORT,
     ENV_HTTP_PORT,
     ENV_MODEL_NAME,
+    ENV_SLOTS_LIMIT_BYTES,
     ENV_UNIT,
     SLOTS_DIR,
 )
@@ -139,12 +141,19 @@ def _container(template: PodTemplate) -> dict[str, Any]:
 
 
 def _environment(template: PodTemplate) -> list[dict[str, Any]]:
+    limit = template.disk_limit
+    disk = [] if limit is None else [{"name": ENV_SLOTS_LIMIT_BYTES, "value": _bytes(limit)}]
     return [
         {"name": ENV_UNIT, "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
         {"name": ENV_MODEL_NAME, "value": template.model_name},
         {"name": ENV_HTTP_PORT, "value": str(template.http_port)},
         {"name": ENV_GRPC_PORT, "value": str(template.grpc_port)},
+        *disk,
     ]
+
+
+def _bytes(limit: str) -> str:
+    return str(int(quantity(limit)))
 
 
 def _port(name: str, port: int) -> dict[str, Any]:
