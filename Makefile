@@ -6,9 +6,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV   := .venv
 PY     := $(VENV)/bin/python
-CLUSTER = PYTHONPATH=hack/cluster $(PY) -m skerry_cluster
+CLUSTER = $(PY) hack/cluster/main.py
 STAMP  := $(VENV)/.installed-$(shell cat requirements/dev.txt pyproject.toml | sha256sum | cut -c1-16)
-RPC    := runtime/skerry_runtime/rpc/generated
 
 ##@ Use
 .PHONY: help demo
@@ -39,6 +38,7 @@ test-e2e: $(STAMP) ## Real pods and real models on three nodes, with faults
 .PHONY: verify lint typecheck generate lock
 verify: lint typecheck ## Everything that needs no cluster: lint, types, layers, generated files
 	$(PY) -m skerry_operator.crdgen --check
+	$(PY) hack/generate_protocol.py --check
 	test ! -e operator/__init__.py  # would shadow the standard library's operator module
 
 lint: $(STAMP) ## ruff and the import contracts
@@ -51,6 +51,7 @@ typecheck: $(STAMP) ## mypy, strict
 
 generate: $(STAMP) ## Write CRDs, API docs and protocol stubs from their sources
 	$(PY) -m skerry_operator.crdgen
+	$(PY) hack/generate_protocol.py
 
 lock: $(STAMP) ## Resolve dependencies again (needs `pip install uv`)
 	uv pip compile -q $(LOCK) pyproject.toml --extra runtime -o requirements/runtime.txt

@@ -1,0 +1,104 @@
+"""The real thing: three nodes, the operator from its chart, models from a real HTTP server."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from digits_demo import cluster, train
+from digits_demo.artifacts import Index
+from digits_demo.cluster import Access
+from digits_demo.manifests import CHART_VALUES
+from digits_demo.model_server import ModelServer
+from e2e.lab import Lab
+
+RELEASE, SYSTEM = "skerry", "skerry-system"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "e2e" in Path(item.path).parts:
+            item.add_marker(pytest.mark.e2e)
+
+
+@pytest.fixture(scope="session")
+def access(running_cluster: None) -> Access:
+    return cluster.access()
+
+
+@pytest.fixture(scope="session")
+def images(access: Access) -> dict[str, str]:
+    return cluster.build_images()
+
+
+@pytest.fixture(scope="session")
+def helm(access: Access) -> list[str]:
+    return [access.helm, f"--kubeconfig={access.kubeconfig}", "--namespace", SYSTEM]
+
+
+@pytest.fixture(scope="session")
+def operator(access: Access, images: dict[str, str], helm: list[str]) -> Iterator[str]:
+    """Install the operator as a user does; returns its namespace."""
+    command = [*helm, "upgrade", "--install", RELEASE, str(cluster.CHART), "--create-namespace"]
+    values = ["--values", str(CHART_VALUES), *cluster.image_values(images)]
+    kubectl = [access.kubectl, f"--kubeconfig={access.kubeconfig}"]
+    try:
+        subprocess.run([*command, *values, "--wait", "--timeout=120s"], check=True)
+        yield SYSTEM
+    finally:
+        subprocess.run([*helm, "uninstall", RELEASE, "--ignore-not-found", "--wait"], check=False)
+        subprocess.run([*kubectl, "delete", "namespace", SYSTEM, "--ignore-not-found"], check=False)
+        crds = ["edgemodels.skerry.dev", "edgedeployments.skerry.dev"]
+        subprocess.run([*kubectl, "delete", "crd", *crds, "--ignore-not-found"], check=False)
+
+
+@pytest.fixture(scope="session")
+def trained() -> tuple[Path, Index]:
+    return train.ensure()
+
+
+@pytest.fixture(scope="session")
+def files(trained: tuple[Path, Index], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of its own that the model server serves: good models, and room for bad ones."""
+    folder = tmp_path_factory.mktemp("models")
+    for file in trained[0].iterdir():
+        if file.is_file():
+            shutil.copy(file, folder / file.name)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def server(access: Access, files: Path) -> Iterator[ModelServer]:
+    log = files.parent / "model-server.log"
+    with ModelServer(files, access.host_address, log) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def lab(
+    request: pytest.FixtureRequest,
+    access: Access,
+    operator: str,
+    server: ModelServer,
+    trained: tuple[Path, Index],
+) -> Iterator[Lab]:
+    """A namespace of its own for the tests of one module."""
+    name = request.module.__name__.rsplit(".", 1)[-1].removeprefix("test_").replace("_", "-")
+    lab = Lab(access, f"e2e-{name}", server, trained[1])
+    lab.create_namespace()
+    try:
+        yield lab
+    finally:
+        if request.session.testsfailed:
+            sys.stderr.write(lab.story())
+        lab.delete_namespace()
+
+
+@pytest.fixture(scope="session")
+def cluster_command() -> list[str]:
+    return [sys.executable, str(cluster.CLUSTER)]

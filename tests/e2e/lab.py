@@ -1,0 +1,222 @@
+"""What an end-to-end test does to the cluster, and how it waits for what follows."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from digits_demo.artifacts import Index
+from digits_demo.cluster import Access
+from digits_demo.model_server import ModelServer
+from skerry_operator.api.v1alpha1.edgedeployment_status import EdgeDeploymentStatus
+from skerry_runtime.contract import ADMIN_PORT, StatusReport
+
+T = TypeVar("T")
+NODES = ("node-a", "node-b", "node-c")
+QUICK_STEPS = ({"units": "1", "soak": "1s"}, {"units": "100%", "soak": "1s"})
+
+
+@dataclass(frozen=True)
+class PodView:
+    """A pod as kubectl shows it."""
+
+    name: str
+    uid: str
+    node: str
+    ip: str
+    restarts: int
+
+
+class Lab:
+    """One namespace with one EdgeModel and one EdgeDeployment, both called digits."""
+
+    def __init__(self, access: Access, namespace: str, server: ModelServer, index: Index) -> None:
+        self.access = access
+        self.namespace = namespace
+        self.server = server
+        self.index = index
+
+    # what a person does
+
+    def kubectl(self, *words: str, stdin: str | None = None, check: bool = True) -> str:
+        """Run kubectl in the lab's namespace; return its output."""
+        config = f"--kubeconfig={self.access.kubeconfig}"
+        command = [self.access.kubectl, config, f"--namespace={self.namespace}", *words]
+        done = subprocess.run(
+            command, input=stdin, text=True, capture_output=True, check=False, timeout=120
+        )
+        if check and done.returncode:
+            raise AssertionError(f"kubectl {' '.join(words)}: {done.stderr}")
+        return done.stdout
+
+    def apply(self, *objects: dict[str, Any]) -> None:
+        """Apply objects as a Git tool would: server-side, with a field manager of its own."""
+        text = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)})
+        self.kubectl("apply", "--server-side", "--field-manager=git", "-f", "-", stdin=text)
+
+    def create_namespace(self) -> None:
+        """Make the namespace, one that admits only restricted pods."""
+        self.delete_namespace()
+        labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+        metadata = {"name": self.namespace, "labels": labels}
+        self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+
+    def delete_namespace(self) -> None:
+        """Remove the namespace and all in it."""
+        gone = ("--ignore-not-found", "--wait=true", "--timeout=100s")
+        self.kubectl("delete", "namespace", self.namespace, *gone)
+
+    def model(self, key: str, **variant: Any) -> dict[str, Any]:
+        """Return an EdgeModel with the trained model `key`; `variant` overrides its fields."""
+        trained = self.index.model(key)
+        source = {"uri": f"{self.server.url}/{trained.file.name}", "sha256": trained.file.sha256}
+        fields = {"name": "fp32", "format": "ONNX", "source": source, **variant}
+        golden = self.index.golden
+        exam = {"uri": f"{self.server.url}/{golden.name}", "sha256": golden.sha256}
+        return {
+            "apiVersion": "skerry.dev/v1alpha1",
+            "kind": "EdgeModel",
+            "metadata": {"name": "digits"},
+            "spec": {
+                "version": trained.version,
+                "variants": [fields],
+                "golden": {"source": exam, "threshold": "0.93"},
+            },
+        }
+
+    def deployment(self, rollout: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any]:
+        """Return an EdgeDeployment with short steps; `spec` adds or replaces sections."""
+        quick = {"steps": list(QUICK_STEPS), "analysis": {"interval": "1s"}}
+        return {
+            "apiVersion": "skerry.dev/v1alpha1",
+            "kind": "EdgeDeployment",
+            "metadata": {"name": "digits"},
+            "spec": {
+                "modelRef": {"name": "digits"},
+                "runtime": {"threads": 1},
+                "rollout": quick | (rollout or {}),
+                **spec,
+            },
+        }
+
+    # what a person sees
+
+    def get(self, kind: str, name: str = "digits") -> dict[str, Any]:
+        """Return one object."""
+        found: dict[str, Any] = json.loads(self.kubectl("get", kind, name, "-o", "json"))
+        return found
+
+    def items(self, kind: str, *words: str) -> list[dict[str, Any]]:
+        """Return all objects of a kind."""
+        found: list[dict[str, Any]] = json.loads(self.kubectl("get", kind, *words, "-o", "json"))[
+            "items"
+        ]
+        return found
+
+    def status(self) -> EdgeDeploymentStatus:
+        """Return the EdgeDeployment's status; an outdated one counts as empty."""
+        found = self.get("edgedeployment")
+        status = EdgeDeploymentStatus.model_validate(found.get("status", {}))
+        is_current = status.observed_generation == found["metadata"]["generation"]
+        return status if is_current else EdgeDeploymentStatus()
+
+    def condition(self, kind: str, of: str = "edgedeployment") -> tuple[str, str, str]:
+        """Return status, reason and message of a condition; empty texts when there is none."""
+        for found in self.get(of).get("status", {}).get("conditions", []):
+            if found["type"] == kind:
+                return found["status"], found["reason"], found["message"]
+        return "", "", ""
+
+    def events(self, reason: str) -> list[str]:
+        """Return the messages of events with a reason."""
+        return [event["message"] for event in self.items("events") if event["reason"] == reason]
+
+    def pods(self) -> dict[str, PodView]:
+        """Return the model pods by node."""
+        found = self.items("pods", "-l", "skerry.dev/deployment=digits")
+        views = [
+            PodView(
+                name=pod["metadata"]["name"],
+                uid=pod["metadata"]["uid"],
+                node=pod["spec"].get("nodeName", ""),
+                ip=pod["status"].get("podIP", ""),
+                restarts=sum(c["restartCount"] for c in pod["status"].get("containerStatuses", [])),
+            )
+            for pod in found
+            if "deletionTimestamp" not in pod["metadata"]
+        ]
+        return {view.node: view for view in views}
+
+    def report(self, node: str) -> StatusReport | None:
+        """Return what the node's pod says of itself; None while it does not answer."""
+        pod = self.pods().get(node)
+        if pod is None or not pod.ip:
+            return None
+        try:
+            address = f"http://{pod.ip}:{ADMIN_PORT}/status"
+            with urllib.request.urlopen(address, timeout=2) as answer:
+                return StatusReport.model_validate_json(answer.read())
+        except OSError:
+            return None
+
+    def versions(self) -> dict[str, str | None]:
+        """Return the model version that each node serves."""
+        reports = {node: self.report(node) for node in self.pods()}
+        return {
+            node: report.serving.version if report and report.serving else None
+            for node, report in reports.items()
+        }
+
+    def story(self) -> str:
+        """Return what a person would look at when something went wrong."""
+        words = ("get", "em,ed,pods,events", "-o", "wide")
+        reports = [self.report(node) for node in self.pods()]
+        texts = [report.model_dump_json(exclude={"counters"}) for report in reports if report]
+        return "\n".join([self.kubectl(*words, check=False), *texts])
+
+    # how a test waits
+
+    def wait(self, look: Callable[[], T | None], what: str, timeout_s: float = 60) -> T:
+        """Return the first truthy answer.
+
+        Raises:
+            AssertionError: none came in time; the text tells the story.
+        """
+        deadline = time.monotonic() + timeout_s
+        while not (answer := look()):
+            if time.monotonic() > deadline:
+                raise AssertionError(f"not within {timeout_s} s: {what}\n{self.story()}")
+            time.sleep(0.2)
+        return answer
+
+    def wait_stable(self, version: str, timeout_s: float = 90) -> EdgeDeploymentStatus:
+        """Wait until the version is stable and the object says that it is ready."""
+
+        def look() -> EdgeDeploymentStatus | None:
+            status = self.status()
+            ready = {c.type: c.status for c in status.conditions}.get("Ready")
+            is_it = status.model_version == version and ready == "True"
+            return status if is_it else None
+
+        return self.wait(look, f"{version} is stable", timeout_s)
+
+    def wait_rolled_back(self, text: str, timeout_s: float = 60) -> EdgeDeploymentStatus:
+        """Wait until a rollout was taken back for a reason that holds `text`."""
+
+        def look() -> EdgeDeploymentStatus | None:
+            status = self.status()
+            stalled = [c for c in status.conditions if c.type == "Stalled" and c.status == "True"]
+            is_it = any(c.reason == "RolledBack" and text in c.message for c in stalled)
+            return status if is_it else None
+
+        return self.wait(look, f"rolled back because of {text!r}", timeout_s)
+
+    def start_stable(self, key: str = "v1", **spec: Any) -> EdgeDeploymentStatus:
+        """Deploy a good model and wait until it is stable."""
+        self.apply(self.model(key), self.deployment(**spec))
+        return self.wait_stable(self.index.model(key).version)

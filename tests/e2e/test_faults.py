@@ -1,0 +1,141 @@
+"""Things that break at the edge while a rollout is under way, or afterwards."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from e2e.lab import NODES, Lab, PodView
+
+LONG_CANARY = {"steps": [{"units": "1", "soak": "12s"}, {"units": "100%", "soak": "1s"}]}
+
+
+@pytest.fixture
+def pods(lab: Lab) -> dict[str, PodView]:
+    """V1 is stable everywhere before each test."""
+    lab.start_stable()
+    return lab.pods()
+
+
+def serve_v2_on_one(lab: Lab) -> str | None:
+    """Return the canary's node as soon as exactly one node serves v2."""
+    v2 = lab.index.model("v2").version
+    found = [node for node, version in lab.versions().items() if version == v2]
+    return found[0] if len(found) == 1 else None
+
+
+def stage(lab: Lab) -> str:
+    return str(lab.status().rollout.stage)
+
+
+def test_an_operator_that_is_killed_in_the_canary_goes_on_where_it_was(
+    lab: Lab, operator: str, pods: dict[str, PodView]
+) -> None:
+    lab.apply(lab.deployment(rollout=LONG_CANARY), lab.model("v2"))
+    lab.wait(lambda: stage(lab) == "Soaking", "the canary is being watched")
+    before = lab.status().rollout
+    one_pod = ("--selector=app.kubernetes.io/name=skerry", "--force", "--grace-period=0")
+    lab.kubectl("delete", "pod", f"--namespace={operator}", *one_pod)
+    status = lab.wait_stable(lab.index.model("v2").version)
+    assert status.rollout.started_at == before.started_at
+    assert before.soak_started_at is not None
+    assert lab.pods() == pods
+    assert len(lab.events("Promoted")) >= 1
+
+
+def test_an_operator_that_restarts_at_rest_writes_nothing(
+    lab: Lab, operator: str, pods: dict[str, PodView]
+) -> None:
+    def versions() -> dict[str, str]:
+        kinds = "edgedeployments,edgemodels,daemonsets,configmaps,services,controllerrevisions"
+        return {
+            f"{item['kind']}/{item['metadata']['name']}": item["metadata"]["resourceVersion"]
+            for item in lab.items(kinds)
+        }
+
+    before = versions()
+    lab.kubectl("rollout", "restart", "deployment", "-n", operator)
+    lab.kubectl("rollout", "status", "deployment", "-n", operator, "--timeout=60s")
+    # it looked at everything again as soon as it answers a change: a model that changes nothing
+    lab.kubectl("annotate", "edgemodel", "digits", "example.org/seen=yes", "--overwrite")
+    lab.wait(lambda: lab.condition("Ready")[0] == "True", "it is at work")
+    after = versions()
+    assert before.pop("EdgeModel/digits") != after.pop("EdgeModel/digits")
+    assert after == before
+    assert lab.pods() == pods
+
+
+def test_a_canary_whose_kubelet_stops_is_offline_and_joins_when_it_is_back(
+    lab: Lab, cluster_command: list[str], pods: dict[str, PodView]
+) -> None:
+    lab.apply(lab.deployment(rollout=LONG_CANARY), lab.model("v2"))
+    canary = lab.wait(lambda: serve_v2_on_one(lab), "one node serves v2")
+    subprocess.run([*cluster_command, "node", "stop-kubelet", canary], check=True)
+    try:
+        lab.wait(lambda: lab.status().units.offline == 1, "the canary counts as offline", 90)
+        lab.wait(
+            lambda: serves_everywhere_but(lab, canary), "the others get v2 without waiting for it"
+        )
+    finally:
+        subprocess.run([*cluster_command, "node", "start-kubelet", canary], check=True)
+    lab.wait(lambda: lab.status().units.offline == 0, "the node is back", 90)
+    lab.wait_stable(lab.index.model("v2").version)
+    assert set(lab.versions().values()) == {lab.index.model("v2").version}
+    assert {node: pod.uid for node, pod in lab.pods().items()} == {
+        node: pod.uid for node, pod in pods.items()
+    }
+
+
+def serves_everywhere_but(lab: Lab, offline: str) -> bool:
+    v2 = lab.index.model("v2").version
+    return all(version == v2 for node, version in lab.versions().items() if node != offline)
+
+
+def test_a_pod_that_restarts_while_the_model_server_is_down_serves_from_its_disk(
+    lab: Lab, cluster_command: list[str], pods: dict[str, PodView]
+) -> None:
+    node = NODES[2]
+    victim = pods[node]
+    lab.server.stop()
+    try:
+        words = ("node", "kill-container", node, lab.namespace, victim.name, "runtime")
+        subprocess.run([*cluster_command, *words], check=True)
+        restarted = lambda: lab.pods()[node].restarts == victim.restarts + 1  # noqa: E731
+        lab.wait(restarted, "the container was restarted")
+        lab.wait(lambda: lab.versions()[node] == lab.index.model("v1").version, "it serves v1")
+    finally:
+        lab.server.start()
+    report = lab.report(node)
+    assert report is not None
+    assert report.last_swap is not None
+    assert not report.last_swap.fetched
+    assert lab.pods()[node].uid == victim.uid
+
+
+def test_a_device_that_is_lost_and_comes_back_moves_no_unit(
+    lab: Lab, cluster_command: list[str], pods: dict[str, PodView]
+) -> None:
+    cell = cells(lab)[NODES[0]]
+    subprocess.run([*cluster_command, "device", "lose", NODES[0]], check=True)
+    try:
+        lab.wait(lambda: npus(lab) == 0, "the node has no allocatable NPU")
+        lab.wait(lambda: [lost.node for lost in lab.status().lost_hardware] == [NODES[0]], "noted")
+        assert cells(lab)[NODES[0]] == cell
+        assert lab.versions()[NODES[0]] == lab.index.model("v1").version
+    finally:
+        subprocess.run([*cluster_command, "device", "regain", NODES[0]], check=True)
+    lab.wait(lambda: npus(lab) == 1, "the NPU is back")
+    lab.wait(lambda: lab.status().lost_hardware == (), "nothing is missing")
+    assert lab.pods() == pods
+    assert cells(lab)[NODES[0]] == cell
+
+
+def npus(lab: Lab) -> int:
+    allocatable = lab.get("node", NODES[0])["status"]["allocatable"]
+    return int(allocatable.get("simulated.skerry.dev/npu", 0))
+
+
+def cells(lab: Lab) -> dict[str, str]:
+    found = lab.items("pods", "-l", "skerry.dev/deployment=digits")
+    return {pod["spec"]["nodeName"]: pod["metadata"]["labels"]["skerry.dev/cell"] for pod in found}

@@ -1,0 +1,84 @@
+"""Rollouts on real pods beyond the demo's story."""
+
+from __future__ import annotations
+
+from e2e.lab import QUICK_STEPS, Lab
+
+
+def test_a_first_deployment_that_fails_says_there_is_nothing_to_roll_back_to(lab: Lab) -> None:
+    lab.apply(lab.model("v3"), lab.deployment())
+    lab.wait(lambda: lab.condition("Stalled")[0] == "True", "the first deployment failed")
+    assert lab.status().phase == "Failed"
+    assert "nothing to roll back to" in lab.condition("Ready")[2]
+    assert "ExamFailed" in lab.condition("Ready")[2]
+    assert lab.condition("Available")[0] == "False"
+
+
+def test_a_fixed_spec_then_goes_out_at_once(lab: Lab) -> None:
+    lab.apply(lab.model("v1"))
+    status = lab.wait_stable(lab.index.model("v1").version)
+    assert status.phase == "Stable"
+    assert status.units.serving == 3
+
+
+def test_a_failed_revision_is_remembered_until_retry_changes(lab: Lab) -> None:
+    lab.apply(lab.model("v3"))
+    first = lab.wait_rolled_back("ExamFailed").failed_revisions[0]
+    lab.kubectl("annotate", "edgedeployment", "digits", "example.org/touched=yes")
+    assert lab.status().rollout.stage == "Idle"
+    lab.apply(lab.deployment(rollout={"retry": "again"}))
+
+    def failed_again() -> bool:
+        entries = lab.status().failed_revisions
+        return bool(entries) and entries[0].at > first.at and entries[0].retry == "again"
+
+    lab.wait(failed_again, "it was tried once more, and failed once more")
+
+
+def test_a_pause_waits_for_a_person(lab: Lab) -> None:
+    steps = [QUICK_STEPS[0], {"pause": True}, QUICK_STEPS[1]]
+    lab.apply(lab.deployment(rollout={"steps": steps}), lab.model("v2"))
+    lab.wait(lambda: lab.status().phase == "Paused", "the rollout waits")
+    target = lab.status().target_revision
+    v1, v2 = (lab.index.model(key).version for key in ("v1", "v2"))
+    assert sorted(lab.versions().values(), key=str) == sorted([v1, v1, v2])
+    lab.kubectl("annotate", "edgedeployment", "digits", f"skerry.dev/promote={target}")
+    lab.wait_stable(v2)
+
+
+def test_going_back_to_the_version_before_fetches_nothing(lab: Lab) -> None:
+    lab.apply(lab.deployment(), lab.model("v1"))
+    lab.wait_stable(lab.index.model("v1").version)
+    swaps = [report.last_swap for node in lab.pods() if (report := lab.report(node))]
+    assert len(swaps) == 3
+    assert all(swap is not None and not swap.fetched for swap in swaps)
+
+
+def test_settings_that_need_new_pods_replace_them_and_lose_no_unit(lab: Lab) -> None:
+    before = lab.pods()
+    lab.apply(lab.deployment(runtime={"threads": 1, "resources": {"memoryRequest": "140Mi"}}))
+
+    def replaced() -> bool:
+        now = lab.pods()
+        return len(now) == 3 and all(now[node].uid != before[node].uid for node in now)
+
+    lab.wait(replaced, "every pod is a new one", 150)
+    lab.wait_stable(lab.index.model("v1").version)
+    assert len(lab.items("daemonsets")) == len(lab.status().cells)
+
+
+def test_the_spec_and_what_users_own_are_never_written(lab: Lab) -> None:
+    for kind in ("edgedeployment", "edgemodel"):
+        managers = lab.items(kind, "--show-managed-fields")[0]["metadata"]["managedFields"]
+        ours = [entry for entry in managers if entry["manager"] == "skerry-operator"]
+        assert ours
+        assert all(set(entry["fieldsV1"]) == {"f:status"} for entry in ours)
+
+
+def test_deleting_the_deployment_leaves_nothing_behind(lab: Lab) -> None:
+    lab.kubectl("delete", "edgedeployment", "digits")
+    kinds = "pods,daemonsets,configmaps,services,controllerrevisions"
+    lab.wait(
+        lambda: not lab.items(kinds, "-l", "app.kubernetes.io/managed-by=skerry"),
+        "nothing generated is left",
+    )
