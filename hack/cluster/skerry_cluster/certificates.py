@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from skerry_cluster.command import run
+from skerry_cluster.files import write_if_changed
 from skerry_cluster.settings import API_PORT, HOST_IP
 
 DAYS = "3650"
@@ -111,7 +112,7 @@ def write_kubeconfig(path: Path, folder: Path, identity: Identity) -> Path:
     ensure_certificate(folder, identity)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.touch(mode=0o600)
-    path.write_text(kubeconfig(folder, identity))
+    write_if_changed(path, kubeconfig(folder, identity))
     return path
 
 

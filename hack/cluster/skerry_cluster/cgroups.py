@@ -93,12 +93,21 @@ def folders(part: str | None = None) -> list[Path]:
 
 
 def pids(part: str | None = None) -> set[int]:
-    """Find every process in the cluster's cgroups."""
+    """Find every living process in the cluster's cgroups."""
     found: set[int] = set()
     for folder in folders(part):
         with contextlib.suppress(OSError):
             found.update(map(int, (folder / "cgroup.procs").read_text().split()))
-    return found - {0, os.getpid()}
+    return {pid for pid in found - {0, os.getpid()} if _is_alive(pid)}
+
+
+def _is_alive(pid: int) -> bool:
+    """Say whether a process still does something; v1 lists the dead until they are reaped."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] not in ("Z", "X")
 
 
 def kill_all(part: str | None = None, *, timeout_s: float = 20) -> set[int]:

@@ -1,7 +1,10 @@
 """The command line of the cluster."""
 
 import argparse
+import fcntl
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from skerry_cluster import cluster, containers, external, kwok, status, teardown, tools
@@ -173,11 +176,33 @@ _VERBS = {
 }
 
 
+_ALONE = {"up", "down", "images", "tools", "kwok"}
+"""Verbs that would spoil each other's work."""
+
+
+@contextmanager
+def _alone(layout: Layout, verb: str) -> Iterator[None]:
+    """Let only one such verb run at a time; the kernel frees the lock of a killed one."""
+    if verb not in _ALONE:
+        yield
+        return
+    layout.cache.mkdir(parents=True, exist_ok=True)
+    with (layout.cache / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with step("waiting for another run of this program"):
+                fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run one verb; return the exit status."""
     args = _parser().parse_args(argv)
+    layout = Layout.from_environment()
     try:
-        return _VERBS[args.verb](Layout.from_environment(), args)
+        with _alone(layout, args.verb):
+            return _VERBS[args.verb](layout, args)
     except (ClusterError, ValueError) as error:
         say(f"error: {error}")
         return 1

@@ -10,6 +10,7 @@ from skerry_cluster import certificates, daemons
 from skerry_cluster.api import Api
 from skerry_cluster.certificates import Identity
 from skerry_cluster.daemons import Daemon
+from skerry_cluster.files import write_if_changed
 from skerry_cluster.settings import (
     CLUSTER_DOMAIN,
     DNS_PORT,
@@ -110,7 +111,7 @@ def start(layout: Layout, program: Path, api: Api) -> None:
     kubeconfig = layout.config / "coredns.kubeconfig"
     certificates.write_kubeconfig(kubeconfig, layout.pki, IDENTITY)
     config = layout.config / "Corefile"
-    config.write_text(corefile(kubeconfig))
+    write_if_changed(config, corefile(kubeconfig))
     for path, body in objects().items():
         api.apply(path, body)
     daemons.start(layout, Daemon("coredns", [str(program), "-conf", str(config)]))

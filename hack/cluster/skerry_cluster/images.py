@@ -8,11 +8,13 @@ import os
 import platform
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from skerry_cluster import cluster, external, packages, rootfs
+from skerry_cluster import cluster, external, packages, rootfs, teardown
 from skerry_cluster.command import ClusterError, run
 from skerry_cluster.progress import say, step
 from skerry_cluster.settings import REPOSITORY, Layout
@@ -117,9 +119,11 @@ def ensure_archive(layout: Layout, inputs: Inputs) -> Path:
         return archive
     packages.install(packages.IMAGES)
     folder.mkdir(parents=True, exist_ok=True)
-    base = _ensure_base(layout)
+    with _unmounted(layout):
+        base = _ensure_base(layout)
     libraries = _ensure_libraries(layout, inputs)
-    with step(f"image {name}: building {inputs.local}"), TemporaryDirectory() as context:
+    building = step(f"image {name}: building {inputs.local}")
+    with _unmounted(layout), building, TemporaryDirectory() as context:
         inputs.write(Path(context))
         arguments = (f"--build-arg=BASE={base}", f"--build-context=packages={libraries}")
         file = Path(context) / "images" / f"{name}.Containerfile"
@@ -141,10 +145,20 @@ def _buildah(layout: Layout) -> list[str]:
     return ["buildah", "--root", str(root / "root"), "--runroot", str(root / "run")]
 
 
+@contextmanager
+def _unmounted(layout: Layout) -> Iterator[None]:
+    """Take away the mounts and containers that buildah leaves, above all after a failure."""
+    try:
+        yield
+    finally:
+        run(*_buildah(layout), "rm", "--all")
+        teardown.unmount_below(layout.cache / "buildah")
+
+
 def _bud(layout: Layout, file: Path, name: str, context: Path, *args: str) -> None:
     run(
         *_buildah(layout),
-        *("bud", "--isolation", "chroot", "--layers", "--timestamp", "0"),
+        *("bud", "--isolation", "chroot", "--layers", "--timestamp", "0", "--force-rm"),
         *args,
         *("-f", str(file), "-t", name, str(context)),
     )
@@ -213,7 +227,7 @@ def deliver(layout: Layout, inputs: Inputs, archive: Path) -> None:
 def _push(layout: Layout, inputs: Inputs, archive: Path) -> None:
     insecure = os.environ.get("IMAGE_REGISTRY_INSECURE") == "1"
     target = inputs.reference()
-    with step(f"image {inputs.image.name}: pushing {target}"):
+    with _unmounted(layout), step(f"image {inputs.image.name}: pushing {target}"):
         archived = f"docker-archive:{archive}"
         identity = run(*_buildah(layout), "pull", "--quiet", archived).strip()
         verify = f"--tls-verify={'false' if insecure else 'true'}"

@@ -15,6 +15,7 @@ from skerry_cluster.settings import (
     SERVICE_CIDR,
     VETH_PREFIX,
     NodeSpec,
+    mac_of,
 )
 
 _FORWARDING = (
@@ -28,7 +29,8 @@ NETNS_FOLDER = Path("/run/netns")
 def ensure_bridge() -> None:
     """Make the bridge that joins the host and all nodes."""
     if not succeeds("ip", "link", "show", BRIDGE):
-        run("ip", "link", "add", BRIDGE, "type", "bridge")
+        # Without a fixed address the bridge takes another one whenever a node comes or goes.
+        run("ip", "link", "add", BRIDGE, "address", mac_of(HOST_IP), "type", "bridge")
     run("ip", "addr", "replace", f"{HOST_IP}/{NODE_NETWORK_BITS}", "dev", BRIDGE)
     run("ip", "link", "set", BRIDGE, "up")
 
@@ -38,7 +40,7 @@ def ensure_cable(node: NodeSpec) -> None:
     if not (NETNS_FOLDER / node.netns).exists():
         run("ip", "netns", "add", node.netns)
     if not succeeds("ip", "link", "show", node.veth):
-        peer = ("peer", "name", "eth0", "netns", node.netns)
+        peer = ("peer", "name", "eth0", "address", node.mac, "netns", node.netns)
         run("ip", "link", "add", node.veth, "type", "veth", *peer)
     run("ip", "link", "set", node.veth, "master", BRIDGE, "up")
     inside = ("ip", "-n", node.netns)

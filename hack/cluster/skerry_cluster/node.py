@@ -8,6 +8,7 @@ from skerry_cluster import certificates, cgroups, daemons, network, node_config
 from skerry_cluster.certificates import Identity
 from skerry_cluster.command import ClusterError, run, succeeds
 from skerry_cluster.daemons import Daemon
+from skerry_cluster.files import write_if_changed
 from skerry_cluster.packages import CNI_BIN
 from skerry_cluster.progress import say
 from skerry_cluster.settings import PAUSE_IMAGE, Layout, NodeSpec
@@ -93,10 +94,9 @@ class Node:
     def start_containerd(self, pause_archive: Path) -> None:
         """Start containerd and give it the pause image."""
         config = self.folder / "containerd.toml"
-        config.parent.mkdir(parents=True, exist_ok=True)
         cni_conf = self.folder / "cni"
-        cni_conf.mkdir(exist_ok=True)
-        config.write_text(node_config.containerd_config(CNI_BIN, cni_conf))
+        cni_conf.mkdir(parents=True, exist_ok=True)
+        write_if_changed(config, node_config.containerd_config(CNI_BIN, cni_conf))
         self.start_part("containerd", shutil.which("containerd") or "containerd", "-c", str(config))
         wait_until(f"{self.spec.name}'s containerd", self._has_containerd)
         if not self.has_image(PAUSE_IMAGE):
@@ -125,11 +125,11 @@ class Node:
         kubeconfig = self.folder / "kubelet.kubeconfig"
         certificates.write_kubeconfig(kubeconfig, layout.pki, identity)
         resolver = self.folder / "resolv.conf"
-        resolver.write_text(network.resolver_file())
+        write_if_changed(resolver, network.resolver_file())
         root = cgroups.make_node_root(name)
         config = self.folder / "kubelet.json"
         rendered = node_config.kubelet_config(self.spec, root, layout.pki, resolver)
-        config.write_text(json.dumps(rendered, indent=1))
+        write_if_changed(config, json.dumps(rendered, indent=1))
         args = node_config.kubelet_args(self.spec, config, kubeconfig)
         self.start_part("kubelet", str(program), *args)
 
@@ -138,13 +138,14 @@ class Node:
         kubeconfig = self.layout.config / "kube-proxy.kubeconfig"
         config = self.folder / "proxy.json"
         rendered = node_config.proxy_config(self.spec, kubeconfig)
-        config.write_text(json.dumps(rendered, indent=1))
+        write_if_changed(config, json.dumps(rendered, indent=1))
         self.start_part("kube-proxy", str(program), f"--config={config}")
 
     def join_network(self, pod_cidr: str) -> None:
         """Tell containerd the node's pod range."""
         rendered = network.cni_config(pod_cidr, Path("/var/lib/cni/networks"))
-        (self.folder / "cni" / "10-skerry.conflist").write_text(json.dumps(rendered, indent=1))
+        path = self.folder / "cni" / "10-skerry.conflist"
+        write_if_changed(path, json.dumps(rendered, indent=1))
 
     def stop_part(self, part: str) -> bool:
         """Stop one of its processes; say whether it was running."""

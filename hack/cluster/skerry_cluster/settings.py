@@ -33,6 +33,11 @@ PAUSE_IMAGE = "localhost/skerry/pause:1"
 MAX_NODES = 9
 
 
+def mac_of(ip: str) -> str:
+    """Derive a locally administered hardware address: `10.210.0.11` -> `02:5c:0a:d2:00:0b`."""
+    return "02:5c:" + ":".join(f"{int(part):02x}" for part in ip.split("."))
+
+
 @dataclass(frozen=True)
 class NodeSpec:
     """One node as it should be."""
@@ -45,6 +50,11 @@ class NodeSpec:
     """Value of the labels `skerry.dev/site` and `topology.kubernetes.io/zone`."""
     resource: str | None = None
     """Extended resource of its simulated accelerator; None for a plain CPU node."""
+
+    @property
+    def mac(self) -> str:
+        """Hardware address: fixed, so that neighbours still find a node that came back."""
+        return mac_of(self.ip)
 
     @property
     def netns(self) -> str:

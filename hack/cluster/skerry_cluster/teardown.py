@@ -31,7 +31,7 @@ class Leftovers:
     namespaces: list[str] = field(default_factory=list)
     """Network namespaces."""
     mounts: list[str] = field(default_factory=list)
-    """Mounts on the host below the state folder."""
+    """Mounts on the host below the state folder, and of interrupted image builds."""
 
     def lines(self) -> list[str]:
         """Describe them, one per line; empty if the machine is clean."""
@@ -62,6 +62,12 @@ def shows_node_folder(mountinfo: str, folder: Path) -> bool:
     return any(row[4] in targets and folder in Path(row[3]).parents for row in rows)
 
 
+def unmount_below(folder: Path) -> None:
+    """Unmount everything at or below a folder."""
+    for mount in mounts_below(Path("/proc/self/mountinfo").read_text(), folder):
+        succeeds("umount", "--lazy", mount)
+
+
 def _processes(layout: Layout) -> set[int]:
     """Find the cluster's processes by cgroup and, should one have moved away, by mounts."""
     found = cgroups.pids()
@@ -75,12 +81,14 @@ def _processes(layout: Layout) -> set[int]:
 
 def find_leftovers(layout: Layout) -> Leftovers:
     """Look for everything the cluster makes."""
+    mountinfo = Path("/proc/self/mountinfo").read_text()
+    folders = (layout.root, layout.cache / "buildah")
     return Leftovers(
         processes=sorted(_processes(layout)),
         cgroups=[str(folder) for folder in cgroups.folders()],
         links=network.leftover_links(),
         namespaces=network.leftover_namespaces(),
-        mounts=mounts_below(Path("/proc/self/mountinfo").read_text(), layout.root),
+        mounts=[mount for folder in folders for mount in mounts_below(mountinfo, folder)],
     )
 
 
@@ -89,8 +97,8 @@ def down(layout: Layout) -> Leftovers:
     cgroups.kill_all()
     cgroups.remove()
     network.remove_all()
-    for mount in mounts_below(Path("/proc/self/mountinfo").read_text(), layout.root):
-        succeeds("umount", "--lazy", mount)
+    for folder in (layout.root, layout.cache / "buildah"):
+        unmount_below(folder)
     _release_namespace_folder()
     sysctls.restore(layout.sysctls)
     _remove_files(layout)
