@@ -158,6 +158,22 @@ def test_a_unit_that_does_not_answer_once_breaks_nothing_off_but_ends_no_soak() 
     assert result.reason is Reason.WAITING_FOR_UNITS
 
 
+TWO_HOLD = (unit("n0", V2), unit("n1", V2, serving=None, answered=False), unit("n2", V1))
+"""Two units have V2; one of them does not answer this time."""
+
+
+def test_a_step_does_not_pass_while_one_of_its_units_is_silent() -> None:
+    result = step(QUICK, rolling(Stage.SOAKING, **SOAKED), facts(TWO_HOLD, now=later(11)))
+    assert (result.state.rollout.stage, result.state.rollout.step) == (Stage.SOAKING, 0)
+
+
+def test_at_the_deadline_a_silent_unit_is_no_mere_lack_of_numbers() -> None:
+    seen = facts(TWO_HOLD, assessment=HELD, now=later(70))
+    result = step(QUICK, rolling(Stage.SOAKING, **SOAKED), seen)
+    assert result.state.rollout.stage is Stage.ROLLING_BACK
+    assert "n1: no answer" in result.state.failed[0].message
+
+
 def test_a_cell_that_joins_during_a_soak_is_given_its_unit_first() -> None:
     seen = facts((*MIXED, unit("npu", V1, cell="b")), now=later(5))
     result = step(QUICK, rolling(Stage.SOAKING, **SOAKED), seen)
@@ -194,6 +210,15 @@ def test_a_soak_longer_than_the_deadline_is_watched_to_its_end() -> None:
     spec = QUICK.model_copy(update={"steps": (Step(units="1", soak="1h"), Step(units="100%"))})
     seen = facts(MIXED, now=later(3599))
     assert stage_after(rolling(Stage.SOAKING, **SOAKED), seen, spec) is Stage.SOAKING
+
+
+def test_the_deadline_of_a_verdict_begins_when_the_soak_is_over() -> None:
+    spec = QUICK.model_copy(update={"steps": (Step(units="1", soak="1h"), Step(units="100%"))})
+    state = rolling(Stage.SOAKING, **SOAKED)
+    held = facts(MIXED, assessment=HELD, now=later(3659))
+    assert stage_after(state, held, spec) is Stage.SOAKING
+    late = facts(MIXED, assessment=HELD, now=later(3660))
+    assert stage_after(state, late, spec) is Stage.PAUSED
 
 
 def test_an_operator_that_was_away_past_the_deadline_finds_a_step_that_serves_and_goes_on() -> None:
@@ -239,6 +264,14 @@ def test_a_failure_of_a_unit_that_cannot_be_reached_does_not_count() -> None:
 def test_a_failure_of_another_revision_is_not_held_against_the_target() -> None:
     assert stage_after(rolling(), facts(REFUSING, target=V1)) is Stage.STEPPING
     assert stage_after(rolling(), facts(MIXED, target=V1, assessment=BAD)) is Stage.SOAKING
+
+
+def test_facts_that_name_no_subject_speak_of_the_target_they_were_gathered_for() -> None:
+    seen = facts(MIXED, wanted=V3, target=None, assessment=BAD)
+    over = facts(units(4, V3), wanted=V3, target=None, assessment=BAD)
+    for one in (seen, over):
+        result = step(QUICK, rolling(Stage.SOAKING, **SOAKED), one)
+        assert (result.state.target, result.state.failed) == (V3, ())
 
 
 @pytest.mark.parametrize("stage", [Stage.STEPPING, Stage.SOAKING])
@@ -459,6 +492,18 @@ def test_paused_starts_nothing() -> None:
     assert (result.state, result.reason) == (settled(), Reason.PAUSED)
 
 
+def test_paused_does_not_change_to_a_newer_revision() -> None:
+    spec = QUICK.model_copy(update={"paused": True})
+    result = step(spec, rolling(), facts(MIXED, wanted=V3, target=V2))
+    assert (result.state.target, result.reason) == (V2, Reason.PAUSED)
+    assert V3 not in result.desired.values()
+
+
+def test_paused_does_not_keep_the_spec_from_going_back_to_stable() -> None:
+    spec = QUICK.model_copy(update={"paused": True})
+    assert stage_after(rolling(), facts(MIXED, wanted=V1), spec) is Stage.ROLLING_BACK
+
+
 def test_paused_asks_no_new_unit_and_lets_the_soak_time_count_on() -> None:
     spec = QUICK.model_copy(update={"paused": True})
     seen = facts(MIXED, now=later(20))
@@ -607,6 +652,12 @@ def test_a_revision_without_a_snapshot_is_not_adopted() -> None:
     assert first(seen).rollout.stage is Stage.DEPLOYING
 
 
+def test_a_status_that_knows_nothing_takes_nothing_away() -> None:
+    spec = QUICK.model_copy(update={"paused": True})
+    result = step(spec, EngineState(), facts(units(2, "v1-lost"), restorable=frozenset({V2})))
+    assert (result.state, set(result.desired.values())) == (EngineState(), {"v1-lost"})
+
+
 # --- states that nobody wrote
 
 STRANGE = [
@@ -627,6 +678,11 @@ def test_a_state_that_contradicts_itself_leads_to_a_safe_one(
     again = step(QUICK, result.state, seen)
     assert (again.state, again.desired, again.events) == (result.state, result.desired, ())
     assert set(result.desired.values()) <= {V1, V2}
+
+
+def test_at_rest_the_target_is_the_stable_revision() -> None:
+    state = settled(target=V2, failed=(failed(),))
+    assert step(QUICK, state, facts(MIXED)).state.target == V1
 
 
 def test_a_stage_of_another_version_reads_as_idle() -> None:

@@ -159,18 +159,21 @@ def test_flapping_never_extends_the_deadline(serving: list[frozenset[str]]) -> N
             return
 
 
-@given(st.lists(st.booleans(), min_size=300, max_size=300))
+@given(st.lists(st.booleans(), min_size=150, max_size=150))
 @settings(max_examples=50, deadline=None)
 def test_a_unit_that_flaps_gains_one_soak_in_all(serving: list[bool]) -> None:
-    """The deadline is 60 s and the soak 10 s: what is not done after 80 s fails."""
+    """Deadline 60 s, soak 10 s: after the first service it has 70 s to begin its last soak."""
     state = rolling(step=2)
+    limit = 60
     for second, is_up in enumerate(serving, start=1):
+        if is_up and state.rollout.best_serving == 0:
+            limit = second + 60 + 10 + 10
         one = unit("n0", V2, serving=V2 if is_up else None)
         seen = facts([one], now=facts([]).now + timedelta(seconds=second))
         state = step(SHORT, state, seen).state
         if state.rollout.stage not in {Stage.STEPPING, Stage.SOAKING}:
             return
-        assert second <= 60 + 10 + 10 + 1
+        assert second < limit
 
 
 SHORT = QUICK.model_copy(
