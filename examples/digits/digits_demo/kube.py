@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,17 +114,23 @@ class Kube:
                 raise
 
     def _call(self, verb: str, path: str, query: Sequence[tuple[str, str]] = ()) -> dict[str, Any]:
-        """Return the JSON that the API server answers with."""
-        answer, *_ = self._api.call_api(
-            path,
-            verb,
+        """Return the JSON that the API server answers with.
+
+        Raises:
+            ApiException: it refused.
+        """
+        request = self._api.param_serialize(
+            method=verb,
+            resource_path=path,
             query_params=list(query),
             header_params={"Accept": "application/json"},
             auth_settings=["BearerToken"],
-            response_type="object",
-            _request_timeout=REQUEST_TIMEOUT_S,
         )
-        found: dict[str, Any] = answer
+        answer = self._api.call_api(*request, _request_timeout=REQUEST_TIMEOUT_S)
+        answer.read()
+        if not 200 <= answer.status < 300:
+            raise client.ApiException(http_resp=answer)
+        found: dict[str, Any] = json.loads(answer.data)
         return found
 
 
