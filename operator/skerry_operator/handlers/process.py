@@ -82,6 +82,14 @@ class Operator:
 
     async def run(self) -> int:
         """Run until a signal, or until the Lease is lost; return the exit status."""
+        try:
+            await self._start()
+            await self._watch()
+        finally:
+            await self._end()
+        return self._exit_status
+
+    async def _start(self) -> None:
         if self._settings.metrics_port:
             await self._probes.start(self._settings.metrics_port)
         await self._wait_for_definitions()
@@ -89,11 +97,6 @@ class Operator:
             asyncio.create_task(self._lead(), name="lead"),
             asyncio.create_task(self._sweeper.run(), name="sweep"),
         )
-        try:
-            await self._watch()
-        finally:
-            await self._end()
-        return self._exit_status
 
     async def _wait_for_definitions(self) -> None:
         """Wait until the API server serves both kinds; kopf looks for them only once."""
@@ -151,6 +154,7 @@ class Operator:
         if self._is_ended:
             return
         self._is_ended = True
+        self._stop.set()  # also ends kopf's own wait for it, which kopf would sit out for 5 s
         await self._workers.stop(STOP_WITHIN_S)
         for task in self._tasks:
             task.cancel()

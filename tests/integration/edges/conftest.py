@@ -1,0 +1,235 @@
+"""A real API server of our own with three nodes that nobody runs, and the operator as a process."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kubernetes import config
+
+from bare_api import bare_api, install_crds, kubectl_of
+from skerry_operator.kube.client import KubeClient
+from skerry_operator.kube.errors import NotFound
+from skerry_operator.kube.paths import API_VERSIONS, collection_path, object_path
+from skerry_operator.telemetry import Telemetry
+
+Raw = dict[str, Any]
+GENERATED = ("ConfigMap", "DaemonSet", "Service", "ControllerRevision")
+WITHIN_S = 30.0
+"""Longest wait for anything; nothing is measured here."""
+NODES = {
+    "node-a": {"skerry.dev/site": "harbour"},
+    "node-b": {"skerry.dev/site": "harbour"},
+    "node-c": {"skerry.dev/site": "hill"},
+}
+
+
+def eventually(look: Callable[[], Any], what: str) -> Any:
+    """Return the first true value of `look`."""
+    end = time.monotonic() + WITHIN_S
+    while not (value := look()):
+        assert time.monotonic() < end, f"not within {WITHIN_S} s: {what}"
+        time.sleep(0.05)
+    return value
+
+
+@dataclass
+class Cluster:
+    """The API server, seen from one namespace."""
+
+    kubeconfig: Path
+    client: KubeClient
+    namespace: str
+
+    def put(self, kind: str, name: str, **body: Any) -> Raw:
+        """Apply an object of the user's."""
+        whole = {"apiVersion": API_VERSIONS[kind], "kind": kind, "metadata": {"name": name}, **body}
+        path = object_path(kind, self.namespace, name)
+        text = json.dumps(whole)
+        argv = ["apply", "--server-side", "--force-conflicts", "-f", "-"]
+        kubectl_of(self.kubeconfig)(*argv, f"--namespace={self.namespace}", stdin=text)
+        return self.client.get(path)
+
+    def get(self, kind: str, name: str) -> Raw | None:
+        try:
+            return self.client.get(object_path(kind, self.namespace, name))
+        except NotFound:
+            return None
+
+    def all(self, kind: str) -> list[Raw]:
+        items: list[Raw] = self.client.get(collection_path(kind, self.namespace))["items"]
+        return items
+
+    def generated(self) -> dict[str, Raw]:
+        """Every object that the operator made, as `Kind/name`."""
+        return {
+            f"{kind}/{raw['metadata']['name']}": raw
+            for kind in GENERATED
+            for raw in self.all(kind)
+            if raw["metadata"].get("labels", {}).get("app.kubernetes.io/managed-by") == "skerry"
+        }
+
+    def versions(self) -> dict[str, str]:
+        """resourceVersion of everything in the namespace that the operator could write."""
+        kinds = (*GENERATED, "EdgeDeployment", "EdgeModel", "Event")
+        return {
+            f"{kind}/{raw['metadata']['name']}": raw["metadata"]["resourceVersion"]
+            for kind in kinds
+            for raw in self.all(kind)
+        }
+
+    def condition(self, name: str, kind: str = "Ready") -> Mapping[str, Any]:
+        """A condition of an EdgeDeployment; empty when it is not there."""
+        status = (self.get("EdgeDeployment", name) or {}).get("status", {})
+        found = [c for c in status.get("conditions", []) if c["type"] == kind]
+        return found[0] if found else {}
+
+    def ready_reason(self, name: str) -> str:
+        return str(self.condition(name).get("reason", ""))
+
+    def put_model(self, name: str = "digits", **spec: Any) -> Raw:
+        source = {"uri": "https://models.example/a.onnx", "sha256": "a" * 64}
+        variant = {"name": "fp32", "format": "ONNX", "source": source}
+        return self.put("EdgeModel", name, spec={"version": "1.0.0", "variants": [variant], **spec})
+
+    def put_deployment(self, name: str = "digits", **spec: Any) -> Raw:
+        return self.put("EdgeDeployment", name, spec={"modelRef": {"name": "digits"}, **spec})
+
+
+@dataclass
+class Process:
+    """The operator as a process of its own."""
+
+    popen: subprocess.Popen[bytes]
+    log: Path
+    port: int
+
+    def metrics(self) -> dict[str, float]:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5) as answer:
+            lines = answer.read().decode().splitlines()
+        pairs = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+        return {name: float(value) for name, value in pairs}
+
+    def is_ready(self) -> bool:
+        try:
+            url = f"http://127.0.0.1:{self.port}/readyz"
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            assert self.popen.poll() is None, self.log.read_text()
+            return False
+
+    def is_leader(self) -> bool:
+        return self.metrics().get("skerry_leader") == 1.0
+
+    def reconciles(self) -> float:
+        return sum(v for k, v in self.metrics().items() if k.startswith("skerry_reconcile_total"))
+
+    def writes(self) -> float:
+        return sum(v for k, v in self.metrics().items() if k.startswith("skerry_api_writes_total"))
+
+    def is_quiet(self) -> bool:
+        """It has looked, and wrote nothing for a while; looks go on while units are awaited."""
+        before = self.writes()
+        time.sleep(2.0)
+        return self.reconciles() > 0 and self.writes() == before
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
+        if self.popen.poll() is None:
+            self.popen.send_signal(number)
+        return self.popen.wait(timeout=WITHIN_S)
+
+
+Start = Callable[..., Process]
+
+
+@pytest.fixture(scope="module")
+def kubeconfig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Yield an API server of our own: an operator elsewhere would write the same objects."""
+    with bare_api(tmp_path_factory.mktemp("api")) as path:
+        install_crds(path)
+        yield path
+
+
+@pytest.fixture(scope="module")
+def client(kubeconfig: Path) -> Iterator[KubeClient]:
+    api = config.new_client_from_config(str(kubeconfig))
+    client = KubeClient(api, Telemetry())
+    for name, labels in NODES.items():
+        put_node(client, name, labels)
+    yield client
+    client.close()
+
+
+def put_node(client: KubeClient, name: str, labels: Mapping[str, str]) -> None:
+    """Create a node that looks as if its kubelet reported."""
+    path = f"/api/v1/nodes/{name}"
+    metadata = {"name": name, "labels": {"kubernetes.io/hostname": name, **labels}}
+    client.apply(path, {"apiVersion": "v1", "kind": "Node", "metadata": metadata}, "Node")
+    status = {
+        "nodeInfo": {"architecture": "amd64"},
+        "allocatable": {"cpu": "4", "memory": "8Gi", "pods": "110"},
+        "conditions": [{"type": "Ready", "status": "True"}],
+    }
+    client.merge(f"{path}/status", {"status": status}, "Node")
+
+
+@pytest.fixture
+def cluster(
+    kubeconfig: Path, client: KubeClient, request: pytest.FixtureRequest
+) -> Iterator[Cluster]:
+    """Yield a namespace of the test's own."""
+    name = f"edges-{zlib.crc32(request.node.name.encode()):08x}"
+    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+    client.apply(f"/api/v1/namespaces/{name}", body, "Namespace")
+    yield Cluster(kubeconfig, client, name)
+    kinds = ",".join(("EdgeDeployment", "EdgeModel", *GENERATED))
+    kubectl_of(kubeconfig)("delete", kinds, "--all", f"--namespace={name}", "--wait=false")
+
+
+@contextmanager
+def operator(cluster: Cluster, folder: Path, *flags: str) -> Iterator[Process]:
+    """Run the operator for the test's namespace."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    log = folder / f"operator-{port}.log"
+    argv = [sys.executable, "-m", "skerry_operator", "run", f"--metrics-port={port}", *flags]
+    argv += [f"--namespaces={cluster.namespace}", "--runtime-image=skerry/runtime:test"]
+    env = {**os.environ, "KUBECONFIG": str(cluster.kubeconfig)}
+    with log.open("wb") as out:
+        popen = subprocess.Popen(argv, stdout=out, stderr=out, env=env)
+    process = Process(popen, log, port)
+    try:
+        yield process
+    finally:
+        if popen.poll() is None:
+            popen.kill()
+            popen.wait()
+
+
+@pytest.fixture
+def start(cluster: Cluster, tmp_path: Path) -> Iterator[Start]:
+    """Return a function that starts an operator; all are ended with the test."""
+    with ExitStack() as processes:
+
+        def run(*flags: str) -> Process:
+            wanted = flags or ("--no-lease",)
+            process = processes.enter_context(operator(cluster, tmp_path, *wanted))
+            eventually(process.is_ready, "the operator is ready")
+            return process
+
+        yield run

@@ -1,0 +1,398 @@
+"""Raw objects -> the few fields that decisions read."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from builders import NOW, make_report
+from skerry_operator.constants import (
+    ANNOTATION_DIGEST,
+    ANNOTATION_NUDGE,
+    FIELD_MANAGER,
+    LABEL_CELL,
+    LABEL_DEPLOYMENT,
+    LABEL_REVISION,
+    LABEL_TEMPLATE,
+)
+from skerry_operator.decide.observed import Node, Pod, Taint
+from skerry_operator.kube.children import is_edited, read_child
+from skerry_operator.kube.pods import read_pod
+from skerry_operator.kube.read import (
+    BadResource,
+    Cache,
+    child_entry,
+    deployment_entry,
+    model_entry,
+    node_entry,
+    observe,
+    pod_entry,
+    read_deployment,
+    read_node,
+    trimmed,
+)
+from skerry_runtime.contract import ASSIGNMENT_FILE
+
+Raw = dict[str, Any]
+
+
+def raw_node(**status: Any) -> Raw:
+    return {
+        "metadata": {
+            "name": "node-7",
+            "uid": "n7",
+            "resourceVersion": "7",
+            "labels": {"kubernetes.io/hostname": "node-7"},
+            "managedFields": [{"manager": "kubelet"}],
+        },
+        "spec": {"taints": [{"key": "edge", "effect": "NoSchedule"}], "podCIDR": "10.0.0.0/24"},
+        "status": {
+            "nodeInfo": {"architecture": "arm64", "kernelVersion": "6"},
+            "allocatable": {
+                "cpu": "3920m",
+                "memory": "2Gi",
+                "hailo.ai/h8": "1",
+                "ephemeral-storage": "9Ei",
+                "odd.example/thing": "1e3u",
+            },
+            "conditions": [{"type": "Ready", "status": "True", "lastHeartbeatTime": "now"}],
+            "images": [{"names": ["a"] * 50}],
+        }
+        | status,
+    }
+
+
+def raw_pod(status: Raw | None = None, **metadata: Any) -> Raw:
+    return {
+        "metadata": {
+            "name": "digits-x",
+            "namespace": "edge",
+            "uid": "p1",
+            "resourceVersion": "9",
+            "labels": {
+                LABEL_DEPLOYMENT: "digits",
+                LABEL_CELL: "digits-cpu-arm64",
+                LABEL_TEMPLATE: "t1",
+                LABEL_REVISION: "v1-a",
+            },
+            "annotations": {ANNOTATION_NUDGE: "abc.1"},
+            "creationTimestamp": "2026-11-23T11:00:00Z",
+        }
+        | metadata,
+        "spec": {"nodeName": "node-7", "containers": [{"name": "runtime"}]},
+        "status": status or {},
+    }
+
+
+def waiting(reason: str, message: str = "", **more: Any) -> Raw:
+    return {"state": {"waiting": {"reason": reason, "message": message}}, **more}
+
+
+def raw_deployment(**fields: Any) -> Raw:
+    return {
+        "apiVersion": "skerry.dev/v1alpha1",
+        "kind": "EdgeDeployment",
+        "metadata": {
+            "name": "digits",
+            "namespace": "edge",
+            "uid": "d1",
+            "resourceVersion": "20",
+            "generation": 3,
+            "managedFields": [{"manager": "kubectl"}],
+            "annotations": {
+                "kubectl.kubernetes.io/last-applied-configuration": "{}",
+                "skerry.dev/promote": "v1-a",
+            },
+        },
+        "spec": {"modelRef": {"name": "digits"}},
+        **fields,
+    }
+
+
+def ours(time: str) -> Raw:
+    return {
+        "manager": FIELD_MANAGER,
+        "operation": "Apply",
+        "time": time,
+        "fieldsV1": {"f:data": {}, "f:metadata": {}},
+    }
+
+
+def theirs(time: str, *fields: str, **more: Any) -> Raw:
+    return {"manager": "kubectl-edit", "time": time, "fieldsV1": {f: {} for f in fields}, **more}
+
+
+def raw_config_map(text: str, *managed: Raw, owner_uid: str = "d1") -> Raw:
+    return {
+        "metadata": {
+            "name": "digits-cpu-arm64",
+            "namespace": "edge",
+            "uid": "c1",
+            "resourceVersion": "30",
+            "labels": {LABEL_DEPLOYMENT: "digits", LABEL_CELL: "digits-cpu-arm64"},
+            "annotations": {ANNOTATION_DIGEST: "d00d"},
+            "managedFields": list(managed or [ours("2026-11-23T11:00:00Z")]),
+            "ownerReferences": [{"uid": owner_uid, "controller": True}] if owner_uid else [],
+        },
+        "data": {ASSIGNMENT_FILE: text},
+    }
+
+
+ASSIGNMENT = json.dumps(
+    {
+        "schema": 1,
+        "deployment": "edge/digits",
+        "cell": "digits-cpu-arm64",
+        "execution": {"profile": "cpu"},
+        "default": "v1-a",
+    }
+)
+
+
+def test_a_node_is_reduced_to_what_placement_reads() -> None:
+    assert read_node(raw_node()) == Node(
+        name="node-7",
+        arch="arm64",
+        labels={"kubernetes.io/hostname": "node-7"},
+        allocatable={"cpu": 3.92, "memory": 2.0**31, "hailo.ai/h8": 1.0},
+        taints=(Taint("edge", "NoSchedule"),),
+        unschedulable=False,
+        reachable=True,
+    )
+
+
+def test_a_heartbeat_changes_nothing() -> None:
+    cache = Cache()
+    assert cache.nodes.seen(node_entry(raw_node()))
+    beat = raw_node(conditions=[{"type": "Ready", "status": "True", "lastHeartbeatTime": "later"}])
+    beat["metadata"]["resourceVersion"] = "8"
+    assert not cache.nodes.seen(node_entry(beat))
+
+
+@pytest.mark.parametrize("status", ["False", "Unknown"])
+def test_a_node_whose_kubelet_is_not_ready_or_silent_is_not_reachable(status: str) -> None:
+    assert not read_node(raw_node(conditions=[{"type": "Ready", "status": status}])).reachable
+
+
+def test_a_node_that_has_not_reported_yet_is_not_reachable() -> None:
+    assert not read_node({"metadata": {"name": "new"}}).reachable
+
+
+def test_a_running_pod_is_reduced_to_what_decisions_read() -> None:
+    status = {
+        "podIP": "10.0.0.9",
+        "phase": "Running",
+        "conditions": [{"type": "Ready", "status": "True"}],
+        "containerStatuses": [{"restartCount": 2, "state": {"running": {}}}],
+        "initContainerStatuses": [{"restartCount": 1, "state": {"terminated": {}}}],
+    }
+    assert read_pod(raw_pod(status)) == Pod(
+        name="digits-x",
+        unit="node-7",
+        cell="digits-cpu-arm64",
+        template="t1",
+        ip="10.0.0.9",
+        ready=True,
+        restarts=3,
+        revision_label="v1-a",
+        nudge="abc.1",
+        created_at=datetime(2026, 11, 23, 11, tzinfo=UTC),
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "message"),
+    [
+        ({"containerStatuses": [waiting("ContainerCreating")]}, "", ""),
+        (
+            {"containerStatuses": [waiting("ImagePullBackOff", "Back-off pulling image")]},
+            "ImagePullBackOff",
+            "Back-off pulling image",
+        ),
+        (
+            {
+                "containerStatuses": [
+                    waiting(
+                        "CrashLoopBackOff",
+                        "back-off 10s",
+                        lastState={"terminated": {"reason": "OOMKilled", "exitCode": 137}},
+                    )
+                ]
+            },
+            "CrashLoopBackOff",
+            "back-off 10s (last exit: OOMKilled, code 137)",
+        ),
+        (
+            {
+                "initContainerStatuses": [waiting("ErrImagePull", "no such image")],
+                "containerStatuses": [waiting("PodInitializing")],
+            },
+            "ErrImagePull",
+            "no such image",
+        ),
+        (
+            {
+                "conditions": [
+                    {
+                        "type": "PodScheduled",
+                        "status": "False",
+                        "reason": "Unschedulable",
+                        "message": "0/3 nodes: Insufficient memory",
+                    }
+                ]
+            },
+            "Unschedulable",
+            "0/3 nodes: Insufficient memory",
+        ),
+        (
+            {"phase": "Failed", "reason": "UnexpectedAdmissionError", "message": "no device"},
+            "UnexpectedAdmissionError",
+            "no device",
+        ),
+    ],
+    ids=["starting", "no image", "crash loop", "init container", "unschedulable", "refused"],
+)
+def test_a_pod_says_why_it_waits(status: Raw, reason: str, message: str) -> None:
+    pod = read_pod(raw_pod(status))
+    assert (pod.waiting_reason, pod.waiting_message) == (reason, message)
+
+
+def test_a_pod_that_is_going_away_says_so() -> None:
+    assert read_pod(raw_pod(deletionTimestamp="2026-11-23T11:00:00Z")).deleting
+
+
+def test_a_custom_resource_keeps_neither_managed_fields_nor_kubectl_s_copy() -> None:
+    assert trimmed(raw_deployment())["metadata"] == {
+        "name": "digits",
+        "namespace": "edge",
+        "uid": "d1",
+        "generation": 3,
+        "annotations": {"skerry.dev/promote": "v1-a"},
+    }
+
+
+def test_a_status_that_cannot_be_read_counts_as_absent() -> None:
+    subject = read_deployment(deployment_entry(raw_deployment(status={"units": "many"})))
+    assert subject.deployment.status.units.eligible == 0
+    assert subject.deployment.metadata.generation == 3
+
+
+def test_a_spec_that_cannot_be_read_is_named() -> None:
+    with pytest.raises(BadResource, match=r"spec.modelRef"):
+        read_deployment(deployment_entry(raw_deployment(spec={"modelRef": "digits"})))
+
+
+@pytest.mark.parametrize(
+    ("managed", "edited"),
+    [
+        ([ours("T2")], False),
+        ([ours("T2"), theirs("T1", "f:data")], False),
+        ([ours("T2"), theirs("T2", "f:data")], True),
+        ([ours("T2"), theirs("T3", "f:spec")], True),
+        ([ours("T2"), theirs("T3", "f:metadata")], False),
+        ([ours("T2"), theirs("T3", "f:spec", subresource="status")], False),
+        ([theirs("T1", "f:data")], True),
+    ],
+    ids=[
+        "only ours",
+        "edited before our apply",
+        "edited in the same second",
+        "edited after our apply",
+        "labelled",
+        "status of a controller",
+        "never ours",
+    ],
+)
+def test_an_edit_by_hand_is_seen_in_the_server_s_own_book(managed: list[Raw], edited: bool) -> None:
+    assert is_edited(managed) is edited
+
+
+def test_a_cell_s_digest_is_that_of_the_bytes_that_the_pods_see() -> None:
+    child = read_child("ConfigMap", raw_config_map(ASSIGNMENT))
+    assert child.cell
+    assert child.cell.assignment.default == "v1-a"
+    assert len(child.cell.digest) == 64
+
+
+def test_a_cell_that_was_edited_into_nonsense_is_no_cell() -> None:
+    assert read_child("ConfigMap", raw_config_map("{")).cell is None
+
+
+def test_a_daemonset_s_nodes_are_those_of_its_affinity() -> None:
+    term = {"matchExpressions": [{"key": "kubernetes.io/hostname", "values": ["a", "b"]}]}
+    required = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}
+    raw = {
+        "metadata": {"name": "x", "labels": {LABEL_CELL: "c", LABEL_TEMPLATE: "t"}},
+        "spec": {"template": {"spec": {"affinity": {"nodeAffinity": required}}}},
+    }
+    template = read_child("DaemonSet", raw).template
+    assert template
+    assert (template.cell, template.template, template.nodes) == ("c", "t", ("a", "b"))
+
+
+def filled(*children: Raw) -> Cache:
+    cache = Cache()
+    cache.deployments.seen(deployment_entry(raw_deployment()))
+    cache.nodes.seen(node_entry(raw_node()))
+    cache.pods.seen(pod_entry(raw_pod({"podIP": "10.0.0.9"})))
+    for child in children:
+        cache.children["ConfigMap"].seen(child_entry("ConfigMap", child))
+    return cache
+
+
+def look(cache: Cache) -> Any:
+    entry = cache.deployments.get(("edge", "digits"))
+    assert entry
+    return observe(
+        cache,
+        read_deployment(entry),
+        now=NOW,
+        reports={"node-7": make_report("node-7")},
+        polled=True,
+        apply_error=None,
+    )
+
+
+def test_what_is_observed_comes_from_memory_alone() -> None:
+    observed = look(filled(raw_config_map(ASSIGNMENT)))
+    assert [node.name for node in observed.nodes] == ["node-7"]
+    assert [pod.name for pod in observed.pods] == ["digits-x"]
+    assert [cell.name for cell in observed.cells] == ["digits-cpu-arm64"]
+    assert observed.generated == {"ConfigMap/digits-cpu-arm64": "d00d"}
+    assert observed.model is None
+
+
+def test_an_edited_object_shows_no_digest_until_an_apply_changed_nothing() -> None:
+    edited = raw_config_map(ASSIGNMENT, ours("T1"), theirs("T2", "f:data"))
+    cache = filled(edited)
+    assert look(cache).generated == {"ConfigMap/digits-cpu-arm64": ""}
+    cache.wrote_child("ConfigMap", edited)
+    assert look(cache).generated == {"ConfigMap/digits-cpu-arm64": "d00d"}
+    edited["metadata"]["resourceVersion"] = "31"
+    cache.children["ConfigMap"].seen(child_entry("ConfigMap", edited))
+    assert look(cache).generated == {"ConfigMap/digits-cpu-arm64": ""}
+
+
+def test_an_orphan_is_observed_and_applied_again_to_be_adopted() -> None:
+    observed = look(filled(raw_config_map(ASSIGNMENT, owner_uid="")))
+    assert [cell.name for cell in observed.cells] == ["digits-cpu-arm64"]
+    assert observed.generated == {"ConfigMap/digits-cpu-arm64": ""}
+
+
+def test_objects_of_an_earlier_deployment_of_the_same_name_are_not_observed() -> None:
+    observed = look(filled(raw_config_map(ASSIGNMENT, owner_uid="d0")))
+    assert observed.cells == ()
+    assert observed.generated == {}
+
+
+def test_the_model_is_the_one_of_the_same_namespace() -> None:
+    cache = filled()
+    model = {
+        "metadata": {"name": "digits", "namespace": "other", "uid": "m", "resourceVersion": "1"},
+        "spec": {},
+    }
+    cache.models.seen(model_entry(model))
+    assert look(cache).model is None

@@ -1,0 +1,278 @@
+"""Read, plan, write: in the order of the plan, with what failed told on the next look."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from builders import NOW, make_report, serving
+from fake_kube import FakeKube, refusal
+from skerry_operator.api.v1alpha1.edgedeployment_status import EdgeDeploymentStatus, Phase
+from skerry_operator.constants import LABEL_DEPLOYMENT
+from skerry_operator.decide.observed import Observed
+from skerry_operator.decide.planned import EventNote, Manifest, ModelPlan, Nudge, ObjectRef, Plan
+from skerry_operator.kube.client import KubeClient, Threads
+from skerry_operator.kube.errors import Conflict, Invalid
+from skerry_operator.kube.events import Recorder
+from skerry_operator.kube.read import Cache, deployment_entry, pod_entry
+from skerry_operator.kube.writer import Writer
+from skerry_operator.metricsource.base import PodAddress
+from skerry_operator.reconcile import AT_ONCE_S, Edges, Planner, Reconciler
+from skerry_operator.telemetry import Telemetry
+from skerry_runtime.contract import StatusReport
+
+KEY = ("edge", "digits")
+ROOT = "/api/v1/namespaces/edge"
+DEPLOYMENT = "/apis/skerry.dev/v1alpha1/namespaces/edge/edgedeployments/digits"
+IDLE_S = 60.0
+
+
+class FakeClock:
+    def __init__(self) -> None:
+        self.time = NOW
+
+    def now(self) -> datetime:
+        return self.time
+
+
+class FakeSource:
+    def __init__(self) -> None:
+        self.asked: list[list[str]] = []
+        self.reports: dict[str, StatusReport] = {}
+
+    async def read(self, pods: Sequence[PodAddress]) -> Mapping[str, StatusReport]:
+        self.asked.append([address.pod.unit for address in pods])
+        return self.reports
+
+
+class Bench:
+    """A reconciler over a fake API server, with the plan in the test's hand."""
+
+    def __init__(self, kube: FakeKube, client: KubeClient) -> None:
+        self.kube = kube
+        self.cache = Cache()
+        self.source = FakeSource()
+        self.clock = FakeClock()
+        self.telemetry = Telemetry()
+        self.threads = Threads(8)
+        self.plan = Plan()
+        self.observed: list[Observed] = []
+        recorder = Recorder(client, "me", self.clock.now)
+        edges = Edges(
+            cache=self.cache,
+            writer=Writer(self.cache, client, self.threads, recorder),
+            source=self.source,
+            clock=self.clock,
+            telemetry=self.telemetry,
+            idle_period_s=IDLE_S,
+        )
+        self.reconciler = Reconciler(edges, Planner(self._decide, lambda *_: ModelPlan(None)))  # type: ignore[arg-type]
+        self.put()
+
+    def _decide(self, observed: Observed) -> Plan:
+        self.observed.append(observed)
+        return self.plan
+
+    def put(self, **spec: Any) -> None:
+        body = {"metadata": {"name": "digits"}, "spec": {"modelRef": {"name": "digits"}, **spec}}
+        raw = self.kube.put(DEPLOYMENT, {**body, "status": {}})
+        self.cache.deployments.seen(deployment_entry(raw))
+
+    def put_pod(self, unit: str, *, ip: str = "10.0.0.1", version: int = 1) -> None:
+        raw = {
+            "metadata": {
+                "name": f"pod-{unit}",
+                "namespace": "edge",
+                "uid": unit,
+                "resourceVersion": str(version),
+                "labels": {LABEL_DEPLOYMENT: "digits"},
+            },
+            "spec": {"nodeName": unit},
+            "status": {"podIP": ip},
+        }
+        self.cache.pods.seen(pod_entry(raw))
+
+    async def look(self) -> float | None:
+        return await self.reconciler.deployment(KEY)
+
+
+@pytest.fixture
+def bench(kube: FakeKube, client: KubeClient) -> Iterator[Bench]:
+    bench = Bench(kube, client)
+    yield bench
+    bench.threads.close()
+
+
+def manifest(kind: str, name: str) -> Manifest:
+    version = "v1" if kind == "ConfigMap" else "apps/v1"
+    body = {"metadata": {"name": name, "namespace": "edge"}}
+    return Manifest(ObjectRef(version, kind, name), body, "d1")
+
+
+STABLE = EdgeDeploymentStatus(phase=Phase.STABLE)
+PROMOTED = EventNote(warning=False, reason="Promoted", message="v1-a is stable")
+WHOLE = Plan(
+    records=(manifest("ControllerRevision", "r"),),
+    status=STABLE,
+    objects=(manifest("ConfigMap", "c"), manifest("DaemonSet", "d")),
+    nudges=(Nudge("p", "v1-a", "x"),),
+    prune=(ObjectRef("v1", "ConfigMap", "old"),),
+    events=(PROMOTED,),
+)
+
+
+async def test_the_order_is_records_status_objects_nudges_prune_events(
+    bench: Bench, kube: FakeKube
+) -> None:
+    kube.put(f"{ROOT}/pods/p", {"metadata": {"name": "p"}})
+    bench.plan = WHOLE
+    await bench.look()
+    assert kube.writes == [
+        "PATCH controllerrevisions/r",
+        "PATCH edgedeployments/digits/status",
+        "PATCH configmaps/c",
+        "PATCH daemonsets/d",
+        "PATCH pods/p",
+        "DELETE configmaps/old",
+        "POST events",
+    ]
+    assert bench.telemetry.rollouts.labels("promoted")._value.get() == 1
+
+
+async def test_an_equal_status_is_not_written(bench: Bench, kube: FakeKube) -> None:
+    bench.plan = Plan(status=STABLE)
+    assert await bench.look() == AT_ONCE_S
+    assert await bench.look() is None
+    assert kube.writes == ["PATCH edgedeployments/digits/status"]
+
+
+async def test_the_next_look_sees_what_this_one_wrote_though_no_watch_told_it(
+    bench: Bench,
+) -> None:
+    bench.plan = WHOLE
+    await bench.look()
+    await bench.look()
+    assert bench.observed[1].deployment.status.phase is Phase.STABLE
+    assert bench.cache.children["ConfigMap"].get(("edge", "c"))
+
+
+async def test_an_old_copy_from_the_watch_does_not_turn_the_status_back(bench: Bench) -> None:
+    before = bench.cache.deployments.get(KEY)
+    assert before
+    bench.plan = WHOLE
+    await bench.look()
+    bench.cache.deployments.seen(before)
+    await bench.look()
+    assert bench.observed[1].deployment.status.phase is Phase.STABLE
+
+
+async def test_a_decision_on_an_old_spec_writes_nothing_but_the_record(
+    bench: Bench, kube: FakeKube
+) -> None:
+    kube.put(DEPLOYMENT, {"metadata": {"name": "digits"}, "spec": {"changed": True}})
+    bench.plan = WHOLE
+    with pytest.raises(Conflict):
+        await bench.look()
+    assert kube.writes == ["PATCH controllerrevisions/r", "PATCH edgedeployments/digits/status"]
+
+
+async def test_a_refused_object_is_told_to_people_and_to_the_next_look_until_it_is_taken(
+    bench: Bench, kube: FakeKube
+) -> None:
+    kube.script("PATCH configmaps/c", refusal(422, "Invalid", "no such field"))
+    bench.plan = WHOLE
+    with pytest.raises(Invalid):
+        await bench.look()
+    assert "PATCH daemonsets/d" not in kube.writes
+    reasons = [r.body["reason"] for r in kube.requests if r.name == "POST events"]
+    assert sorted(reasons) == ["ApplyFailed", "Promoted"]
+    assert await bench.look() == AT_ONCE_S
+    assert "no such field" in (bench.observed[1].apply_error or "")
+    await bench.look()
+    assert bench.observed[2].apply_error is None
+
+
+async def test_an_object_that_is_being_deleted_is_left_alone(bench: Bench) -> None:
+    entry = bench.cache.deployments.get(KEY)
+    assert entry
+    metadata = {**entry.value["metadata"], "deletionTimestamp": "2026-11-23T11:00:00Z"}
+    value = {**entry.value, "metadata": metadata}
+    bench.cache.deployments.seen(replace(entry, version=entry.version + 1, value=value))
+    assert await bench.look() is None
+    assert bench.observed == []
+
+
+async def test_a_spec_that_cannot_be_read_is_told_and_left_alone(
+    bench: Bench, kube: FakeKube
+) -> None:
+    bench.put(modelRef="digits")
+    assert await bench.look() is None
+    assert bench.observed == []
+    assert kube.writes == ["POST events"]
+
+
+def settled(unit: str) -> StatusReport:
+    return make_report(unit, serving("v1-a")).model_copy(update={"assigned": "v1-a"})
+
+
+async def test_while_nothing_is_under_way_pods_are_asked_at_the_idle_period_only(
+    bench: Bench,
+) -> None:
+    bench.put_pod("a")
+    bench.source.reports = {"a": settled("a")}
+    assert await bench.look() == IDLE_S
+    await bench.look()
+    assert bench.source.asked == [["a"]]
+    assert bench.observed[1].reports == {"a": settled("a")}
+    assert [observed.polled for observed in bench.observed] == [True, False]
+    bench.clock.time += timedelta(seconds=IDLE_S)
+    await bench.look()
+    assert bench.source.asked == [["a"], ["a"]]
+
+
+@pytest.mark.parametrize("reason", ["rollout", "silent pod", "busy pod", "changed pod"])
+async def test_while_anything_is_under_way_pods_are_asked_at_every_look(
+    bench: Bench, reason: str
+) -> None:
+    bench.put_pod("a")
+    bench.source.reports = {"a": settled("a")}
+    if reason == "rollout":
+        bench.plan = Plan(watch_units=True)
+    if reason == "silent pod":
+        bench.source.reports = {}
+    if reason == "busy pod":
+        busy = settled("a").model_copy(update={"assigned": "v1-b"})
+        bench.source.reports = {"a": busy}
+    await bench.look()
+    if reason == "changed pod":
+        bench.put_pod("a", ip="10.0.0.2", version=2)
+    await bench.look()
+    assert bench.source.asked == [["a"], ["a"]]
+
+
+async def test_a_pod_without_an_address_is_not_asked(bench: Bench) -> None:
+    bench.put_pod("a")
+    bench.put_pod("b", ip="")
+    await bench.look()
+    assert bench.source.asked == [["a"]]
+
+
+async def test_the_soonest_of_plan_and_idle_period_counts(bench: Bench) -> None:
+    bench.put_pod("a")
+    bench.plan = Plan(requeue_after_s=2.5)
+    assert await bench.look() == 2.5
+    bench.plan = Plan(requeue_after_s=300.0)
+    assert await bench.look() == IDLE_S
+
+
+async def test_ten_nudges_go_out_at_one_time(bench: Bench, kube: FakeKube) -> None:
+    for number in range(10):
+        kube.put(f"{ROOT}/pods/p{number}", {"metadata": {"name": f"p{number}"}})
+    bench.plan = Plan(nudges=tuple(Nudge(f"p{number}", "v1-a", "x") for number in range(10)))
+    await bench.look()
+    assert len(kube.writes) == 10
+    assert all(bench.cache.pods.get(("edge", f"p{number}")) for number in range(10))
