@@ -73,8 +73,7 @@ def test_a_step_waits_until_its_unit_serves() -> None:
 
 
 def test_a_unit_that_serves_the_target_without_being_given_it_does_not_count() -> None:
-    seen = facts((unit("n0", V1, serving=V2), *units(3, V1)))
-    assert stage_after(rolling(), seen) is Stage.STEPPING
+    assert stage_after(rolling(), facts([unit("n0", V1, serving=V2)])) is Stage.STEPPING
 
 
 def test_a_step_whose_units_all_serve_is_watched() -> None:
@@ -90,6 +89,14 @@ def test_a_watched_step_goes_on_when_its_soak_is_over_and_the_verdict_is_good() 
     assert list(result.desired.values()).count(V2) == 2
     assert result.desired["n0"] == V2
     assert reasons([result]) == [Reason.STEP_COMPLETED]
+
+
+def test_a_new_step_begins_with_a_deadline_and_a_maximum_of_its_own() -> None:
+    state = rolling(Stage.PAUSED, step=1, paused_at=T0, soak_started_at=T0, best_serving=3)
+    begun = step(PAUSING, state, facts(MIXED, now=later(500), promote=V2)).state.rollout
+    assert (begun.stage, begun.step) == (Stage.STEPPING, 2)
+    assert (begun.progress_at, begun.soak_started_at) == (later(500), None)
+    assert (begun.best_serving, begun.paused_at) == (1, None)
 
 
 def test_a_soak_is_looked_at_again_exactly_when_it_ends() -> None:
@@ -259,6 +266,10 @@ def test_tolerated_failures_fail_the_rollout_when_nobody_is_left_to_try() -> Non
 def test_a_failure_of_a_unit_that_cannot_be_reached_does_not_count() -> None:
     seen = facts((unit("off", V2, reachable=False, failure="x"), *MIXED))
     assert stage_after(rolling(), seen) is Stage.SOAKING
+
+
+def test_a_failure_of_a_unit_that_was_not_given_the_target_yet_does_not_count() -> None:
+    assert stage_after(rolling(), facts([unit("n0", V1, failure="x")])) is Stage.STEPPING
 
 
 def test_a_failure_of_another_revision_is_not_held_against_the_target() -> None:
@@ -521,6 +532,16 @@ def test_paused_stops_the_deadline_and_resuming_leaves_what_was_left() -> None:
     resumed = step(QUICK, frozen, facts(LOADING, now=later(5000))).state
     assert stage_after(resumed, facts(LOADING, now=later(5009))) is Stage.STEPPING
     assert stage_after(resumed, facts(LOADING, now=later(5010))) is Stage.ROLLING_BACK
+
+
+def test_paused_after_a_soak_leaves_the_verdict_what_was_left_of_its_deadline() -> None:
+    spec = QUICK.model_copy(update={"paused": True})
+    held = facts(MIXED, assessment=HELD, now=later(30))
+    frozen = step(spec, rolling(Stage.SOAKING, **SOAKED), held).state
+    resumed = step(QUICK, frozen, facts(MIXED, assessment=HELD, now=later(5000))).state
+    for seconds, stage in ((5039, Stage.SOAKING), (5040, Stage.PAUSED)):
+        seen = facts(MIXED, assessment=HELD, now=later(seconds))
+        assert stage_after(resumed, seen) is stage
 
 
 def test_paused_does_not_keep_a_failure_from_rolling_back() -> None:
