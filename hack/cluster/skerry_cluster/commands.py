@@ -1,14 +1,13 @@
 """The command line of the cluster."""
 
 import argparse
-import fcntl
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from pathlib import Path
 
 from skerry_cluster import cluster, containers, external, kwok, status, teardown, tools
 from skerry_cluster.command import ClusterError
+from skerry_cluster.locks import alone
 from skerry_cluster.progress import say, step
 from skerry_cluster.settings import HOST_IP, Layout
 
@@ -176,24 +175,9 @@ _VERBS = {
 }
 
 
-_ALONE = {"up", "down", "images", "tools", "kwok"}
-"""Verbs that would spoil each other's work."""
-
-
-@contextmanager
-def _alone(layout: Layout, verb: str) -> Iterator[None]:
-    """Let only one such verb run at a time; the kernel frees the lock of a killed one."""
-    if verb not in _ALONE:
-        yield
-        return
-    layout.cache.mkdir(parents=True, exist_ok=True)
-    with (layout.cache / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            with step("waiting for another run of this program"):
-                fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+def _spoils_others(args: argparse.Namespace) -> bool:
+    """Say whether two such runs would spoil each other's work."""
+    return args.verb in ("up", "down") or (args.verb == "images" and not args.print)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -201,7 +185,7 @@ def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     layout = Layout.from_environment()
     try:
-        with _alone(layout, args.verb):
+        with alone(layout.cache / "lock") if _spoils_others(args) else nullcontext():
             return _VERBS[args.verb](layout, args)
     except (ClusterError, ValueError) as error:
         say(f"error: {error}")

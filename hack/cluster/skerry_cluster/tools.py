@@ -12,6 +12,7 @@ from pathlib import Path
 
 from skerry_cluster import packages
 from skerry_cluster.command import ClusterError, run
+from skerry_cluster.locks import alone
 from skerry_cluster.progress import LIVENESS_SECONDS, say
 from skerry_cluster.settings import KUBERNETES_VERSION, SOURCES, Layout
 
@@ -115,10 +116,16 @@ def ensure(layout: Layout, *modules: Module) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for module in modules:
         folder = layout.cache / "tools" / _key(module, version) / "bin"
-        if not all((folder / name).exists() for name in module.programs):
-            _build(go, module, folder)
+        if not _is_built(module, folder):
+            with alone(folder.parent / "lock"):
+                if not _is_built(module, folder):
+                    _build(go, module, folder)
         found |= {name: folder / name for name in module.programs}
     return found
+
+
+def _is_built(module: Module, folder: Path) -> bool:
+    return all((folder / name).exists() for name in module.programs)
 
 
 def _build(go: str, module: Module, folder: Path) -> None:

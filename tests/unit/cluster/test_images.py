@@ -1,0 +1,95 @@
+"""What decides an image, and where its base comes from."""
+
+from pathlib import Path
+
+import pytest
+
+from skerry_cluster import images, rootfs
+from skerry_cluster.device_api import MESSAGES
+from skerry_cluster.device_plugin import device_id, health
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    for name in (
+        "requirements/demo.txt",
+        "images/slim.py",
+        "images/base.Containerfile",
+        "images/demo.Containerfile",
+        "demo/code.py",
+    ):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(name)
+    return tmp_path
+
+
+DEMO = images.Image("demo", ("demo",))
+
+
+def test_any_changed_input_changes_the_tag(repository: Path) -> None:
+    seen = {images.read_inputs(DEMO, repository).tag}
+    files = sorted(path for path in repository.rglob("*") if path.is_file())
+    for path in files:
+        path.write_text("changed")
+        seen.add(images.read_inputs(DEMO, repository).tag)
+    assert len(seen) == len(files) + 1
+
+
+def test_compiled_files_do_not_change_the_tag(repository: Path) -> None:
+    before = images.read_inputs(DEMO, repository).tag
+    cache = repository / "demo" / "__pycache__"
+    cache.mkdir()
+    (cache / "code.pyc").write_bytes(b"x")
+    assert images.read_inputs(DEMO, repository).tag == before
+
+
+def test_the_context_is_what_was_read(repository: Path, tmp_path: Path) -> None:
+    inputs = images.read_inputs(DEMO, repository)
+    (repository / "demo" / "code.py").write_text("changed afterwards")
+    inputs.write(tmp_path / "context")
+    assert (tmp_path / "context" / "demo" / "code.py").read_text() == "demo/code.py"
+
+
+def test_a_registry_replaces_the_local_name(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = images.read_inputs(DEMO, repository)
+    monkeypatch.delenv("IMAGE_REGISTRY", raising=False)
+    assert inputs.reference() == f"localhost/skerry/demo:{inputs.tag}"
+    monkeypatch.setenv("IMAGE_REGISTRY", "registry.example:5000/")
+    assert inputs.reference() == f"registry.example:5000/skerry/demo:{inputs.tag}"
+
+
+def test_only_the_machine_s_debian_mirrors_are_used() -> None:
+    ours = "deb [signed-by=/k.gpg] http://mirror.example/debian bookworm main contrib"
+    text = f"# deb http://a.example b main\n{ours}\ndeb http://b.example bookworm-pgdg main\n"
+    assert rootfs.debian_sources(text) == ours
+    assert rootfs.debian_sources("deb http://c.example/docker bookworm stable") == ""
+
+
+def test_only_debian_stanzas_are_used() -> None:
+    ours = (
+        "Types: deb\nURIs: http://mirror.example/debian\n"
+        "Suites: bookworm bookworm-updates\nComponents: main"
+    )
+    other = "Types: deb\nURIs: http://b.example\nSuites: nodistro\nComponents: main"
+    assert rootfs.debian_stanzas(f"{other}\n\n# note\n{ours}\n") == ours
+
+
+def test_device_messages_survive_the_wire() -> None:
+    device = MESSAGES["Device"](
+        ID=device_id("node-a", "simulated.skerry.dev/npu"), health="Healthy"
+    )
+    sent = MESSAGES["ListAndWatchResponse"](devices=[device]).SerializeToString()
+    assert sent == b"\n!\n\x16simulated-npu-node-a-0\x12\x07Healthy"
+    envs = {"SKERRY_SIMULATED_DEVICE": "x"}
+    answer = MESSAGES["ContainerAllocateResponse"](envs=envs)
+    assert dict(type(answer).FromString(answer.SerializeToString()).envs) == envs
+
+
+def test_a_device_is_lost_while_the_mark_exists(tmp_path: Path) -> None:
+    mark = tmp_path / "lost"
+    assert health(mark) == "Healthy"
+    mark.touch()
+    assert health(mark) == "Unhealthy"
