@@ -18,7 +18,7 @@ from skerry_operator.decide.names import bounded
 from skerry_operator.decide.observed import Observed, Pod
 from skerry_operator.decide.planned import EventNote, ModelPlan, Plan
 from skerry_operator.kube.cache import Key
-from skerry_operator.kube.errors import KubeError
+from skerry_operator.kube.errors import KubeError, NotFound
 from skerry_operator.kube.read import (
     BadResource,
     Cache,
@@ -129,7 +129,12 @@ class Reconciler:
             return None
         plan = self._planner.deployment(observed)
         memory.watch_units = plan.watch_units
-        is_new_status = await self._carry_out(plan, observed, target, memory)
+        try:
+            is_new_status = await self._carry_out(plan, observed, target, memory)
+        except NotFound:
+            if self._edges.cache.deployments.get(key) is None:
+                return None  # it was deleted under our hands
+            raise
         return self._next_look(plan, observed, at_once=is_new_status or bool(observed.apply_error))
 
     def _next_look(self, plan: Plan, observed: Observed, *, at_once: bool) -> float | None:

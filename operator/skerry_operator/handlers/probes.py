@@ -29,7 +29,7 @@ class Watchdog:
 
     def __init__(self, silence_s: float, oldest_reconcile_s: Callable[[], float]) -> None:
         self._silence_s = silence_s
-        self._oldest_reconcile_s = oldest_reconcile_s
+        self.oldest_reconcile_s = oldest_reconcile_s
         self._begun: dict[str, float] = {}
 
     def begun(self, path: str, now: float) -> None:
@@ -46,7 +46,7 @@ class Watchdog:
         for path, at in sorted(self._begun.items()):
             if now - at > self._silence_s:
                 return f"the watch of {path} was not renewed for {now - at:.0f} s"
-        age = self._oldest_reconcile_s()
+        age = self.oldest_reconcile_s()
         return f"a reconcile has not ended for {age:.0f} s" if age > self._silence_s else None
 
     def trace(self) -> aiohttp.TraceConfig:
@@ -107,6 +107,7 @@ class Probes:
         return web.Response(text=text, status=503 if missing > 0 else 200)
 
     async def _metrics(self, _: web.Request) -> web.Response:
+        self._telemetry.longest_running_seconds.set(self._watchdog.oldest_reconcile_s())
         info = self._telemetry.deployment_info
         info.clear()
         for entry in self._cache.deployments:

@@ -180,6 +180,16 @@ async def test_a_decision_on_an_old_spec_writes_nothing_but_the_record(
     assert kube.writes == ["PATCH controllerrevisions/r", "PATCH edgedeployments/digits/status"]
 
 
+async def test_an_object_that_was_deleted_under_our_hands_is_no_error(
+    bench: Bench, kube: FakeKube
+) -> None:
+    del kube.objects[DEPLOYMENT]
+    bench.plan = replace(WHOLE, records=())
+    assert await bench.look() is None
+    assert kube.writes == ["PATCH edgedeployments/digits/status"]
+    assert await bench.look() is None
+
+
 async def test_a_refused_object_is_told_to_people_and_to_the_next_look_until_it_is_taken(
     bench: Bench, kube: FakeKube
 ) -> None:
