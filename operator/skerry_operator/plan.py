@@ -210,6 +210,7 @@ def _facts(
     return RolloutFacts(
         now=observed.now,
         wanted=wanted,
+        target=subject,
         units=units,
         assessment=_assessment(observed, subject, units),
         restorable=frozenset(fleet.snapshots),

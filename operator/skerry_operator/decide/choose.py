@@ -25,17 +25,17 @@ class _Rank:
 def choose(units: Iterable[UnitFacts], text: str, target: str) -> frozenset[str]:
     """Return the names of the units that a step of `text` (count or percent) gives the target.
 
-    With R reachable units and C cells among them, the step wants
-        n = max(share_of(text, R), C)
-    units. Who holds the target already stays, offline or not. The rest is filled from one queue:
-    within a cell, canaries first, then evenly over sites; over cells, by place / cell size, so
-    that at every n each cell is taken to about the same share, and to one unit at least.
-    Offline units are neither counted nor picked.
+    With R reachable units the step wants n = share_of(text, R) of them. A count is literal; a
+    percentage is also at least one of each cell, so that every kind of hardware is tried. Who
+    holds the target already stays, offline or not. The rest is filled from one queue: canaries
+    first, within a cell evenly over sites; over cells, by place / cell size, so that at every n
+    each cell is taken to about the same share. Offline units are neither counted nor picked.
 
     Example: cells a (8 units) and b (2 units), none holds the target:
-        "1"   -> n = max(1, 2) = 2 -> 1 of a, 1 of b
-        "50%" -> n = 5             -> 4 of a, 1 of b
-        "75%" -> n = 8             -> 6 of a, 2 of b
+        "1"   -> n = 1 -> 1 of a
+        "10%" -> n = 1 -> 1 of a, 1 of b
+        "50%" -> n = 5 -> 4 of a, 1 of b
+        "75%" -> n = 8 -> 6 of a, 2 of b
     """
     everyone = tuple(units)
     reachable = [unit for unit in everyone if unit.reachable]
@@ -43,10 +43,16 @@ def choose(units: Iterable[UnitFacts], text: str, target: str) -> frozenset[str]
     chosen = {unit.name for unit in everyone if unit.assigned == target}
     count = sum(unit.name in chosen for unit in reachable)
     for rank in _queue(reachable, target):
-        if rank.unit.name not in chosen and (rank.place == 0 or count < wanted):
+        is_due = count < wanted or (rank.place == 0 and covers_cells(text))
+        if rank.unit.name not in chosen and is_due:
             chosen.add(rank.unit.name)
             count += 1
     return frozenset(chosen)
+
+
+def covers_cells(text: str) -> bool:
+    """Tell whether a step of `text` takes a unit of every cell: a percentage does."""
+    return text.endswith("%")
 
 
 def uncovered_cells(units: Iterable[UnitFacts], chosen: frozenset[str]) -> frozenset[str]:
@@ -66,7 +72,9 @@ def _queue(units: Iterable[UnitFacts], target: str) -> list[_Rank]:
         for members in cells.values()
         for place, unit in enumerate(_cell_queue(members, target))
     ]
-    return sorted(ranks, key=lambda rank: (rank.fraction, rank.unit.cell))
+    return sorted(
+        ranks, key=lambda rank: (*_first(rank.unit, target), rank.fraction, rank.unit.cell)
+    )
 
 
 def _cell_queue(members: list[UnitFacts], target: str) -> list[UnitFacts]:

@@ -13,7 +13,7 @@ from skerry_operator.api.quantity import duration_s
 from skerry_operator.api.v1alpha1.edgedeployment import DEFAULT_STEPS, Rollout, Step
 from skerry_operator.api.v1alpha1.edgedeployment_status import FailedRevision, Stage
 from skerry_operator.constants import Reason
-from skerry_operator.decide.choose import choose, uncovered_cells
+from skerry_operator.decide.choose import choose, covers_cells, uncovered_cells
 from skerry_operator.decide.facts import Assessment, RolloutFacts, UnitFacts, Verdict
 from skerry_operator.decide.rollout_state import EngineState
 
@@ -192,7 +192,9 @@ class Look:
 
     @property
     def uncovered(self) -> frozenset[str]:
-        """Cells with reachable units of which none has the target."""
+        """Cells with reachable units of which none has the target, where the step wants one."""
+        if not covers_cells(self.step.units or EVERYONE):
+            return frozenset()
         return uncovered_cells(self.facts.units, self.chosen)
 
     @property

@@ -71,7 +71,7 @@ def _common(fleet: Fleet, situation: Situation, target: str | None) -> EdgeDeplo
     return current.model_copy(
         update={
             "observed_generation": situation.generation,
-            "phase": phase(situation),
+            "phase": phase(situation, current.conditions),
             "conditions": conditions(current.conditions, situation),
             "units": counts,
             "units_text": f"{counts.serving}/{counts.eligible}",

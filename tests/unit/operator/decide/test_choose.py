@@ -20,7 +20,14 @@ def cells(chosen: frozenset[str]) -> str:
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("1", "ab"), ("3", "aab"), ("50%", "aaaab"), ("75%", "aaaaaabb"), ("100%", "aaaaaaaabb")],
+    [
+        ("1", "a"),
+        ("3", "aab"),
+        ("10%", "ab"),
+        ("50%", "aaaab"),
+        ("75%", "aaaaaabb"),
+        ("100%", "aaaaaaaabb"),
+    ],
 )
 def test_every_cell_is_taken_to_about_the_same_share(text: str, expected: str) -> None:
     assert cells(choose(ONE_OF_EACH, text, V2)) == expected
@@ -57,9 +64,15 @@ def test_an_offline_unit_keeps_the_target_and_another_one_is_picked() -> None:
     assert len(choose(fleet, "1", V2)) == 2
 
 
-def test_a_cell_that_joins_gets_its_unit_although_the_count_is_met() -> None:
+def test_a_cell_that_joins_gets_its_unit_although_the_percentage_is_met() -> None:
     fleet = [unit("a1", V2, cell="a"), unit("a2", V2, cell="a"), unit("b1", cell="b")]
-    assert choose(fleet, "2", V2) == {"a1", "a2", "b1"}
+    assert choose(fleet, "50%", V2) == {"a1", "a2", "b1"}
+
+
+def test_a_count_is_literal_on_a_site_with_one_box_of_each_kind() -> None:
+    fleet = [unit("a1", cell="a"), unit("b1", cell="b"), unit("c1", cell="c", canary=True)]
+    assert choose(fleet, "1", V2) == {"c1"}
+    assert choose(fleet, "1%", V2) == {"a1", "b1", "c1"}
 
 
 def test_a_cell_without_a_chosen_unit_is_uncovered_unless_all_its_units_are_offline() -> None:
@@ -94,7 +107,7 @@ def test_a_choice_covers_its_cells_and_stays_the_same_when_it_is_carried_out(
         else one
         for one in fleet
     ]
-    assert not uncovered_cells(fleet, chosen)
+    assert not (text.endswith("%") and uncovered_cells(fleet, chosen))
     assert choose(done, text, V2) == chosen
     assert choose(list(reversed(fleet)), text, V2) == chosen
 
