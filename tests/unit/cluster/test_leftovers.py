@@ -1,5 +1,6 @@
 """How the development cluster recognises what is its own, and only that."""
 
+import json
 from pathlib import Path
 
 from skerry_cluster import cgroups, containers, daemons, network, teardown
@@ -21,7 +22,8 @@ def test_a_start_time_is_read_whatever_the_program_is_called() -> None:
 
 
 def test_only_own_links_are_picked() -> None:
-    links = '[{"ifname": "eth0"}, {"ifname": "skerry0"}, {"ifname": "skv-node-a"}, {"ifname": "skerry01"}]'
+    names = ("eth0", "skerry0", "skv-node-a", "skerry01")
+    links = json.dumps([{"ifname": name} for name in names])
     assert network.own_links(links) == ["skerry0", "skv-node-a"]
     assert network.own_links("") == []
 
