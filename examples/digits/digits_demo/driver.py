@@ -25,6 +25,9 @@ from digits_demo.watch import Watcher
 from skerry_operator.constants import Reason
 
 ROLLOUT_TIMEOUT_S = 150.0
+CLOSING_REQUESTS = 100
+"""Requests per node after the last rollout."""
+CLOSING_TIMEOUT_S = 30.0
 SERVING_PORT = 8080
 
 
@@ -62,6 +65,7 @@ class Run:
             self._prepare(begin)
             for model in changes:
                 self._change(model)
+            self._await_answers()
         except DemoError as error:
             self.trouble = str(error)
             self.story.say(str(error), warning=True)
@@ -122,6 +126,18 @@ class Run:
             timeout_s=ROLLOUT_TIMEOUT_S,
             remedy="`kubectl -n digits get ed,em -o wide` says what it waits for (with --keep)",
         )
+
+    def _await_answers(self) -> None:
+        """Wait until every node has answered some more, so that the end is seen to be well."""
+        counts = self.traffic.tally.of
+        goals = {node: counts(node).requests + CLOSING_REQUESTS for node in self.traffic.nodes}
+
+        def look() -> bool | None:
+            self._tick()
+            is_done = all(counts(node).requests >= goal for node, goal in goals.items())
+            return True if is_done else None
+
+        wait_for(look, "answers after the last rollback", timeout_s=CLOSING_TIMEOUT_S)
 
     def _note(self, model: TrainedModel, before: Before, end: Ending, begin: float) -> None:
         memory = self.watcher.memory()

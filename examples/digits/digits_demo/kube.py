@@ -146,12 +146,23 @@ def parse_pod(item: dict[str, Any]) -> Pod:
     return Pod(
         name=metadata["name"],
         uid=metadata["uid"],
-        node=item["spec"].get("nodeName", ""),
+        node=item["spec"].get("nodeName") or _meant_for(item["spec"]),
         cell=metadata["labels"].get(LABEL_CELL, ""),
         ip=status.get("podIP"),
         restarts=sum(container["restartCount"] for container in containers),
         ready=any(ready),
     )
+
+
+def _meant_for(spec: dict[str, Any]) -> str:
+    """Return the node that a DaemonSet's pod waits for; empty when it names none."""
+    affinity = spec.get("affinity", {}).get("nodeAffinity", {})
+    required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution", {})
+    for term in required.get("nodeSelectorTerms", []):
+        for field in term.get("matchFields", []):
+            if field["key"] == "metadata.name":
+                return str(field["values"][0])
+    return ""
 
 
 def parse_event(item: dict[str, Any]) -> Event:
@@ -170,8 +181,10 @@ def _is_ours(item: dict[str, Any]) -> bool:
     return str(item["involvedObject"].get("apiVersion", "")).startswith(f"{GROUP}/")
 
 
-def _event_time(item: dict[str, Any]) -> str:
-    return item.get("lastTimestamp") or item.get("eventTime") or ""
+def _event_time(item: dict[str, Any]) -> tuple[str, int]:
+    """Order events; those of one second by the order in which they were written."""
+    second = str(item.get("lastTimestamp") or item.get("eventTime") or "")[:19]
+    return second, int(item["metadata"]["resourceVersion"])
 
 
 def apply(access: Access, manifest: str) -> None:

@@ -16,6 +16,7 @@ from digits_demo.scene import Line, NodeRow, RolloutBox, Scene
 
 STORY_LINES = 9
 REDRAW_S = 0.25
+WHY_LETTERS = 160
 
 
 class View(Protocol):
@@ -152,6 +153,11 @@ def _story_panel(story: tuple[Line, ...]) -> Panel:
     return Panel(Group(*lines), title="the story so far", title_align="left")
 
 
+def shorten(text: str) -> str:
+    """Cut a long text; the report has all of it."""
+    return text if len(text) <= WHY_LETTERS else f"{text[:WHY_LETTERS]}..."
+
+
 def milliseconds(value: float | None) -> str:
     """Write a latency."""
     return "-" if value is None else f"{value:.1f}"
@@ -179,7 +185,7 @@ def _summary_rollouts(report: Report) -> Table:
         table.add_column(name)
     for rollout in report.rollouts:
         back = "" if rollout.rollback_seconds is None else f"{rollout.rollback_seconds:.2f} s"
-        why = f"{rollout.reason}: {rollout.message}" if back else rollout.reason
+        why = shorten(f"{rollout.reason}: {rollout.message}") if back else rollout.reason
         versions = (rollout.from_version or "-", rollout.to_version)
         table.add_row(*versions, rollout.outcome, f"{rollout.seconds:.1f}", back, why)
     return table
