@@ -50,15 +50,15 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 # What users write: read only.
 - apiGroups: [skerry.dev]
   resources: [edgemodels, edgedeployments]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 # What the operator answers.
 - apiGroups: [skerry.dev]
   resources: [edgemodels/status, edgedeployments/status]
-  verbs: [patch, update]
+  verbs: [patch]
 # The pods' reports; the patch makes the kubelet refresh the assignment at once.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch, patch]
+  verbs: [list, watch, patch]
 {{- if eq .Values.statusAccess "Proxy" }}
 - apiGroups: [""]
   resources: [pods/proxy]
@@ -67,10 +67,10 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 # What the operator makes for an EdgeDeployment.
 - apiGroups: [""]
   resources: [configmaps, services]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [list, watch, create, patch, delete]
 - apiGroups: [apps]
   resources: [daemonsets, controllerrevisions]
-  verbs: [get, list, watch, create, patch, delete]
+  verbs: [list, watch, create, patch, delete]
 - apiGroups: [""]
   resources: [events]
   verbs: [create, patch]
