@@ -7,6 +7,7 @@ lets Skerry take two bad versions back. See README.md beside this file.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import signal
 import sys
 import time
@@ -33,8 +34,9 @@ def main(argv: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     console = Console()
     try:
-        stage = prepare(console, args.output)
-        return play(console, stage, keep=args.keep)
+        with one_at_a_time():
+            stage = prepare(console, args.output)
+            return play(console, stage, keep=args.keep)
     except DemoError as error:
         console.print(f"demo: {error}", style="bold red", markup=False, highlight=False)
         return 1
@@ -82,6 +84,23 @@ def conclude(console: Console, run: Run) -> int:
     for path in paths:
         console.print(f"written: {path}", highlight=False, soft_wrap=True)
     return 0 if result.met else 1
+
+
+@contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Hold the lock of this machine's demo: two would take each other's namespace away.
+
+    Raises:
+        DemoError: another demo holds it.
+    """
+    path = train.cache_root() / "demo.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise DemoError("another demo is running", "wait until it has ended") from error
+        yield
 
 
 @contextmanager
