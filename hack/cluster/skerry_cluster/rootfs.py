@@ -12,7 +12,8 @@ from skerry_cluster.settings import Layout
 
 SUITE = "bookworm"
 _SUITES = {SUITE, f"{SUITE}-updates", f"{SUITE}-security"}
-INCLUDE = ("python3", "ca-certificates")
+INCLUDE = ("python3", "ca-certificates", "libstdc++6")
+"""The last one is what grpcio and onnxruntime are linked to."""
 EXCLUDE = ("doc", "man", "locale", "info", "lintian", "bash-completion")
 """Folders of /usr/share that are never unpacked."""
 UNUSED = (
@@ -100,7 +101,7 @@ def ensure(layout: Layout) -> Path:
     argv += [f'--customize-hook=echo "{USER}" >> "$1/etc/passwd"']
     argv += [f'--customize-hook=rm -rf "$1"/{path}' for path in UNUSED]
     with (
-        step(f"Debian base with {' and '.join(INCLUDE)} (once)"),
+        step(f"Debian base with {', '.join(INCLUDE)} (once)"),
         tempfile.TemporaryDirectory() as folder,
     ):
         sources = _machine_sources(Path(folder))
