@@ -71,8 +71,11 @@ class Lab:
         gone = ("--ignore-not-found", "--wait=true", "--timeout=100s")
         self.kubectl("delete", "namespace", self.namespace, *gone)
 
-    def model(self, key: str, **variant: Any) -> dict[str, Any]:
-        """Return an EdgeModel with the trained model `key`; `variant` overrides its fields."""
+    def model(self, key: str, version: str = "", **variant: Any) -> dict[str, Any]:
+        """Return an EdgeModel with the trained model `key`.
+
+        `version` makes a revision of its own of the same files; `variant` overrides fields.
+        """
         trained = self.index.model(key)
         source = {"uri": f"{self.server.url}/{trained.file.name}", "sha256": trained.file.sha256}
         fields = {"name": "fp32", "format": "ONNX", "source": source, **variant}
@@ -83,7 +86,7 @@ class Lab:
             "kind": "EdgeModel",
             "metadata": {"name": "digits"},
             "spec": {
-                "version": trained.version,
+                "version": version or trained.version,
                 "variants": [fields],
                 "golden": {"source": exam, "threshold": "0.93"},
             },

@@ -18,10 +18,9 @@ def pods(lab: Lab) -> dict[str, PodView]:
     return lab.pods()
 
 
-def serve_v2_on_one(lab: Lab) -> str | None:
-    """Return the canary's node as soon as exactly one node serves v2."""
-    v2 = lab.index.model("v2").version
-    found = [node for node, version in lab.versions().items() if version == v2]
+def the_one_that_serves(lab: Lab, version: str) -> str | None:
+    """Return the canary's node as soon as exactly one node serves the version."""
+    found = [node for node, serving in lab.versions().items() if serving == version]
     return found[0] if len(found) == 1 else None
 
 
@@ -32,12 +31,13 @@ def stage(lab: Lab) -> str:
 def test_an_operator_that_is_killed_in_the_canary_goes_on_where_it_was(
     lab: Lab, operator: str, pods: dict[str, PodView]
 ) -> None:
-    lab.apply(lab.deployment(rollout=LONG_CANARY), lab.model("v2"))
+    new = "2.0.0-killed"
+    lab.apply(lab.deployment(rollout=LONG_CANARY), lab.model("v2", version=new))
     lab.wait(lambda: stage(lab) == "Soaking", "the canary is being watched")
     before = lab.status().rollout
     one_pod = ("--selector=app.kubernetes.io/name=skerry", "--force", "--grace-period=0")
     lab.kubectl("delete", "pod", f"--namespace={operator}", *one_pod)
-    status = lab.wait_stable(lab.index.model("v2").version)
+    status = lab.wait_stable(new)
     assert status.rollout.started_at == before.started_at
     assert before.soak_started_at is not None
     assert lab.pods() == pods
@@ -69,27 +69,28 @@ def test_an_operator_that_restarts_at_rest_writes_nothing(
 def test_a_canary_whose_kubelet_stops_is_offline_and_joins_when_it_is_back(
     lab: Lab, cluster_command: list[str], pods: dict[str, PodView]
 ) -> None:
-    lab.apply(lab.deployment(rollout=LONG_CANARY), lab.model("v2"))
-    canary = lab.wait(lambda: serve_v2_on_one(lab), "one node serves v2")
+    new = "2.0.0-offline"
+    lab.apply(lab.deployment(rollout=LONG_CANARY), lab.model("v2", version=new))
+    canary = lab.wait(lambda: the_one_that_serves(lab, new), "one node serves it")
     subprocess.run([*cluster_command, "node", "stop-kubelet", canary], check=True)
     try:
         lab.wait(lambda: lab.status().units.offline == 1, "the canary counts as offline", 90)
         lab.wait(
-            lambda: serves_everywhere_but(lab, canary), "the others get v2 without waiting for it"
+            lambda: serves_everywhere_but(lab, canary, new), "the others get it without waiting"
         )
     finally:
         subprocess.run([*cluster_command, "node", "start-kubelet", canary], check=True)
     lab.wait(lambda: lab.status().units.offline == 0, "the node is back", 90)
-    lab.wait_stable(lab.index.model("v2").version)
-    assert set(lab.versions().values()) == {lab.index.model("v2").version}
+    lab.wait_stable(new)
+    assert set(lab.versions().values()) == {new}
     assert {node: pod.uid for node, pod in lab.pods().items()} == {
         node: pod.uid for node, pod in pods.items()
     }
 
 
-def serves_everywhere_but(lab: Lab, offline: str) -> bool:
-    v2 = lab.index.model("v2").version
-    return all(version == v2 for node, version in lab.versions().items() if node != offline)
+def serves_everywhere_but(lab: Lab, offline: str, version: str) -> bool:
+    others = [serving for node, serving in lab.versions().items() if node != offline]
+    return set(others) == {version}
 
 
 def test_a_pod_that_restarts_while_the_model_server_is_down_serves_from_its_disk(

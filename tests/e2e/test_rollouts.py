@@ -60,7 +60,8 @@ def test_settings_that_need_new_pods_replace_them_and_lose_no_unit(lab: Lab) -> 
 
     def replaced() -> bool:
         now = lab.pods()
-        return len(now) == 3 and all(now[node].uid != before[node].uid for node in now)
+        same_nodes = now.keys() == before.keys()
+        return same_nodes and all(now[node].uid != before[node].uid for node in now)
 
     lab.wait(replaced, "every pod is a new one", 150)
     lab.wait_stable(lab.index.model("v1").version)

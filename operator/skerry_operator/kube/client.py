@@ -32,7 +32,6 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from types import MappingProxyType
 from typing import Any, ParamSpec, Protocol, TypeVar
 
@@ -44,6 +43,7 @@ from typing_extensions import override
 from skerry_operator.constants import FIELD_MANAGER
 from skerry_operator.kube.errors import KubeError, Unavailable, error_of
 from skerry_operator.telemetry import Telemetry
+from skerry_runtime import __version__
 
 THREADS = 32
 """Requests at one time; also the size of the pool of kept-alive connections. There is no limit on
@@ -60,10 +60,7 @@ Json = dict[str, Any]
 
 def user_agent() -> str:
     """Return the name by which the audit log tells the operator's requests from all others."""
-    try:
-        return f"skerry-operator/{version('skerry')}"
-    except PackageNotFoundError:  # a source tree that was never installed
-        return "skerry-operator/0+unknown"
+    return f"skerry-operator/{__version__}"
 
 
 Query = Mapping[str, str]
