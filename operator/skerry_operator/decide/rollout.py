@@ -50,6 +50,8 @@ __all__ = ["EngineState", "Transition", "step", "step_label", "subject_of"]
 
 POLL_S = 1.0
 """How soon to look again while units change."""
+ROLLBACK_POLL_S = 0.2
+"""The same while units go back: people wait for this one."""
 SOONEST_S = 0.05
 """Never look again sooner, so that a soak that is nearly over makes no busy loop."""
 MOST_MOVES = 200
@@ -366,7 +368,9 @@ def _requeue_after_s(look: Look) -> float | None:
     match look.stage:
         case Stage.IDLE:
             return None
-        case Stage.DEPLOYING | Stage.STEPPING | Stage.ROLLING_BACK | Stage.PROMOTING:
+        case Stage.ROLLING_BACK:
+            return ROLLBACK_POLL_S
+        case Stage.DEPLOYING | Stage.STEPPING | Stage.PROMOTING:
             return POLL_S
         case Stage.PAUSED:
             return interval
