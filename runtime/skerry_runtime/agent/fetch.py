@@ -59,7 +59,7 @@ class Fetcher:
         """Bring the file to its target, going on from what an earlier try left.
 
         Raises:
-            Refused: FetchFailed, DigestMismatch or InsufficientDisk.
+            Refused: FetchFailed, DigestMismatch or InsufficientDisk; the last leaves no byte.
             Transient: the source may answer later; what arrived is kept.
         """
         require_http(download.uri)
@@ -83,7 +83,12 @@ class Fetcher:
         except OSError as err:
             if err.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
+            await self._worker.run(part.drop)
             raise Refused(FailureReason.INSUFFICIENT_DISK, "the disk ran full") from err
+        except Refused as err:
+            if err.reason is FailureReason.INSUFFICIENT_DISK:
+                await self._worker.run(part.drop)  # the node needs the space more than a resume
+            raise
         finally:
             self._worker.submit(part.close)  # behind a write that a cancellation left running
 
@@ -186,7 +191,7 @@ async def _answer(
 ) -> AsyncIterator[aiohttp.ClientResponse]:
     try:
         response = await session.get(place, headers=headers, allow_redirects=False)
-    except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as err:
+    except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError, UnicodeError) as err:
         raise Refused(FailureReason.FETCH_FAILED, f"{shown(place)} is no valid URL") from err
     try:
         yield response

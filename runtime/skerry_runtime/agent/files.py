@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -51,10 +52,31 @@ def _require_plain(path: Path, status: os.stat_result) -> None:
         raise NotPlain(f"{path.name} has {status.st_nlink} names: a hard link is refused")
 
 
+def remove(path: Path) -> None:
+    """Remove whatever is there; a link itself and not what it leads to.
+
+    Raises:
+        OSError: it is no folder and stays.
+    """
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def clear_unless_plain(path: Path) -> None:
+    """Make way for a file of ours where a link, a folder or a second name of a file is."""
+    with suppress(FileNotFoundError):
+        status = path.lstat()
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+            remove(path)
+
+
 def write_atomic(path: Path, content: bytes) -> None:
     """Replace the file by this content; after a crash either the old or the new one is there."""
     beside = path.with_name(f".{path.name}.tmp")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    remove(beside)  # left by a crash, or no file at all: a pipe there would block us
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     with os.fdopen(os.open(beside, flags, 0o600), "wb") as file:
         file.write(content)
         file.flush()

@@ -6,7 +6,7 @@ import hashlib
 import os
 from pathlib import Path
 
-from skerry_runtime.agent.files import land, read_document, write_document
+from skerry_runtime.agent.files import clear_unless_plain, land, read_document, write_document
 from skerry_runtime.agent.state import Document
 
 _CHUNK = 1024 * 1024
@@ -27,6 +27,7 @@ class Part:
         self._path = path
         self._info_path = path.with_name(f"{path.name}.json")
         self._uri_sha256 = hashlib.sha256(uri.encode()).hexdigest()
+        clear_unless_plain(path)
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         self._file = os.fdopen(os.open(path, flags, 0o600), "r+b")
         self._digest = hashlib.sha256()
@@ -57,6 +58,11 @@ class Part:
         self._digest = hashlib.sha256()
         self.size = 0
 
+    def drop(self) -> None:
+        """Give the space back; what a full disk did not take goes when the file is closed."""
+        self._path.unlink(missing_ok=True)
+        self._info_path.unlink(missing_ok=True)
+
     def hexdigest(self) -> str:
         """Return the sha256 of all bytes so far."""
         return self._digest.hexdigest()
@@ -70,6 +76,7 @@ class Part:
         self._file.flush()
         os.fsync(self._file.fileno())
         target.parent.mkdir(parents=True, exist_ok=True)
+        clear_unless_plain(target)
         land(self._path, target)
         self._info_path.unlink(missing_ok=True)
 

@@ -36,7 +36,11 @@ def next_place(place: str, location: str) -> str:
     Raises:
         Refused: FetchFailed.
     """
-    target = urljoin(place, location)
+    try:
+        target = urljoin(place, location)
+    except ValueError as err:
+        text = f"{shown(place)} redirects to what is no address"
+        raise Refused(FailureReason.FETCH_FAILED, text) from err
     require_http(target)
     if place.startswith("https:") and not target.startswith("https:"):
         raise Refused(

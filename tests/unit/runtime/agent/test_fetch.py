@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest_asyncio
 from aiohttp import web
 
 from skerry_runtime.agent.fetch import Download, Fetcher
+from skerry_runtime.agent.part import Part
 from skerry_runtime.agent.ports import MIB
 from skerry_runtime.agent.refusal import Refused, Transient
 from skerry_runtime.agent.urls import next_place, shown
@@ -40,8 +42,9 @@ class Bench:
         return self.root / "part"
 
     async def kept(self) -> int:
-        """Size of the begun file, once the thread that closes it has done so."""
-        return (await self.worker.run(self.part.stat)).st_size
+        """Size of the begun file, once the thread that closes it has done so; 0 without one."""
+        is_there = await self.worker.run(self.part.exists)
+        return self.part.stat().st_size if is_there else 0
 
     async def fetch(self, uri: str, digest: str = sha256(BODY), reserve: int = 0) -> list[int]:
         seen: list[int] = []
@@ -285,3 +288,64 @@ async def test_a_file_of_unknown_size_stops_at_the_reserve(bench: Bench, source:
     with pytest.raises(Refused) as caught:
         await fetcher.fetch(download, lambda *_: None)
     assert caught.value.reason is FailureReason.INSUFFICIENT_DISK
+    assert await bench.kept() == 0
+
+
+@pytest.mark.parametrize("location", ["http://[", "//[x", "http://a\u2100b/", "http://a..b/"])
+async def test_a_redirect_to_no_address_is_refused_as_a_failed_fetch(
+    bench: Bench, source: Source, location: str
+) -> None:
+    uri = source.handle("m", status(302, Location=location))
+    with pytest.raises(Refused) as refused:
+        await bench.fetch(uri)
+    assert refused.value.reason is FailureReason.FETCH_FAILED
+
+
+@pytest.mark.parametrize("host", ["a" * 70 + ".example", "a..b"])
+async def test_a_host_that_no_name_server_can_be_asked_for_is_refused(
+    bench: Bench, host: str
+) -> None:
+    with pytest.raises(Refused) as refused:
+        await bench.fetch(f"http://{host}/m")
+    assert refused.value.reason is FailureReason.FETCH_FAILED
+
+
+async def test_a_disk_that_runs_full_in_the_middle_gets_its_bytes_back(
+    bench: Bench, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[bytes] = []
+    append = Part.append
+
+    def full(part: Part, chunk: bytes) -> None:
+        if written:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        written.append(chunk)
+        append(part, chunk)
+
+    monkeypatch.setattr(Part, "append", full)
+    with pytest.raises(Refused) as refused:
+        await bench.fetch(source.handle("m", whole))
+    assert refused.value.reason is FailureReason.INSUFFICIENT_DISK
+    assert await bench.kept() == 0
+
+
+@pytest.mark.parametrize("kind", ["link", "hardlink", "folder"])
+async def test_a_begun_file_that_is_none_of_ours_is_replaced(
+    bench: Bench, source: Source, kind: str
+) -> None:
+    other = bench.root / "other"
+    other.write_bytes(b"not ours")
+    match kind:
+        case "link":
+            bench.part.symlink_to(other)
+        case "hardlink":
+            bench.part.hardlink_to(other)
+        case _:
+            bench.part.mkdir()
+    await bench.fetch(source.handle("m", whole))
+    assert other.read_bytes() == b"not ours"
+
+
+async def test_a_folder_in_the_file_s_place_gives_way(bench: Bench, source: Source) -> None:
+    (bench.target / "inside").mkdir(parents=True)
+    await bench.fetch(source.handle("m", whole))
