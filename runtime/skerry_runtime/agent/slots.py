@@ -11,12 +11,11 @@ Two revisions with one file share it: a file is named by its digest.
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
-from skerry_runtime.agent.files import read_document, sync_folder, write_document
+from skerry_runtime.agent.files import read_document, remove, sync_folder, write_document
 from skerry_runtime.agent.goal import Blob, Goal
 from skerry_runtime.agent.state import Manifest, NodeState
 
@@ -29,6 +28,7 @@ class Slots:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._manifests: Mapping[str, Manifest] = {}  # replaced, never changed: threads read it
+        self._unwritten: set[str] = set()
 
     def open(self) -> NodeState:
         """Make the folders, read every manifest, and return the agent's memory.
@@ -46,11 +46,17 @@ class Slots:
         write_document(self._state_path, state)
 
     def record(self, manifest: Manifest) -> None:
-        """Write a revision's manifest durably, if it is news."""
-        if self._manifests.get(manifest.revision) == manifest:
+        """Keep a revision's manifest, in mind first; and write it durably, if it is news.
+
+        A revision of which only the disk knows nothing is still one to go back to.
+        """
+        name = manifest.revision
+        if self._manifests.get(name) == manifest and name not in self._unwritten:
             return
-        write_document(self._manifest_path(manifest.revision), manifest)
-        self._manifests = {**self._manifests, manifest.revision: manifest}
+        self._manifests = {**self._manifests, name: manifest}
+        self._unwritten.add(name)
+        write_document(self._manifest_path(name), manifest)
+        self._unwritten.discard(name)
 
     def manifest(self, revision: str) -> Manifest | None:
         """Return a revision's manifest."""
@@ -70,7 +76,7 @@ class Slots:
 
     def discard(self, blob: Blob) -> None:
         """Remove one file."""
-        shutil.rmtree(self.path(blob).parent, ignore_errors=True)
+        remove(self.path(blob).parent)
 
     def revisions(self) -> tuple[str, ...]:
         """Return the revisions whose files are all here, sorted."""
@@ -82,7 +88,7 @@ class Slots:
         shas = {blob.sha256 for goal in goals for blob in goal.blobs}
         gone = self._unneeded({goal.revision for goal in goals}, shas)
         for path in gone:
-            _remove(path)
+            remove(path)
         for folder in {path.parent for path in gone}:
             sync_folder(folder)
 
@@ -114,10 +120,3 @@ class Slots:
 
     def _manifest_path(self, revision: str) -> Path:
         return self._root / "revisions" / f"{quote(revision, safe='')}.json"
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)

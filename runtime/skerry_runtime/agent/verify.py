@@ -29,7 +29,7 @@ class Verifier:
     def trust(self, path: Path, sha256: str) -> None:
         """Take the digest of a file that was hashed while it was written."""
         with open_plain(path) as file:
-            self._known[path] = (_signature(file), sha256)
+            self._remember(path, _signature(file), sha256)
 
     def check_digest(self, path: Path, sha256: str) -> None:
         """Check that the file holds the bytes with this digest.
@@ -51,8 +51,13 @@ class Verifier:
         if known and known[0] == signature:
             return known[1]
         digest = _sha256(file)
-        self._known[path] = (signature, digest)
+        self._remember(path, signature, digest)
         return digest
+
+    def _remember(self, path: Path, signature: Signature, digest: str) -> None:
+        """Note a digest, and forget those of files that are gone."""
+        self._known = {known: value for known, value in self._known.items() if known.exists()}
+        self._known[path] = (signature, digest)
 
 
 def check_format(path: Path, claimed: Format) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -108,6 +109,65 @@ def test_a_write_leaves_nothing_beside_it(tmp_path: Path) -> None:
     write_atomic(tmp_path / "file", b"one")
     write_atomic(tmp_path / "file", b"two")
     assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("file", b"two")]
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link", "hardlink", "folder"])
+def test_a_write_is_stopped_by_nothing_in_its_way(tmp_path: Path, kind: str) -> None:
+    other, beside = tmp_path / "other", tmp_path / ".file.tmp"
+    other.write_bytes(b"not ours")
+    match kind:
+        case "pipe":
+            os.mkfifo(beside)
+        case "link":
+            beside.symlink_to(other)
+        case "hardlink":
+            beside.hardlink_to(other)
+        case _:
+            beside.mkdir()
+    write_atomic(tmp_path / "file", b"one")
+    assert (tmp_path / "file").read_bytes() == b"one"
+    assert other.read_bytes() == b"not ours"
+
+
+def test_a_damaged_file_behind_a_link_is_discarded_with_the_link_alone(
+    slots: Slots, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "model.onnx").write_bytes(b"not ours")
+    blob = goal("v1").model_blob
+    slots.path(blob).parent.symlink_to(outside)
+    slots.discard(blob)
+    assert slots.missing(goal("v1"))
+    assert (outside / "model.onnx").read_bytes() == b"not ours"
+
+
+def test_a_manifest_that_a_full_disk_refused_is_known_and_written_later(
+    slots: Slots, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    one = Manifest.of(goal("v1"))
+    with monkeypatch.context() as patched:
+        patched.setattr("skerry_runtime.agent.slots.write_document", full)
+        with pytest.raises(OSError, match="No space"):
+            slots.record(one)
+    assert slots.manifest("v1") == one
+    slots.record(one)
+    again = Slots(tmp_path)
+    again.open()
+    assert again.manifest("v1") == one
+
+
+def test_digests_of_files_that_are_gone_are_forgotten(tmp_path: Path) -> None:
+    verifier = Verifier()
+    for number in range(20):
+        path = tmp_path / f"{number}.onnx"
+        path.write_bytes(b"model")
+        verifier.trust(path, sha256(b"model"))
+        path.unlink()
+    assert len(verifier._known) <= 1
 
 
 def test_a_file_that_changes_after_it_was_verified_is_hashed_again(tmp_path: Path) -> None:
