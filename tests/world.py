@@ -7,9 +7,10 @@ it wrote would have become.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from builders import NOW, PROFILES, make_report, refusing, serving
@@ -19,7 +20,7 @@ from skerry_operator.api.v1alpha1.edgemodel import EdgeModel
 from skerry_operator.catalogue.profiles import Profile
 from skerry_operator.constants import LABEL_CELL, LABEL_TEMPLATE
 from skerry_operator.decide.observed import Node, Observed, ObservedCell, ObservedTemplate, Pod
-from skerry_operator.decide.planned import Manifest, Plan
+from skerry_operator.decide.planned import Manifest, Nudge, ObjectRef, Plan
 from skerry_operator.decide.revision import Snapshot
 from skerry_operator.plan import PlanSettings, plan
 from skerry_runtime.contract import ASSIGNMENT_FILE, Assignment, StatusReport
@@ -81,19 +82,37 @@ class World:
 
     # --- what happens ---
 
-    def carry_out(self, made: Plan) -> None:
-        for item in (*made.records, *made.objects):
-            self.objects[f"{item.ref.kind}/{item.ref.name}"] = item
-        if made.status is not None:
-            written = EdgeDeploymentStatus.model_validate(made.status.to_dict())
-            self.deployment = self.deployment.model_copy(update={"status": written})
-        for nudge in made.nudges:
-            self.pods[nudge.pod] = replace(
-                self.pods[nudge.pod], revision_label=nudge.revision, nudge=nudge.digest
-            )
-        for gone in made.prune:
-            del self.objects[f"{gone.kind}/{gone.name}"]
-        self.events += [event.reason for event in made.events]
+    def carry_out(self, made: Plan, most: int | None = None) -> None:
+        """Do what the plan says; with `most`, die after that many writes."""
+        for write in self.writes(made)[:most]:
+            write()
+        if most is None:
+            self.events += [event.reason for event in made.events]
+
+    def writes(self, made: Plan) -> list[Callable[[], None]]:
+        """Return the writes of a plan, one by one, in the order in which they are made."""
+        return [
+            *(partial(self._apply, item) for item in made.records),
+            *([] if made.status is None else [partial(self._write_status, made.status)]),
+            *(partial(self._apply, item) for item in made.objects),
+            *(partial(self._nudge, nudge) for nudge in made.nudges),
+            *(partial(self._delete, gone) for gone in made.prune),
+        ]
+
+    def _apply(self, item: Manifest) -> None:
+        self.objects[f"{item.ref.kind}/{item.ref.name}"] = item
+
+    def _write_status(self, status: EdgeDeploymentStatus) -> None:
+        written = EdgeDeploymentStatus.model_validate(status.to_dict())
+        self.deployment = self.deployment.model_copy(update={"status": written})
+
+    def _nudge(self, nudge: Nudge) -> None:
+        self.pods[nudge.pod] = replace(
+            self.pods[nudge.pod], revision_label=nudge.revision, nudge=nudge.digest
+        )
+
+    def _delete(self, gone: ObjectRef) -> None:
+        del self.objects[f"{gone.kind}/{gone.name}"]
 
     def pods_follow(self) -> None:
         """Let the DaemonSets make and delete pods, and the pods read their files."""
