@@ -38,15 +38,18 @@ def ensure_authority(folder: Path) -> None:
     folder.chmod(0o700)
     if not (folder / "ca.crt").exists():
         _new_key(folder / "ca.key")
+        unfinished = folder / "ca.new"
         run(
             *("openssl", "req", "-x509", "-new", "-key", str(folder / "ca.key")),
-            *("-subj", "/CN=skerry-cluster", "-days", DAYS, "-out", str(folder / "ca.crt")),
+            *("-subj", "/CN=skerry-cluster", "-days", DAYS, "-out", str(unfinished)),
         )
+        unfinished.rename(folder / "ca.crt")
     if not (folder / "service-account.pub").exists():
         key = folder / "service-account.key"
         _new_key(key)
-        public = str(folder / "service-account.pub")
-        run("openssl", "pkey", "-in", str(key), "-pubout", "-out", public)
+        unfinished = folder / "service-account.new"
+        run("openssl", "pkey", "-in", str(key), "-pubout", "-out", str(unfinished))
+        unfinished.rename(folder / "service-account.pub")
 
 
 def _new_key(path: Path) -> None:
@@ -110,9 +113,7 @@ def kubeconfig(folder: Path, identity: Identity) -> str:
 def write_kubeconfig(path: Path, folder: Path, identity: Identity) -> Path:
     """Make the certificate if needed and write the kubeconfig, readable by root only."""
     ensure_certificate(folder, identity)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.touch(mode=0o600)
-    write_if_changed(path, kubeconfig(folder, identity))
+    write_if_changed(path, kubeconfig(folder, identity), 0o600)
     return path
 
 

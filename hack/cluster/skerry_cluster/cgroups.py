@@ -10,6 +10,7 @@ import signal
 import time
 from pathlib import Path
 
+from skerry_cluster.command import ClusterError
 from skerry_cluster.settings import CGROUP
 
 MOUNT_ROOT = Path("/sys/fs/cgroup")
@@ -65,10 +66,27 @@ def make_node_root(node: str) -> str:
             _inherit_cpuset(folder)
     if is_v2():
         for folder in (MOUNT_ROOT, MOUNT_ROOT / CGROUP):
-            available = (folder / "cgroup.controllers").read_text().split()
-            wanted = " ".join(f"+{name}" for name in available)
-            (folder / "cgroup.subtree_control").write_text(wanted)
+            _pass_controllers_on(folder)
     return f"/{CGROUP}/{node}"
+
+
+def _pass_controllers_on(folder: Path) -> None:
+    """Let a v2 cgroup's children have all its controllers.
+
+    Raises:
+        ClusterError: in a container whose own processes are in that cgroup.
+    """
+    available = (folder / "cgroup.controllers").read_text().split()
+    if set(available) <= set((folder / "cgroup.subtree_control").read_text().split()):
+        return
+    try:
+        wanted = " ".join(f"+{name}" for name in available)
+        (folder / "cgroup.subtree_control").write_text(wanted)
+    except OSError as error:
+        raise ClusterError(
+            f"cannot pass the controllers of {folder} on ({error}): a cgroup v2 with processes of "
+            "its own may not; move them into a child of it, as in /sys/fs/cgroup/init"
+        ) from error
 
 
 def _inherit_cpuset(folder: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from skerry_cluster import (
     certificates,
+    cgroups,
     control_plane,
     dns,
     network,
@@ -54,6 +55,7 @@ def up(layout: Layout, count: int) -> None:
     """Bring up the control plane, DNS and the nodes; return when all nodes are ready."""
     if os.geteuid() != 0:
         raise ClusterError("the cluster makes namespaces and cgroups: run it as root")
+    _refuse_another(layout)
     packages.install(packages.CLUSTER)
     programs = tools.ensure(layout, tools.KUBERNETES, tools.COREDNS)
     pause_archive = pause.ensure_archive(layout)
@@ -76,6 +78,19 @@ def up(layout: Layout, count: int) -> None:
             _wait_ready(api, item, began if was_restarted else 0.0)
     control_plane.require_all(layout)
     say(f"cluster is up: export KUBECONFIG={layout.kubeconfig}")
+
+
+def _refuse_another(layout: Layout) -> None:
+    """Do not start beside processes of which this state folder knows nothing.
+
+    Raises:
+        ClusterError: if there are such.
+    """
+    if cgroups.pids() and not layout.pids.is_dir():
+        raise ClusterError(
+            f"a cluster runs on this machine that {layout.root} knows nothing of: there can be "
+            "only one; set SKERRY_CLUSTER_DIR to its folder, or run `down` first"
+        )
 
 
 def in_parallel(nodes: list[Node], work: Callable[[Node], Answer]) -> list[Answer]:

@@ -27,17 +27,22 @@ def run(
     """Run a program to its end and return its standard output.
 
     Raises:
+        ClusterError: if it is not installed.
         CommandError: if it exits with anything but 0.
     """
-    done = subprocess.run(
-        argv,
-        cwd=cwd,
-        env=env,
-        input=stdin or "",
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            argv,
+            cwd=cwd,
+            env=env,
+            input=stdin or "",
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+    except FileNotFoundError as error:
+        raise ClusterError(f"{argv[0]} cannot be run: {error}") from error
     if done.returncode:
         raise CommandError(argv, done.returncode, done.stdout + done.stderr)
     return done.stdout

@@ -1,6 +1,7 @@
 """The command line of the cluster."""
 
 import argparse
+import os
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -74,7 +75,7 @@ def _up(layout: Layout, args: argparse.Namespace) -> int:
 def _down(layout: Layout, args: argparse.Namespace) -> int:
     del args
     if external.kubeconfig(layout) is not None:
-        say("KUBECONFIG names another cluster: nothing to take down")
+        say("KUBECONFIG names a cluster of your own: it is left alone, and so is the local one")
         return 0
     with step("taking the cluster down"):
         left = teardown.down(layout).lines()
@@ -104,14 +105,17 @@ def _kubeconfig(layout: Layout, args: argparse.Namespace) -> int:
 
 
 def _host_address(layout: Layout, args: argparse.Namespace) -> int:
-    del layout, args
-    print(HOST_IP)
+    del args
+    print(external.host_address(layout, HOST_IP))
     return 0
 
 
 def _tools(layout: Layout, args: argparse.Namespace) -> int:
     del args
-    print(tools.ensure(layout, tools.KUBERNETES)["kubectl"].parent)
+    if external.kubeconfig(layout) is not None:
+        print(external.programs(layout))
+    else:
+        print(tools.ensure(layout, tools.KUBERNETES)["kubectl"].parent)
     return 0
 
 
@@ -183,11 +187,13 @@ def _spoils_others(args: argparse.Namespace) -> bool:
 def main(argv: list[str] | None = None) -> int:
     """Run one verb; return the exit status."""
     args = _parser().parse_args(argv)
+    # Some shells of root lack the folders of system programs.
+    os.environ["PATH"] = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
     layout = Layout.from_environment()
     try:
         with alone(layout.cache / "lock") if _spoils_others(args) else nullcontext():
             return _VERBS[args.verb](layout, args)
-    except (ClusterError, ValueError) as error:
+    except (ClusterError, OSError, ValueError) as error:
         say(f"error: {error}")
         return 1
     except KeyboardInterrupt:

@@ -8,14 +8,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from skerry_cluster import cgroups
 from skerry_cluster.command import ClusterError
+from skerry_cluster.files import write_whole
 from skerry_cluster.settings import CGROUP, Layout
 
 _JOIN = Path(__file__).with_name("join_cgroup.py")
+ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/"}
+"""What daemons see: no proxy settings and no KUBECONFIG of whoever calls."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +31,8 @@ class Daemon:
     """Program and arguments."""
     node: str | None = None
     """The node it belongs to, None for the host."""
-    env: Mapping[str, str] | None = None
-    """Environment; None inherits."""
+    env: Mapping[str, str] = field(default_factory=ENVIRONMENT.copy)
+    """Environment."""
 
 
 def start_ticks(stat: str) -> int:
@@ -63,8 +66,8 @@ def find(layout: Layout, name: str) -> int | None:
         cgroup = Path(f"/proc/{saved['pid']}/cgroup").read_text()
     except (OSError, ValueError):
         return None
-    pid = int(saved["pid"])
-    same = _start_ticks_of(pid) == saved["start_ticks"]
+    pid, ticks = int(saved["pid"]), _start_ticks_of(int(saved["pid"]))
+    same = ticks is not None and ticks == saved["start_ticks"]
     return pid if same and belongs_to_cluster(cgroup) else None
 
 
@@ -88,7 +91,7 @@ def start(layout: Layout, daemon: Daemon) -> int:
         )
     _await_joined(process)
     record = {"pid": process.pid, "start_ticks": _start_ticks_of(process.pid)}
-    (layout.pids / f"{daemon.name}.json").write_text(json.dumps(record))
+    write_whole(layout.pids / f"{daemon.name}.json", json.dumps(record))
     return process.pid
 
 
@@ -102,19 +105,24 @@ def _await_joined(process: subprocess.Popen[bytes]) -> None:
 
 
 def stop(layout: Layout, name: str, *, timeout_s: float = 10) -> bool:
-    """Stop a daemon, gently first; say whether it was running."""
+    """Stop a daemon, gently first; say whether it was running.
+
+    Raises:
+        ClusterError: if not even SIGKILL ends it.
+    """
     pid = find(layout, name)
     if pid is None:
         return False
-    deadline = time.monotonic() + timeout_s
-    os.kill(pid, signal.SIGTERM)
-    while find(layout, name) is not None:
-        if time.monotonic() > deadline:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        time.sleep(0.05)
-    (layout.pids / f"{name}.json").unlink(missing_ok=True)
-    return True
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+        deadline = time.monotonic() + timeout_s
+        while find(layout, name) is not None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        if find(layout, name) is None:
+            (layout.pids / f"{name}.json").unlink(missing_ok=True)
+            return True
+    raise ClusterError(f"{name} (process {pid}) does not end")
 
 
 def log_tail(layout: Layout, name: str, lines: int = 15) -> str:

@@ -8,13 +8,11 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from skerry_cluster import cluster, external, packages, rootfs, teardown
+from skerry_cluster import buildah, cluster, external, packages, registry, rootfs
 from skerry_cluster.command import ClusterError, run
 from skerry_cluster.progress import say, step
 from skerry_cluster.settings import REPOSITORY, Layout
@@ -70,12 +68,7 @@ class Inputs:
     @property
     def local(self) -> str:
         """The image's name on the nodes."""
-        return f"localhost/skerry/{self.image.name}:{self.tag}"
-
-    def reference(self) -> str:
-        """Name the image: in `IMAGE_REGISTRY` if that is set, else local to the nodes."""
-        registry = os.environ.get("IMAGE_REGISTRY", "").rstrip("/")
-        return self.local.replace("localhost", registry, 1) if registry else self.local
+        return _local(self.image.name, self.tag)
 
     def write(self, folder: Path) -> None:
         """Write the files as a build context, with a fixed time."""
@@ -84,6 +77,10 @@ class Inputs:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content)
             os.utime(path, (0, 0))
+
+
+def _local(name: str, tag: str) -> str:
+    return f"localhost/skerry/{name}:{tag}"
 
 
 def read_inputs(image: Image, repository: Path = REPOSITORY) -> Inputs:
@@ -101,12 +98,32 @@ def read_inputs(image: Image, repository: Path = REPOSITORY) -> Inputs:
 
 def command(layout: Layout, only: str | None, *, only_print: bool) -> int:
     """Build, deliver and print the references."""
+    target = registry.from_environment()
     chosen = [read_inputs(image) for image in IMAGES if only in (None, image.name)]
     if not only_print:
-        for inputs in chosen:
-            deliver(layout, inputs, ensure_archive(layout, inputs))
-    print(json.dumps({inputs.image.name: inputs.reference() for inputs in chosen}))
+        deliver(layout, chosen, target)
+    name = target.reference if target else str
+    print(json.dumps({inputs.image.name: name(inputs.local) for inputs in chosen}))
     return 0
+
+
+def deliver(layout: Layout, chosen: list[Inputs], target: registry.Registry | None) -> None:
+    """Bring images to the registry, else into the nodes of the local cluster.
+
+    Into nodes of a user's own cluster only the user can bring them.
+    """
+    if os.geteuid() != 0:
+        raise ClusterError("building images makes file systems with owners: run it as root")
+    if target is not None:
+        for inputs in chosen:
+            _push(layout, inputs, target)
+        return
+    archives = [ensure_archive(layout, inputs) for inputs in chosen]
+    if external.kubeconfig(layout) is not None:
+        _import_by_hand(archives)
+    else:
+        for inputs, archive in zip(chosen, archives, strict=True):
+            _load(layout, inputs, archive)
 
 
 def ensure_archive(layout: Layout, inputs: Inputs) -> Path:
@@ -119,59 +136,29 @@ def ensure_archive(layout: Layout, inputs: Inputs) -> Path:
         return archive
     packages.install(packages.IMAGES)
     folder.mkdir(parents=True, exist_ok=True)
-    with _unmounted(layout):
+    with buildah.unmounted(layout):
         base = _ensure_base(layout)
     libraries = _ensure_libraries(layout, inputs)
     building = step(f"image {name}: building {inputs.local}")
-    with _unmounted(layout), building, TemporaryDirectory() as context:
+    with buildah.unmounted(layout), building, TemporaryDirectory() as context:
         inputs.write(Path(context))
         arguments = (f"--build-arg=BASE={base}", f"--build-context=packages={libraries}")
         file = Path(context) / "images" / f"{name}.Containerfile"
-        _bud(layout, file, inputs.local, Path(context), *arguments)
-        partial = archive.with_suffix(".partial")
-        partial.unlink(missing_ok=True)
-        # This kind of archive keeps layers uncompressed, which saves packing and unpacking.
-        target = f"docker-archive:{partial}:{inputs.local}"
-        run(*_buildah(layout), "push", "--quiet", inputs.local, target)
-        partial.rename(archive)
+        buildah.build(layout, file, inputs.local, Path(context), *arguments)
+        buildah.save(layout, inputs.local, archive)
     say(f"image {name}: {archive.stat().st_size / 1e6:.0f} MB uncompressed")
-    _forget_old(folder, inputs.image)
+    _forget_old(layout, inputs.image)
     return archive
-
-
-def _buildah(layout: Layout) -> list[str]:
-    """Address a storage of our own, apart from any other use of buildah on this machine."""
-    root = layout.cache / "buildah"
-    return ["buildah", "--root", str(root / "root"), "--runroot", str(root / "run")]
-
-
-@contextmanager
-def _unmounted(layout: Layout) -> Iterator[None]:
-    """Take away the mounts and containers that buildah leaves, above all after a failure."""
-    try:
-        yield
-    finally:
-        run(*_buildah(layout), "rm", "--all")
-        teardown.unmount_below(layout.cache / "buildah")
-
-
-def _bud(layout: Layout, file: Path, name: str, context: Path, *args: str) -> None:
-    run(
-        *_buildah(layout),
-        *("bud", "--isolation", "chroot", "--layers", "--timestamp", "0", "--force-rm"),
-        *args,
-        *("-f", str(file), "-t", name, str(context)),
-    )
 
 
 def _ensure_base(layout: Layout) -> str:
     name = f"localhost/skerry/base:{rootfs.key()}"
-    if run(*_buildah(layout), "images", "-q", "--filter", f"reference={name}").strip():
+    if buildah.has(layout, name):
         return name
     archive = rootfs.ensure(layout)
     with step("base image"):
         file = REPOSITORY / "images" / "base.Containerfile"
-        _bud(layout, file, name, archive.parent, f"--build-arg=ROOTFS={archive.name}")
+        buildah.build(layout, file, name, archive.parent, f"--build-arg=ROOTFS={archive.name}")
     return name
 
 
@@ -202,33 +189,39 @@ def _ensure_libraries(layout: Layout, inputs: Inputs) -> Path:
     return folder
 
 
-def _forget_old(folder: Path, image: Image) -> None:
-    archives = sorted(folder.glob(f"{image.name}-*.tar"), key=lambda p: p.stat().st_mtime)
+def _forget_old(layout: Layout, image: Image) -> None:
+    archives = sorted(
+        (layout.cache / "images").glob(f"{image.name}-*.tar"), key=lambda p: p.stat().st_mtime
+    )
     for archive in archives[:-KEPT_ARCHIVES]:
         archive.unlink()
+        buildah.forget(layout, _local(image.name, archive.stem.removeprefix(f"{image.name}-")))
 
 
-def deliver(layout: Layout, inputs: Inputs, archive: Path) -> None:
-    """Push to `IMAGE_REGISTRY`, or load into every node of the local cluster."""
-    if os.environ.get("IMAGE_REGISTRY"):
-        _push(layout, inputs, archive)
+def _push(layout: Layout, inputs: Inputs, target: registry.Registry) -> None:
+    """Push an image, unless the registry has it; then it need not even be built."""
+    reference = target.reference(inputs.local)
+    if target.has(reference):
+        say(f"image {inputs.image.name}: {reference} is there already")
         return
-    if external.kubeconfig(layout) is not None:
-        say(f"load this archive into your cluster's nodes: {archive}")
-        return
+    archive = ensure_archive(layout, inputs)
+    packages.install(packages.IMAGES)
+    with step(f"image {inputs.image.name}: pushing {reference}"):
+        target.push(layout, archive, inputs.local)
+
+
+def _import_by_hand(archives: list[Path]) -> None:
+    say("KUBECONFIG names a cluster of your own. As root on each of its nodes, import the files:")
+    for archive in archives:
+        say(f"  k3s ctr images import {archive}")
+    say("or run this again with IMAGE_REGISTRY=HOST:PORT, and they are pushed there")
+
+
+def _load(layout: Layout, inputs: Inputs, archive: Path) -> None:
+    """Load an image into every node of the local cluster that lacks it."""
     nodes = [item for item in cluster.present_nodes(layout) if item.find("containerd")]
     lacking = [item for item in nodes if not item.has_image(inputs.local)]
     if lacking:
         names = ", ".join(item.spec.name for item in lacking)
         with step(f"image {inputs.image.name}: loading into {names}"):
             cluster.in_parallel(lacking, lambda item: item.import_image(archive))
-
-
-def _push(layout: Layout, inputs: Inputs, archive: Path) -> None:
-    insecure = os.environ.get("IMAGE_REGISTRY_INSECURE") == "1"
-    target = inputs.reference()
-    with _unmounted(layout), step(f"image {inputs.image.name}: pushing {target}"):
-        archived = f"docker-archive:{archive}"
-        identity = run(*_buildah(layout), "pull", "--quiet", archived).strip()
-        verify = f"--tls-verify={'false' if insecure else 'true'}"
-        run(*_buildah(layout), "push", "--quiet", verify, identity, f"docker://{target}")

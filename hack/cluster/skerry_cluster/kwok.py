@@ -5,7 +5,6 @@ from pathlib import Path
 from skerry_cluster import certificates, daemons, tools
 from skerry_cluster.certificates import Identity
 from skerry_cluster.daemons import Daemon
-from skerry_cluster.node import ENVIRONMENT
 from skerry_cluster.progress import say
 from skerry_cluster.settings import Layout
 
@@ -26,7 +25,7 @@ def start(layout: Layout, stages: Path | None) -> None:
     ]
     if stages is not None:
         args.append(f"--config={stages.resolve()}")
-    daemons.start(layout, Daemon("kwok", [str(program), *args], env=ENVIRONMENT))
+    daemons.start(layout, Daemon("kwok", [str(program), *args]))
     say(f"kwok plays the nodes annotated {SELECTOR}")
 
 

@@ -15,8 +15,6 @@ from skerry_cluster.settings import PAUSE_IMAGE, Layout, NodeSpec
 from skerry_cluster.waiting import wait_until
 
 PROXY = Identity("kube-proxy", "system:kube-proxy")
-ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/"}
-"""What daemons see: no proxy settings and no KUBECONFIG of whoever calls."""
 
 
 class Node:
@@ -52,7 +50,7 @@ class Node:
         if self.find(part) is None:
             name = self.daemon_name(part)
             say(f"{self.spec.name}: starting {part}")
-            daemon = Daemon(name, self.inside(*argv), node=self.spec.name, env=ENVIRONMENT)
+            daemon = Daemon(name, self.inside(*argv), node=self.spec.name)
             daemons.start(self.layout, daemon)
 
     def ensure_space(self) -> None:
@@ -64,7 +62,7 @@ class Node:
         netns = network.NETNS_FOLDER / self.spec.netns
         argv = ["nsenter", f"--net={netns}", "unshare", "--mount", "sleep", "infinity"]
         name = self.daemon_name("holder")
-        holder = daemons.start(self.layout, Daemon(name, argv, self.spec.name, ENVIRONMENT))
+        holder = daemons.start(self.layout, Daemon(name, argv, self.spec.name))
         wait_until(f"{name} to be in its namespaces", lambda: _is_apart(holder), timeout_s=10)
         self._bind(holder)
 

@@ -4,8 +4,8 @@ import os
 import shutil
 from pathlib import Path
 
-from skerry_cluster.command import ClusterError, run
-from skerry_cluster.progress import step
+from skerry_cluster.command import ClusterError, CommandError, run
+from skerry_cluster.progress import say, step
 
 CNI_BIN = Path("/usr/lib/cni")
 
@@ -22,6 +22,8 @@ CLUSTER = {
     "nsenter": "util-linux",
     "unshare": "util-linux",
     "mount": "mount",
+    "umount": "mount",
+    "modprobe": "kmod",
     "sysctl": "procps",
     "openssl": "openssl",
     str(CNI_BIN / "bridge"): "containernetworking-plugins",
@@ -31,8 +33,15 @@ CLUSTER = {
 COMPILERS = {"gcc": "gcc", "/usr/include/stdlib.h": "libc6-dev"}
 """For kine's SQLite and the pause program."""
 
-IMAGES = {"buildah": "buildah", "mmdebstrap": "mmdebstrap"}
-"""For building images."""
+IMAGES = {
+    "buildah": "buildah",
+    "mmdebstrap": "mmdebstrap",
+    "/usr/share/keyrings/debian-archive-keyring.gpg": "debian-archive-keyring",
+}
+"""For building images; Ubuntu lacks the last one."""
+
+_LOCK_PATIENCE = ("-o", "DPkg::Lock::Timeout=300")
+"""Seconds to wait for another apt-get, such as a machine's nightly upgrade."""
 
 
 def missing(wanted: dict[str, str]) -> list[str]:
@@ -53,9 +62,14 @@ def install(wanted: dict[str, str]) -> None:
     names = missing(wanted)
     if not names:
         return
-    if not shutil.which("apt-get"):
-        raise ClusterError(f"please install what brings: {', '.join(names)} (no apt-get here)")
+    if not shutil.which("apt-get") or os.geteuid() != 0:
+        why = "no apt-get here" if os.geteuid() == 0 else "only root may"
+        raise ClusterError(f"please install what these packages bring: {' '.join(names)} ({why})")
     env = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     with step(f"installing Debian packages: {' '.join(names)}"):
-        run("apt-get", "update", "-q", env=env)
-        run("apt-get", "install", "-q", "-y", "--no-install-recommends", *names, env=env)
+        try:
+            run("apt-get", *_LOCK_PATIENCE, "update", "-q", env=env)
+        except CommandError as error:  # often one source of many, and not the one needed
+            say(f"going on with the package lists that are there: {error}")
+        options = ("-q", "-y", "--no-install-recommends")
+        run("apt-get", *_LOCK_PATIENCE, "install", *options, *names, env=env)

