@@ -12,7 +12,7 @@ from helm_chart import Rendered
 Render = Callable[..., Rendered]
 Rule = dict[str, list[str]]
 READ = {"list", "watch"}
-MANAGE = READ | {"create", "patch", "delete"}
+MANAGE = READ | {"get", "create", "patch", "delete"}
 EXPECTED = {
     ("skerry.dev", "edgemodels"): READ,
     ("skerry.dev", "edgedeployments"): READ,

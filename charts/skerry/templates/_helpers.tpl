@@ -64,13 +64,14 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
   resources: [pods/proxy]
   verbs: [get]
 {{- end }}
-# What the operator makes for an EdgeDeployment.
+# What the operator makes for an EdgeDeployment. `get`, because only objects with its label are
+# watched: it asks whether a name is taken before it makes anything of that name.
 - apiGroups: [""]
   resources: [configmaps, services]
-  verbs: [list, watch, create, patch, delete]
+  verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [apps]
   resources: [daemonsets, controllerrevisions]
-  verbs: [list, watch, create, patch, delete]
+  verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [""]
   resources: [events]
   verbs: [create, patch]

@@ -13,10 +13,16 @@ from typing import Any
 
 from typing_extensions import override
 
-from skerry_operator.constants import ANNOTATION_DIGEST, ANNOTATION_NUDGE, LABEL_REVISION
+from skerry_operator.constants import (
+    ANNOTATION_DIGEST,
+    ANNOTATION_NUDGE,
+    LABEL_DEPLOYMENT,
+    LABEL_REVISION,
+)
 from skerry_operator.decide.planned import Manifest, Nudge, ObjectRef
+from skerry_operator.kube.children import owner_uid_of
 from skerry_operator.kube.client import Json, KubeClient
-from skerry_operator.kube.errors import Conflict, NotFound
+from skerry_operator.kube.errors import Conflict, NotFound, Taken
 from skerry_operator.kube.paths import object_path
 from skerry_operator.kube.raw import version_of
 
@@ -60,24 +66,70 @@ class ChangeSet:
         return ", ".join(parts + ([f"{len(self.nudged)} pods nudged"] if self.nudged else []))
 
 
-def apply(client: KubeClient, namespace: str, manifest: Manifest, current: int = 0) -> Applied:
-    """Apply one object; `current` is its version before, 0 when it does not exist.
+@dataclass(frozen=True)
+class Current:
+    """An object before its write, as the cache knows it."""
+
+    version: int
+    deployment: str
+    """Deployment label: whose it is."""
+    owner_uid: str
+    """uid of the owner that controls it; empty: nobody's."""
+
+
+def apply(
+    client: KubeClient, namespace: str, manifest: Manifest, current: Current | None = None
+) -> Applied:
+    """Apply one object, unless its name is taken.
+
+    The watches show only what carries our labels. So what they do not show is asked for once
+    before it is made: a forced apply would merge our fields into a user's own object, make us its
+    owner, and delete it with the deployment.
 
     Drift is repaired here too: the planner asks for an object again when its digest annotation
     differs, and kube/read.py shows no digest for one that was edited by hand.
 
     Raises:
+        Taken: the name belongs to another deployment, or to a person.
         KubeError: it was not applied.
     """
     path = object_path(manifest.ref.kind, namespace, manifest.ref.name)
+    current = current or _existing(client, path)
+    _refuse_if_taken(manifest, current)
     raw = client.apply(path, _with_digest(manifest), manifest.ref.kind)
     return Applied(manifest.ref, _outcome(current, version_of(raw)), raw)
 
 
-def _outcome(before: int, after: int) -> Outcome:
-    if not before:
+def _existing(client: KubeClient, path: str) -> Current | None:
+    try:
+        raw = client.get(path)
+    except NotFound:
+        return None
+    return Current(version_of(raw), _deployment_of(raw), owner_uid_of(raw))
+
+
+def _refuse_if_taken(manifest: Manifest, current: Current | None) -> None:
+    """Raise Taken unless the object is of this deployment: now, or before it was made anew."""
+    if current is None or current.deployment == _deployment_of(manifest.body):
+        return
+    if current.owner_uid and current.owner_uid == owner_uid_of(manifest.body):
+        return  # ours, and somebody edited its label
+    owner = f"EdgeDeployment {current.deployment}" if current.deployment else "somebody else"
+    raise Taken(
+        f"{manifest.ref.kind} {manifest.ref.name!r} exists and belongs to {owner}: "
+        "rename or delete it, or give this EdgeDeployment another name"
+    )
+
+
+def _deployment_of(raw: Mapping[str, Any]) -> str:
+    labels: Mapping[str, str] = (raw.get("metadata") or {}).get("labels") or {}
+    return labels.get(LABEL_DEPLOYMENT, "")
+
+
+def _outcome(before: Current | None, after: int) -> Outcome:
+    if before is None:
         return Outcome.CREATED
-    return Outcome.UNCHANGED if before == after else Outcome.CONFIGURED
+    return Outcome.UNCHANGED if before.version == after else Outcome.CONFIGURED
 
 
 def _with_digest(manifest: Manifest) -> Mapping[str, Any]:
@@ -87,7 +139,7 @@ def _with_digest(manifest: Manifest) -> Mapping[str, Any]:
     return {**manifest.body, "metadata": {**metadata, "annotations": annotations}}
 
 
-def prune(client: KubeClient, namespace: str, ref: ObjectRef, uid: str | None) -> Applied:
+def prune(client: KubeClient, namespace: str, ref: ObjectRef, uid: str) -> Applied:
     """Delete one object, only the very one that was seen; already gone is as good.
 
     Raises:

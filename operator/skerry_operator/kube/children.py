@@ -45,7 +45,7 @@ def read_child(kind: str, raw: Raw) -> Child:
     return Child(
         digest=(metadata.get("annotations") or {}).get(ANNOTATION_DIGEST, ""),
         edited=is_edited(metadata.get("managedFields") or ()),
-        owner_uid=_owner_uid(metadata),
+        owner_uid=owner_uid_of(raw),
         cell=_cell(raw) if kind == "ConfigMap" else None,
         template=_template(raw) if kind == "DaemonSet" else None,
         snapshot=_snapshot(raw) if kind == "ControllerRevision" else None,
@@ -70,8 +70,9 @@ def is_edited(managed_fields: Iterable[Mapping[str, Any]]) -> bool:
     )
 
 
-def _owner_uid(metadata: Mapping[str, Any]) -> str:
-    owners = metadata.get("ownerReferences") or ()
+def owner_uid_of(raw: Mapping[str, Any]) -> str:
+    """Return the uid of the owner that controls an object; empty when none does."""
+    owners = metadata_of(raw).get("ownerReferences") or ()
     uids = [owner["uid"] for owner in owners if owner.get("controller")]
     return uids[0] if uids else ""
 

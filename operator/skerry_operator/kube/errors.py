@@ -5,6 +5,7 @@ KubeError
 ├── Conflict      409: somebody else wrote first; read again
 ├── Forbidden     401, 403: the operator's own rights are missing
 ├── Invalid       400, 422, any other refusal: the object itself is wrong
+├── Taken         the name is taken by an object of somebody else, so nothing was sent
 ├── Unavailable   429, 5xx, timeouts, broken connections: try again later
 └── Fenced        this process holds no Lease, so nothing was sent
 """
@@ -47,6 +48,10 @@ class Forbidden(KubeError):  # noqa: N818 (same)
 
 class Invalid(KubeError):  # noqa: N818 (same)
     """The API server refuses the object."""
+
+
+class Taken(KubeError):  # noqa: N818 (same)
+    """An object of this name exists and belongs to somebody else: it is never taken over."""
 
 
 class Unavailable(KubeError):  # noqa: N818 (same)

@@ -10,7 +10,9 @@ from typing import Any, TypeVar
 
 from skerry_operator.api.base import KubeModel
 from skerry_operator.decide.planned import EventNote, Manifest, Nudge, ObjectRef
-from skerry_operator.kube.apply import Applied, ChangeSet, apply, nudge, prune
+from skerry_operator.kube.apply import Applied, ChangeSet, Current, Outcome, apply, nudge, prune
+from skerry_operator.kube.cache import Entry
+from skerry_operator.kube.children import Child
 from skerry_operator.kube.client import KubeClient, Threads
 from skerry_operator.kube.errors import NotFound
 from skerry_operator.kube.events import Recorder
@@ -68,9 +70,9 @@ class Writer:
 
     async def _apply(self, namespace: str, manifest: Manifest) -> Applied:
         kind = manifest.ref.kind
-        current = self.cache.children[kind].get((namespace, manifest.ref.name))
-        version = current.version if current else 0
-        applied = await self.threads.run(apply, self.client, namespace, manifest, version)
+        entry = self.cache.children[kind].get((namespace, manifest.ref.name))
+        current = _current(entry) if entry else None
+        applied = await self.threads.run(apply, self.client, namespace, manifest, current)
         self.cache.wrote_child(kind, applied.raw)
         return applied
 
@@ -83,10 +85,17 @@ class Writer:
 
     async def _prune(self, namespace: str, ref: ObjectRef) -> Applied:
         entry = self.cache.children[ref.kind].get((namespace, ref.name))
-        uid = entry.uid if entry else None
-        pruned = await self.threads.run(prune, self.client, namespace, ref, uid)
+        if entry is None:  # gone since the plan was made; who has the name now is not ours
+            return Applied(ref, Outcome.DELETED, {})
+        pruned = await self.threads.run(prune, self.client, namespace, ref, entry.uid)
         self.cache.forget_child(ref, namespace)
         return pruned
+
+
+def _current(entry: Entry[Child]) -> Current:
+    """Return what the cache knows of an object that is to be written."""
+    deployment = entry.owner[1] if entry.owner else ""
+    return Current(entry.version, deployment, entry.value.owner_uid)
 
 
 async def all_of(calls: Iterable[Coroutine[Any, Any, T]]) -> tuple[T, ...]:

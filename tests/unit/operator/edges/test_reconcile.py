@@ -18,7 +18,7 @@ from skerry_operator.decide.planned import EventNote, Manifest, ModelPlan, Nudge
 from skerry_operator.kube.client import KubeClient, Threads
 from skerry_operator.kube.errors import Conflict, Invalid
 from skerry_operator.kube.events import Recorder
-from skerry_operator.kube.read import Cache, deployment_entry, pod_entry
+from skerry_operator.kube.read import Cache, child_entry, deployment_entry, pod_entry
 from skerry_operator.kube.writer import Writer
 from skerry_operator.metricsource.base import PodAddress
 from skerry_operator.reconcile import AT_ONCE_S, Edges, Planner, Reconciler
@@ -82,6 +82,11 @@ class Bench:
         raw = self.kube.put(DEPLOYMENT, {**body, "status": {}})
         self.cache.deployments.seen(deployment_entry(raw))
 
+    def put_child(self, kind: str, name: str) -> None:
+        root = ROOT if kind == "ConfigMap" else ROOT.replace("/api/v1", "/apis/apps/v1")
+        raw = self.kube.put(f"{root}/{kind.lower()}s/{name}", {"metadata": {"name": name}})
+        self.cache.children[kind].seen(child_entry(kind, raw))
+
     def put_pod(self, unit: str, *, ip: str = "10.0.0.1", version: int = 1) -> None:
         raw = {
             "metadata": {
@@ -129,6 +134,7 @@ async def test_the_order_is_records_status_objects_nudges_prune_events(
     bench: Bench, kube: FakeKube
 ) -> None:
     kube.put(f"{ROOT}/pods/p", {"metadata": {"name": "p"}})
+    bench.put_child("ConfigMap", "old")
     bench.plan = WHOLE
     await bench.look()
     assert kube.writes == [

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -12,13 +14,14 @@ from skerry_operator.api.v1alpha1.edgedeployment_status import EdgeDeploymentSta
 from skerry_operator.constants import ANNOTATION_DIGEST, ANNOTATION_NUDGE, LABEL_REVISION
 from skerry_operator.decide.planned import EventNote, Manifest, Nudge, ObjectRef
 from skerry_operator.kube.client import KubeClient, Threads
-from skerry_operator.kube.errors import Conflict, Invalid, NotFound
+from skerry_operator.kube.errors import Conflict, Invalid, NotFound, Taken
 from skerry_operator.kube.events import Recorder
 from skerry_operator.kube.read import Cache, child_entry, deployment_entry
 from skerry_operator.kube.status import Target, target_of
 from skerry_operator.kube.writer import Writer
 
 ROOT = "/api/v1/namespaces/edge"
+APPS = "/apis/apps/v1/namespaces/edge"
 DEPLOYMENT = "/apis/skerry.dev/v1alpha1/namespaces/edge/edgedeployments/digits"
 
 
@@ -93,6 +96,66 @@ async def test_after_a_refusal_no_later_kind_is_applied_and_all_of_its_kind_have
         )
     assert sorted(kube.writes) == ["PATCH configmaps/a", "PATCH configmaps/b"]
     assert writer.cache.children["ConfigMap"].get(("edge", "b"))
+
+
+OURS = {"skerry.dev/deployment": "digits"}
+
+
+def own_manifest(kind: str, name: str) -> Manifest:
+    metadata = {"labels": OURS, "ownerReferences": [{"uid": "d1", "controller": True}]}
+    bare = manifest(kind, name)
+    return replace(bare, body={**bare.body, "metadata": {**bare.body["metadata"], **metadata}})
+
+
+@pytest.mark.parametrize("kind", ["ConfigMap", "DaemonSet"])
+@pytest.mark.parametrize(
+    ("labels", "whose"),
+    [({}, "somebody else"), ({"skerry.dev/deployment": "digits-a"}, "EdgeDeployment digits-a")],
+    ids=["of a user", "of another deployment"],
+)
+async def test_an_object_of_somebody_else_is_not_taken_over(
+    kube: FakeKube, writer: Writer, kind: str, labels: dict[str, str], whose: str
+) -> None:
+    root = ROOT if kind == "ConfigMap" else APPS
+    path = f"{root}/{kind.lower()}s/a"
+    kube.put(path, {"metadata": {"name": "a", "labels": labels}, "data": {"mine": "1"}})
+    with pytest.raises(Taken, match=f"{kind} 'a' exists and belongs to {whose}"):
+        await writer.apply("edge", [own_manifest(kind, "a")])
+    assert kube.writes == []
+
+
+async def test_an_object_of_another_deployment_that_the_watch_showed_is_not_taken_over(
+    kube: FakeKube, writer: Writer
+) -> None:
+    theirs = {"name": "a", "labels": {"skerry.dev/deployment": "digits-a"}}
+    raw = kube.put(f"{ROOT}/configmaps/a", {"metadata": theirs})
+    writer.cache.children["ConfigMap"].seen(child_entry("ConfigMap", raw))
+    with pytest.raises(Taken, match="EdgeDeployment digits-a"):
+        await writer.apply("edge", [own_manifest("ConfigMap", "a")])
+    assert kube.writes == []
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"labels": OURS},
+        {"labels": OURS, "ownerReferences": [{"uid": "d0", "controller": True}]},
+        {"ownerReferences": [{"uid": "d1", "controller": True}]},
+    ],
+    ids=["an orphan", "of the deployment of this name before", "with its label taken off"],
+)
+async def test_an_object_of_ours_is_taken_over_though_the_watch_did_not_show_it(
+    kube: FakeKube, writer: Writer, metadata: dict[str, Any]
+) -> None:
+    kube.put(f"{ROOT}/configmaps/a", {"metadata": {"name": "a", **metadata}})
+    changes = await writer.apply("edge", [own_manifest("ConfigMap", "a")])
+    assert [one.outcome for one in changes.applied] == ["configured"]
+
+
+async def test_what_the_watch_did_not_show_is_not_deleted(kube: FakeKube, writer: Writer) -> None:
+    kube.put(f"{ROOT}/configmaps/a", {"metadata": {"name": "a"}})
+    await writer.prune("edge", [ObjectRef("v1", "ConfigMap", "a")])
+    assert kube.writes == []
 
 
 async def test_a_nudge_sets_label_and_annotation_and_a_gone_pod_is_left_out(
