@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from skerry_operator.api.quantity import duration_s
 from skerry_operator.api.v1alpha1.edgedeployment_status import EdgeDeploymentStatus
 from skerry_operator.api.v1alpha1.edgemodel import EdgeModel
 from skerry_operator.catalogue.profiles import Profile
@@ -28,7 +27,7 @@ from skerry_operator.decide.placement import (
 )
 from skerry_operator.decide.planned import EventNote, ModelPlan, Plan
 from skerry_operator.decide.revision import Snapshot, revision_of
-from skerry_operator.decide.rollout import EngineState, Transition, step, subject_of
+from skerry_operator.decide.rollout import EngineState, Transition, interval_s, step, subject_of
 from skerry_operator.decide.seating import Intent, Seat, seat_units
 from skerry_operator.decide.status import Outcome, changed, hindered_status, next_status
 from skerry_operator.decide.units import Trial, unit_facts
@@ -303,7 +302,7 @@ def _requeue_s(decision: _Decision, settings: PlanSettings) -> float:
     if decision.transition.requeue_after_s is not None:
         waits.append(decision.transition.requeue_after_s)
     if decision.transition.active:
-        waits.append(duration_s(rollout.analysis.interval))
+        waits.append(interval_s(rollout))
     if any(unit.reachable and unit.serving is None for unit in decision.facts.units):
         waits.append(settings.unsettled_s)
     if any(seat.is_held for seat in decision.seats):

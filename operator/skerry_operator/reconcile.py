@@ -10,7 +10,9 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
+from skerry_operator.api.base import KubeModel
 from skerry_operator.api.v1alpha1.edgemodel import EdgeModel
 from skerry_operator.clock import Clock
 from skerry_operator.constants import Reason
@@ -73,6 +75,7 @@ class Edges:
 class _Memory:
     """What is remembered of one deployment between two looks."""
 
+    uid: str = ""
     reports: Mapping[str, StatusReport] = field(default_factory=dict)
     pods: tuple[Pod, ...] = ()
     """The pods as they were when they were asked."""
@@ -121,7 +124,7 @@ class Reconciler:
             self._memories.pop(key, None)
             return None
         target = target_of("EdgeDeployment", entry)
-        memory = self._memories.setdefault(key, _Memory())
+        memory = self._memory_of(key, entry.uid)
         try:
             observed = await self._observe(read_deployment(entry), memory)
         except BadResource as error:
@@ -133,9 +136,17 @@ class Reconciler:
             is_new_status = await self._carry_out(plan, observed, target, memory)
         except NotFound:
             if self._edges.cache.deployments.get(key) is None:
+                self._memories.pop(key, None)
                 return None  # it was deleted under our hands
             raise
-        return self._next_look(plan, observed, at_once=is_new_status or bool(observed.apply_error))
+        is_news = is_new_status and _is_news(plan.status, observed.deployment.status)
+        return self._next_look(plan, observed, at_once=is_news or bool(observed.apply_error))
+
+    def _memory_of(self, key: Key, uid: str) -> _Memory:
+        """Return what is remembered of this very object, not of one that had its name before."""
+        if key not in self._memories or self._memories[key].uid != uid:
+            self._memories[key] = _Memory(uid)
+        return self._memories[key]
 
     def _next_look(self, plan: Plan, observed: Observed, *, at_once: bool) -> float | None:
         """Return when to look again: after a change at once, until a look changes nothing."""
@@ -227,6 +238,20 @@ class Reconciler:
         for event in events:
             if outcome := OUTCOMES.get(event.reason):
                 self._edges.telemetry.rollouts.labels(outcome).inc()
+
+
+def _is_news(written: KubeModel | None, before: KubeModel) -> bool:
+    """Tell whether a status says more than new numbers in the messages of its conditions.
+
+    Under traffic those are others at every look: to look again at once would never end.
+    """
+    return written is not None and _without_messages(written) != _without_messages(before)
+
+
+def _without_messages(status: KubeModel) -> dict[str, Any]:
+    plain = status.model_dump()
+    conditions = [{**one, "message": ""} for one in plain["conditions"]]
+    return {**plain, "conditions": conditions}
 
 
 def _is_settled(report: StatusReport | None) -> bool:

@@ -46,7 +46,7 @@ from skerry_operator.decide.rollout_moves import (
 )
 from skerry_operator.decide.rollout_state import EngineState, sane
 
-__all__ = ["EngineState", "Transition", "step", "step_label", "subject_of"]
+__all__ = ["EngineState", "Transition", "interval_s", "step", "step_label", "subject_of"]
 
 POLL_S = 1.0
 """How soon to look again while units change."""
@@ -54,6 +54,8 @@ ROLLBACK_POLL_S = 0.2
 """The same while units go back: people wait for this one."""
 SOONEST_S = 0.05
 """Never look again sooner, so that a soak that is nearly over makes no busy loop."""
+SHORTEST_INTERVAL_S = 0.5
+"""A shorter analysis interval than this is taken as this: each look reads pods and may write."""
 MOST_MOVES = 200
 """More moves than the longest chain at one instant: 33 steps of no soak, 3 moves each."""
 
@@ -81,6 +83,11 @@ def subject_of(state: EngineState, wanted: str) -> str:
     if state.rollout.stage is Stage.IDLE or state.target is None:
         return wanted
     return state.target
+
+
+def interval_s(spec: Rollout) -> float:
+    """Return the time between two looks at the numbers."""
+    return max(SHORTEST_INTERVAL_S, duration_s(spec.analysis.interval))
 
 
 def step_label(spec: Rollout, state: EngineState) -> str | None:
@@ -361,7 +368,7 @@ def _gives_target(stage: Stage) -> bool:
 
 def _requeue_after_s(look: Look) -> float | None:
     """Return when to look again although nothing happened."""
-    interval = max(SOONEST_S, duration_s(look.spec.analysis.interval))
+    interval = interval_s(look.spec)
     # the clock stands still, or a person is waited for: only failures are looked for
     if look.stage is not Stage.IDLE and look.state.rollout.paused_at is not None:
         return interval

@@ -242,3 +242,10 @@ def test_a_lost_snapshot_of_stable_leaves_its_pods_alone() -> None:
     world.turn()
     assert sorted(world.served().values()) == ["1.0.0", "2.0.0"]
     assert stable in world.observed().cells[0].assignment.revisions
+
+
+def test_a_tiny_interval_makes_no_busy_loop() -> None:
+    world = make_world(analysis={"interval": "1ms"})
+    world.model = make_model("2.0.0")
+    world.turn_until(Stage.SOAKING)
+    assert world.plan().requeue_after_s == 0.5

@@ -11,7 +11,12 @@ import pytest
 
 from builders import NOW, make_report, serving
 from fake_kube import FakeKube, refusal
-from skerry_operator.api.v1alpha1.edgedeployment_status import EdgeDeploymentStatus, Phase
+from skerry_operator.api.base import Condition, ConditionStatus
+from skerry_operator.api.v1alpha1.edgedeployment_status import (
+    EdgeDeploymentStatus,
+    Phase,
+    UnitCounts,
+)
 from skerry_operator.constants import LABEL_DEPLOYMENT
 from skerry_operator.decide.observed import Observed
 from skerry_operator.decide.planned import EventNote, Manifest, ModelPlan, Nudge, ObjectRef, Plan
@@ -210,6 +215,43 @@ async def test_a_refused_object_is_told_to_people_and_to_the_next_look_until_it_
     assert "no such field" in (bench.observed[1].apply_error or "")
     await bench.look()
     assert bench.observed[2].apply_error is None
+
+
+def waiting_for(samples: int, **status: Any) -> EdgeDeploymentStatus:
+    ready = Condition(
+        type="Ready",
+        status=ConditionStatus.FALSE,
+        reason="WaitingForMetrics",
+        message=f"{samples} of 1000 samples",
+        last_transition_time=NOW,
+    )
+    return EdgeDeploymentStatus(phase=Phase.PROGRESSING, conditions=(ready,), **status)
+
+
+async def test_new_numbers_in_a_message_are_written_but_do_not_hurry_the_next_look(
+    bench: Bench, kube: FakeKube
+) -> None:
+    bench.plan = Plan(status=waiting_for(1), requeue_after_s=10)
+    assert await bench.look() == AT_ONCE_S
+    bench.plan = Plan(status=waiting_for(2), requeue_after_s=10)
+    assert await bench.look() == 10
+    assert kube.writes == ["PATCH edgedeployments/digits/status"] * 2
+    bench.plan = Plan(status=waiting_for(3, units=UnitCounts(serving=1)), requeue_after_s=10)
+    assert await bench.look() == AT_ONCE_S
+
+
+async def test_what_failed_for_an_object_of_this_name_before_is_not_held_against_the_new_one(
+    bench: Bench, kube: FakeKube
+) -> None:
+    kube.script("PATCH configmaps/c", refusal(422, "Invalid", "no such field"))
+    bench.plan = WHOLE
+    with pytest.raises(Invalid):
+        await bench.look()
+    del kube.objects[DEPLOYMENT]
+    bench.cache.deployments.discard(KEY)
+    bench.put()
+    await bench.look()
+    assert bench.observed[1].apply_error is None
 
 
 async def test_an_object_that_is_being_deleted_is_left_alone(bench: Bench) -> None:
