@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from typing import Any, TypeVar
 
@@ -48,9 +49,9 @@ class Writer:
         table.wrote(model_entry(raw) if is_model else deployment_entry(raw))
 
     async def apply(self, namespace: str, manifests: Iterable[Manifest]) -> ChangeSet:
-        """Apply in the given order; neighbours of one kind go out at one time."""
+        """Apply in the given order; neighbours of one kind go out at one time, new ones first."""
         changes = ChangeSet()
-        for _, group in groupby(manifests, key=lambda manifest: manifest.ref.kind):
+        for _, group in groupby(manifests, key=partial(self._wave, namespace)):
             changes += ChangeSet(await all_of(self._apply(namespace, one) for one in group))
         return changes
 
@@ -67,6 +68,11 @@ class Writer:
         """Write events; never fails."""
         for note in notes:
             await self.threads.run(self.recorder.record, target, note)
+
+    def _wave(self, namespace: str, manifest: Manifest) -> tuple[str, bool]:
+        """Return what objects have in common that go out at one time."""
+        kind, name = manifest.ref.kind, manifest.ref.name
+        return kind, self.cache.children[kind].get((namespace, name)) is None
 
     async def _apply(self, namespace: str, manifest: Manifest) -> Applied:
         kind = manifest.ref.kind

@@ -70,8 +70,16 @@ def build_objects(scene: Scene, cells: Mapping[str, ObservedCell]) -> tuple[Mani
 
 
 def only_changed(objects: Iterable[Manifest], generated: Mapping[str, str]) -> tuple[Manifest, ...]:
-    """Return the objects whose digest in the cluster (`Kind/name` -> digest) is another one."""
-    return tuple(item for item in objects if generated.get(_key(item.ref)) != item.digest)
+    """Return the objects whose digest in the cluster (`Kind/name` -> digest) is another one.
+
+    Within a kind new ones come first: a node leaves the DaemonSet that has it when the one that
+    takes it was accepted, and not before.
+    """
+    found = [item for item in objects if generated.get(_key(item.ref)) != item.digest]
+    kinds = list(dict.fromkeys(item.ref.kind for item in found))
+    return tuple(
+        sorted(found, key=lambda item: (kinds.index(item.ref.kind), _key(item.ref) in generated))
+    )
 
 
 def superfluous(objects: Iterable[Manifest], generated: Mapping[str, str]) -> tuple[ObjectRef, ...]:

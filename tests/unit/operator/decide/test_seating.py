@@ -249,3 +249,19 @@ def test_a_tiny_interval_makes_no_busy_loop() -> None:
     world.model = make_model("2.0.0")
     world.turn_until(Stage.SOAKING)
     assert world.plan().requeue_after_s == 0.5
+
+
+def test_a_new_daemonset_is_written_before_a_node_leaves_the_old_one() -> None:
+    """In the order of names the old one may well come first."""
+    world = make_world()
+    for number in range(2, 6):
+        world.change(runtime={"image": f"registry.example/skerry-runtime:{number}"})
+        made = world.plan()
+        while not any(item.ref.kind == "DaemonSet" for item in made.objects):
+            world.turn()
+            made = world.plan()
+        known = [f"DaemonSet/{one.ref.name}" in world.objects for one in made.objects
+                 if one.ref.kind == "DaemonSet"]  # fmt: skip
+        assert known == sorted(known)
+        assert len(set(known)) == 2
+        world.settle()

@@ -14,7 +14,7 @@ from skerry_operator.api.v1alpha1.edgedeployment_status import EdgeDeploymentSta
 from skerry_operator.constants import ANNOTATION_DIGEST, ANNOTATION_NUDGE, LABEL_REVISION
 from skerry_operator.decide.planned import EventNote, Manifest, Nudge, ObjectRef
 from skerry_operator.kube.client import KubeClient, Threads
-from skerry_operator.kube.errors import Conflict, Invalid, NotFound, Taken
+from skerry_operator.kube.errors import Conflict, Forbidden, Invalid, NotFound, Taken
 from skerry_operator.kube.events import Recorder
 from skerry_operator.kube.read import Cache, child_entry, deployment_entry
 from skerry_operator.kube.status import Target, target_of
@@ -67,6 +67,17 @@ async def test_kinds_are_applied_in_the_plan_s_order(kube: FakeKube, writer: Wri
     assert kube.writes[2:] == ["PATCH daemonsets/a"]
     assert [one.outcome for one in changes.applied] == ["created"] * 3
     assert changes
+
+
+async def test_an_existing_object_is_not_changed_when_a_new_one_of_its_kind_is_refused(
+    kube: FakeKube, writer: Writer
+) -> None:
+    raw = kube.put(f"{APPS}/daemonsets/old", {"metadata": {"name": "old"}})
+    writer.cache.children["DaemonSet"].seen(child_entry("DaemonSet", raw))
+    kube.script("PATCH daemonsets/new", refusal(403, "Forbidden", "image not allowed"))
+    with pytest.raises(Forbidden, match="image not allowed"):
+        await writer.apply("edge", [manifest("DaemonSet", "new"), manifest("DaemonSet", "old")])
+    assert kube.writes == ["PATCH daemonsets/new"]
 
 
 async def test_what_was_applied_is_known_at_once(kube: FakeKube, writer: Writer) -> None:
