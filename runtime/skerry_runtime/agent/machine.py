@@ -247,10 +247,10 @@ def advance(s: Situation, goal: Goal) -> Action:
 
 
 def _bring_to_disk(s: Situation, attempt: Attempt) -> Action:
-    if attempt.goal.key in s.on_disk:
-        return Verify(attempt.goal)
     if attempt.retry_at > s.now:
         return Wait(_earliest(attempt.retry_at, _settles_at(s)))
+    if attempt.goal.key in s.on_disk:
+        return Verify(attempt.goal)
     return Fetch(attempt.goal)
 
 

@@ -170,6 +170,11 @@ CASES: list[tuple[str, Situation, Action]] = [
         Abandon(),
     ),
     (
+        "a damaged file that cannot be removed is not hashed again and again",
+        situation(order=V2, serving=S1, on_disk=disk(V2), attempt=Attempt(V2, retry_at=120.0)),
+        Wait(120.0),
+    ),
+    (
         "a revision that never passed its exam waits for ever when nothing serves",
         situation(order=V2, refused={V2.key: BAD_EXAM}),
         Wait(),
