@@ -150,14 +150,17 @@ class Agent:
                 return await self._journal.open()
             except OSError as err:
                 log.error("%s cannot be used: %s", self._settings.slots_dir, err.strerror)
-                await asyncio.sleep(_AFTER_ERROR_S)
+            except Exception:
+                log.exception("%s cannot be read", self._settings.slots_dir)
+            await asyncio.sleep(_AFTER_ERROR_S)
 
     async def _end(self, drive: asyncio.Task[None]) -> None:
         drive.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await drive
+        await self._journal.stood_down()  # first: an exam may outlast the grace that we have
         await self._swap.abandon()
-        await self._journal.stood_down()
+        self._journal.close()
         self._board.close()
         self._worker.close()
         self._ended.set()

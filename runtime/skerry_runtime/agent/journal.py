@@ -22,6 +22,8 @@ class Journal:
     def __init__(self, slots: Slots, worker: Worker, now: Callable[[], float]) -> None:
         self._slots = slots
         self._worker = worker
+        self._writer = Worker("skerry-journal")  # never behind a load or an exam: see stood_down
+        self._withdraw: Callable[[NodeState], NodeState] | None = None
         self._now = now
         self._again_at: dict[str, float] = {}
         self._refused_times: dict[str, int] = {}
@@ -36,14 +38,28 @@ class Journal:
 
     async def activating(self, goal: Goal) -> None:
         """Count a crash of this goal before it can happen."""
+        before = self.state.activation
+        self._withdraw = lambda state: state.with_activation_again(before)
         await self._keep(self.state.with_activation(goal))
+
+    async def withdrawn(self) -> None:
+        """Take back the count of an activation that was given up: it did not crash."""
+        withdraw, self._withdraw = self._withdraw, None
+        if withdraw:
+            await self._keep(withdraw(self.state))
 
     async def stood_down(self) -> None:
         """Forget the crash that did not happen."""
+        self._withdraw = None
         await self._keep(self.state.without_activation())
 
+    def close(self) -> None:
+        """Write no more."""
+        self._writer.close()
+
     async def served(self, goal: Goal) -> None:
-        """Remember that the goal serves."""
+        """Remember that the goal serves; until it settles it may still crash."""
+        self._withdraw = None
         self._again_at.pop(goal.key, None)
         self._refused_times.pop(goal.key, None)
         await self._keep(self.state.with_served(goal).without_refusal(goal.key))
@@ -67,7 +83,14 @@ class Journal:
             revision=goal.revision, reason=refused.reason, message=str(refused), at=self._now()
         )
         record = RefusalRecord(key=goal.key, failure=failure, exam=refused.exam)
-        await self._keep(self.state.with_refusal(record).without_activation())
+        await self._keep(self.state.with_refusal(record))
+        self._forget_others()
+
+    def _forget_others(self) -> None:
+        """Keep times and counts of remembered refusals only."""
+        known = {record.key for record in self.state.refusals}
+        self._again_at = {k: v for k, v in self._again_at.items() if k in known}
+        self._refused_times = {k: v for k, v in self._refused_times.items() if k in known}
 
     def refusals(self) -> dict[str, Refusal]:
         """Return what is refused, by goal."""
@@ -89,7 +112,7 @@ class Journal:
         """Write the goal's manifest; None keeps the proof that it has."""
         known = self._slots.manifest(goal.revision)
         proof = (known.probed if known else "") if probed is None else probed
-        await self._durably(lambda: self._slots.record(Manifest.of(goal, proof)))
+        await self._durably(self._worker, lambda: self._slots.record(Manifest.of(goal, proof)))
 
     async def _keep(self, state: NodeState) -> None:
         if state != self.state:
@@ -98,11 +121,11 @@ class Journal:
 
     async def _save(self) -> None:
         state = self.state
-        await self._durably(lambda: self._slots.save(state))
+        await self._durably(self._writer, lambda: self._slots.save(state))
 
-    async def _durably(self, write: Callable[[], None]) -> None:
+    async def _durably(self, worker: Worker, write: Callable[[], None]) -> None:
         """Write, but let no full or broken disk stand in the way of a rollback."""
         try:
-            await self._worker.run(write)
+            await worker.run(write)
         except OSError as err:
             log.warning("the slots cannot be written: %s", err.strerror)

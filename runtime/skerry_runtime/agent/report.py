@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from skerry_runtime.agent.goal import Goal
+from skerry_runtime.agent.refusal import clipped
 from skerry_runtime.agent.state import RefusalRecord
 from skerry_runtime.contract import (
     FailureReason,
@@ -43,7 +44,7 @@ class Tracker:
 
     def will_retry(self, message: str) -> None:
         """Note why the fetch waits for its next try."""
-        self._update(reason=FailureReason.FETCH_FAILED, message=message)
+        self._update(reason=FailureReason.FETCH_FAILED, message=clipped(message))
         extra = {"revision": self._progress.revision if self._progress else None}
         log.warning("%s", message, extra={**extra, "reason": FailureReason.FETCH_FAILED})
 

@@ -99,7 +99,8 @@ class NodeState(Document):
         if not self.history:
             return self.without_activation()
         first = self.history[0].model_copy(update={"settled": True})
-        return self.model_copy(update={"history": (first, *self.history[1:]), "activation": None})
+        settled = self.model_copy(update={"history": (first, *self.history[1:])})
+        return settled.without_activation_of(first.key)
 
     def with_activation(self, goal: Goal) -> NodeState:
         """Count a crash of this goal before it happens; a good revision is not counted."""
@@ -114,10 +115,22 @@ class NodeState(Document):
         """Forget the crash that did not happen."""
         return self.model_copy(update={"activation": None})
 
+    def without_activation_of(self, key: str) -> NodeState:
+        """Forget the crash of this goal that did not happen; another goal's still may."""
+        is_its = self.activation is not None and self.activation.key == key
+        return self.without_activation() if is_its else self
+
+    def with_activation_again(self, before: Activation | None) -> NodeState:
+        """Return to the activation that was counted before another one was given up."""
+        if before and self.is_settled(before.key):
+            return self.without_activation()
+        return self.model_copy(update={"activation": before})
+
     def with_refusal(self, record: RefusalRecord) -> NodeState:
-        """Remember a failure; the oldest beyond the bound are forgotten."""
+        """Remember a failure, which is no crash; the oldest beyond the bound are forgotten."""
         rest = tuple(r for r in self.refusals if r.key != record.key)
-        return self.model_copy(update={"refusals": (record, *rest)[:MAX_REFUSALS]})
+        refused = self.model_copy(update={"refusals": (record, *rest)[:MAX_REFUSALS]})
+        return refused.without_activation_of(record.key)
 
     def without_refusal(self, key: str) -> NodeState:
         """Forget the failure of a goal that now serves."""
@@ -131,7 +144,7 @@ class NodeState(Document):
         record = RefusalRecord(key=activation.key, failure=_self_reverted(activation, now))
         history = tuple(k for k in self.history if k.key != activation.key)
         cleared = self.model_copy(update={"history": history})
-        return cleared.with_refusal(record).without_activation()
+        return cleared.with_refusal(record)
 
     def is_settled(self, key: str) -> bool:
         """Tell whether the goal has proved itself on this node."""

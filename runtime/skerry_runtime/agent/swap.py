@@ -131,6 +131,7 @@ class Swap:
         candidate, self._candidate = self._candidate, None
         if candidate:
             await self._stages.worker.run(candidate.model.close)
+        await self._journal.withdrawn()
 
     async def prune(self, order: Order, attempt: Attempt | None) -> None:
         """Keep the current revision, the one to go back to, and the one being prepared."""

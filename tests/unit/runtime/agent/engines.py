@@ -7,11 +7,14 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Sequence
+from typing import ClassVar
 
 import numpy as np
 
+from serving.fakes import Gate
 from skerry_runtime.agent.probe import CHILD_MODULE
-from skerry_runtime.backends.base import LoadError, LoadRequest, Model
+from skerry_runtime.backends.base import LoadError, LoadRequest, Model, Tensors
 from skerry_runtime.backends.onnx import OnnxBackend, OnnxModel
 
 
@@ -83,6 +86,24 @@ class CrashesInChild(OnnxBackend):
         if main and main.name == CHILD_MODULE:
             os.kill(os.getpid(), signal.SIGSEGV)
         return super().load(request)
+
+
+class Pausing(OnnxBackend):
+    """Its models wait in their first run, where a test says so; never in a probe's child."""
+
+    gate: ClassVar[Gate | None] = None
+
+    def load(self, request: LoadRequest) -> OnnxModel:
+        model = super().load(request)
+        if self.gate:
+            gate, infer = self.gate, model.infer
+
+            def wait_and_infer(inputs: Tensors, outputs: Sequence[str] | None = None) -> Tensors:
+                gate()
+                return infer(inputs, outputs)
+
+            model.infer = wait_and_infer  # type: ignore[method-assign]
+        return model
 
 
 class Broken:

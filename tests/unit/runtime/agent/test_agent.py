@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,11 +13,22 @@ import numpy as np
 import pytest
 from aiohttp import web
 
+from serving.fakes import Gate
+from skerry_runtime.agent.state import NodeState
 from skerry_runtime.backends.onnx import OnnxBackend
-from skerry_runtime.contract import FailureReason, RevisionContent, SwapMode
+from skerry_runtime.contract import FailureReason, RevisionContent, StatusReport, SwapMode
 from skerry_runtime.errors import NotReady
 from unit.runtime.agent import engines
-from unit.runtime.agent.support import FAST, Pod, Source, classifier, content, environment, golden
+from unit.runtime.agent.support import (
+    FAST,
+    Pod,
+    Source,
+    classifier,
+    content,
+    environment,
+    golden,
+    until,
+)
 
 GOOD = classifier()
 OTHER = classifier(features=5)
@@ -505,3 +518,84 @@ async def test_an_agent_that_was_never_run_reports_and_stops(tmp_path: Path) -> 
     assert one.status.serving is None
     assert one.status.unit == "node-1"
     await one.agent.stop()
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
+    """Holds every exam of `engines.Pausing` until the test ends it."""
+    held = Gate()
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
+    monkeypatch.setattr(engines.Pausing, "gate", held)
+    yield held
+    held.open.set()
+
+
+def activation(root: Path) -> object:
+    return json.loads((root / "slots" / "state.json").read_text())["activation"]
+
+
+async def test_an_orderly_stop_in_a_long_exam_is_no_crash(
+    tmp_path: Path, contents: dict[str, RevisionContent], gate: Gate
+) -> None:
+    one = Pod(tmp_path, engines.Pausing(), FAST)
+    one.mount.assign("v1", contents)
+    running = asyncio.create_task(one.agent.run())
+    await asyncio.to_thread(gate.wait_entered)
+    assert activation(tmp_path)
+    stop = asyncio.create_task(one.agent.stop())
+    await until(lambda: activation(tmp_path) is None)
+    assert not gate.open.is_set()
+    gate.open.set()
+    await asyncio.gather(stop, running)
+
+
+async def test_a_revision_that_was_taken_back_in_its_exam_did_not_crash(
+    tmp_path: Path, contents: dict[str, RevisionContent], gate: Gate
+) -> None:
+    async with Pod(tmp_path, engines.Pausing(), FAST) as one:
+        gate.open.set()
+        one.mount.assign("v1", contents)
+        await one.until_serving("v1")
+        await until(lambda: activation(tmp_path))
+        served = activation(tmp_path)
+        gate.open.clear()
+        gate.wait_entered()
+        one.mount.assign("v2", contents)
+        await asyncio.to_thread(gate.wait_entered)
+        assert activation(tmp_path) != served
+        one.mount.assign("v1", contents)
+        gate.open.set()
+        await until(lambda: activation(tmp_path) == served)
+        assert one.status.failures == ()
+
+
+async def test_a_volume_with_something_unexpected_in_it_does_not_end_the_agent(
+    tmp_path: Path, contents: dict[str, RevisionContent], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = pod(tmp_path)
+    opened, tries = one.agent._slots.open, iter([True])
+
+    def stumble() -> NodeState:
+        if next(tries, False):
+            raise KeyError("unexpected")
+        return opened()
+
+    monkeypatch.setattr(one.agent._slots, "open", stumble)
+    monkeypatch.setattr("skerry_runtime.agent.agent._AFTER_ERROR_S", 0.01)
+    async with one:
+        one.mount.assign("v1", contents)
+        await one.until_serving("v1")
+
+
+async def test_a_report_with_a_long_address_can_be_read(
+    tmp_path: Path, contents: dict[str, RevisionContent], source: Source
+) -> None:
+    async def down(_: web.Request) -> web.Response:
+        return web.Response(status=503)
+
+    name = "a" * 1010
+    artifact = contents["v1"].artifact.model_copy(update={"uri": source.handle(name, down)})
+    async with pod(tmp_path) as one:
+        one.mount.assign("v1", {"v1": contents["v1"].model_copy(update={"artifact": artifact})})
+        status = await one.until(lambda s: s.progress and s.progress.reason)
+        StatusReport.model_validate_json(status.model_dump_json(by_alias=True))

@@ -79,3 +79,15 @@ def test_refusals_are_bounded_latest_first_and_one_per_goal() -> None:
         state = state.with_refusal(record(str(number)))
     assert [r.key for r in state.refusals] == [str(n) for n in (5, 11, 10, 9, 8, 7, 6, 4, 3, 2)]
     assert "5" not in [r.key for r in state.without_refusal("5").refusals]
+
+
+def test_settling_says_nothing_of_another_revision_that_is_activated() -> None:
+    state = NodeState().with_served(V1).with_activation(V2).with_settled()
+    assert state.activation
+    assert state.activation.key == V2.key
+
+
+def test_a_refusal_says_nothing_of_another_revision_that_is_activated() -> None:
+    state = NodeState().with_activation(V1).with_refusal(record(V2.key))
+    assert state.activation
+    assert state.with_refusal(record(V1.key)).activation is None
