@@ -215,9 +215,18 @@ class Reconciler:
         return is_new_status
 
     async def _write_objects(self, plan: Plan, target: Target) -> None:
+        """Write files first; once they are out their readers are told, whatever else is refused.
+
+        A rollback must not wait for a Service that cannot be written.
+        """
         writer, namespace = self._edges.writer, target.namespace
-        applied = await writer.apply(namespace, plan.objects)
-        nudged = await writer.nudge(namespace, plan.nudges)
+        files = [item for item in plan.objects if item.ref.kind == "ConfigMap"]
+        others = [item for item in plan.objects if item.ref.kind != "ConfigMap"]
+        applied = await writer.apply(namespace, files)
+        try:
+            applied += await writer.apply(namespace, others)
+        finally:
+            nudged = await writer.nudge(namespace, plan.nudges)
         pruned = await writer.prune(namespace, plan.prune)
         changes = applied + nudged + pruned
         if changes:

@@ -21,7 +21,7 @@ from skerry_operator.constants import LABEL_DEPLOYMENT
 from skerry_operator.decide.observed import Observed
 from skerry_operator.decide.planned import EventNote, Manifest, ModelPlan, Nudge, ObjectRef, Plan
 from skerry_operator.kube.client import KubeClient, Threads
-from skerry_operator.kube.errors import Conflict, Invalid
+from skerry_operator.kube.errors import Conflict, Forbidden, Invalid
 from skerry_operator.kube.events import Recorder
 from skerry_operator.kube.read import Cache, child_entry, deployment_entry, pod_entry
 from skerry_operator.kube.writer import Writer
@@ -252,6 +252,28 @@ async def test_what_failed_for_an_object_of_this_name_before_is_not_held_against
     bench.put()
     await bench.look()
     assert bench.observed[1].apply_error is None
+
+
+async def test_pods_are_told_of_their_file_though_another_object_is_refused(
+    bench: Bench, kube: FakeKube
+) -> None:
+    kube.put(f"{ROOT}/pods/p", {"metadata": {"name": "p"}})
+    bench.put_child("ConfigMap", "old")
+    kube.script("PATCH daemonsets/d", refusal(403, "Forbidden", "image not allowed"))
+    bench.plan = WHOLE
+    with pytest.raises(Forbidden):
+        await bench.look()
+    assert "PATCH pods/p" in kube.writes
+    assert "DELETE configmaps/old" not in kube.writes
+
+
+async def test_pods_are_not_told_of_a_file_that_was_refused(bench: Bench, kube: FakeKube) -> None:
+    kube.put(f"{ROOT}/pods/p", {"metadata": {"name": "p"}})
+    kube.script("PATCH configmaps/c", refusal(413, "RequestEntityTooLarge", "too large"))
+    bench.plan = WHOLE
+    with pytest.raises(Invalid, match="too large"):
+        await bench.look()
+    assert "PATCH pods/p" not in kube.writes
 
 
 async def test_an_object_that_is_being_deleted_is_left_alone(bench: Bench) -> None:
