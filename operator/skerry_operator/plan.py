@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from skerry_operator.api.v1alpha1.edgedeployment_status import EdgeDeploymentStatus
+from skerry_operator.api.v1alpha1.edgedeployment_status import EdgeDeploymentStatus, Stage
 from skerry_operator.api.v1alpha1.edgemodel import EdgeModel
 from skerry_operator.catalogue.profiles import Profile
 from skerry_operator.constants import (
@@ -64,9 +64,15 @@ def plan(observed: Observed, profiles: tuple[Profile, ...], settings: PlanSettin
     hindrance = _hindrance(observed, profiles)
     if hindrance is not None:
         return _hindered_plan(_fleet(observed, profiles, settings), hindrance, settings)
-    snapshot = _wanted_snapshot(observed, profiles, settings)
+    trouble = _model_trouble(observed)
+    snapshot = (
+        _kept_snapshot(observed) if trouble else _wanted_snapshot(observed, profiles, settings)
+    )
+    if snapshot is None:
+        assert trouble is not None  # noqa: S101 (a good model has a snapshot)
+        return _hindered_plan(_fleet(observed, profiles, settings), trouble, settings)
     fleet = _fleet(observed, profiles, settings, snapshot)
-    return _decided_plan(_decide(fleet, snapshot.revision), snapshot, settings)
+    return _decided_plan(_decide(fleet, snapshot.revision, trouble), snapshot, settings)
 
 
 def plan_model(model: EdgeModel, now: datetime) -> ModelPlan:
@@ -85,10 +91,18 @@ def _fleet(
 
 
 def _hindrance(observed: Observed, profiles: tuple[Profile, ...]) -> Hindrance | None:
-    """Return why nothing can be decided, most basic cause first; None: it can."""
-    name = observed.deployment.spec.model_ref.name
+    """Return why nobody can be placed, most basic cause first; None: units can be."""
     if not observed.nodes:  # a cluster has nodes: who sees none must not clear anything away
         return Hindrance(Reason.NO_ELIGIBLE_NODES, "the operator sees no node at all")
+    problem = accelerator_problem(observed.deployment.spec.placement, profiles)
+    return Hindrance(Reason.INVALID_SPEC, problem) if problem else None
+
+
+def _model_trouble(observed: Observed) -> Hindrance | None:
+    """Return why the spec names nothing that could be rolled out; None: it does."""
+    name = observed.deployment.spec.model_ref.name
+    if observed.model_problem:
+        return Hindrance(Reason.MODEL_INVALID, f"EdgeModel {name!r}: {observed.model_problem}")
     if observed.model is None:
         namespace = observed.deployment.metadata.namespace
         return Hindrance(
@@ -99,8 +113,19 @@ def _hindrance(observed: Observed, profiles: tuple[Profile, ...]) -> Hindrance |
     problems = model_problems(observed.model.spec)
     if problems:
         return Hindrance(Reason.MODEL_INVALID, f"EdgeModel {name!r}: {'; '.join(problems)}")
-    problem = accelerator_problem(observed.deployment.spec.placement, profiles)
-    return Hindrance(Reason.INVALID_SPEC, problem) if problem else None
+    return None
+
+
+def _kept_snapshot(observed: Observed) -> Snapshot | None:
+    """Return what is wanted while the model is in trouble: that what was begun comes to its end.
+
+    A rollout that is under way goes on, and is taken back if it fails; else stable is kept up.
+    Nothing new is begun, so without a revision that was known before there is nothing to do.
+    """
+    status = observed.deployment.status
+    is_forward = status.rollout.stage not in {Stage.IDLE, Stage.ROLLING_BACK}
+    wanted = status.target_revision if is_forward else status.stable_revision
+    return observed.snapshots.get(wanted or "")
 
 
 def _hindered_plan(fleet: Fleet, hindrance: Hindrance, settings: PlanSettings) -> Plan:
@@ -175,16 +200,18 @@ class _Decision:
     facts: RolloutFacts
     transition: Transition
     seats: tuple[Seat, ...]
+    trouble: Hindrance | None
+    """What is wrong with the model; then a kept revision is wanted in its place."""
 
 
-def _decide(fleet: Fleet, wanted: str) -> _Decision:
+def _decide(fleet: Fleet, wanted: str, trouble: Hindrance | None) -> _Decision:
     state = EngineState.from_status(fleet.observed.deployment.status)
     tried = _tried(fleet, state, wanted)
     placement = fleet.place(tried)
     facts = _facts(fleet, placement, state, wanted)
     transition = step(fleet.observed.deployment.spec.rollout, state, facts)
     seats = seat_units(fleet, _intent(fleet, placement, transition, tried))
-    return _Decision(fleet, placement, facts, transition, seats)
+    return _Decision(fleet, placement, facts, transition, seats, trouble)
 
 
 def _tried(fleet: Fleet, state: EngineState, wanted: str) -> str:
@@ -260,7 +287,10 @@ def _decided_plan(decision: _Decision, snapshot: Snapshot, settings: PlanSetting
             *superfluous(objects, observed.generated),
             *superfluous_snapshots(scene, cells),
         ),
-        events=decision.transition.events,
+        events=(
+            *decision.transition.events,
+            *(_hindrance_events(observed, decision.trouble) if decision.trouble else ()),
+        ),
         requeue_after_s=_requeue_s(decision, settings),
         watch_units=decision.transition.active,
     )
@@ -278,6 +308,8 @@ def _reservation(decision: _Decision) -> Hindrance | None:
     error = decision.fleet.observed.apply_error
     if error is not None:
         return Hindrance(Reason.APPLY_FAILED, error)
+    if decision.trouble is not None:
+        return decision.trouble
     if decision.placement.cells:
         return None
     rejected = decision.placement.rejected

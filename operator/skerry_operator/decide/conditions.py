@@ -224,8 +224,8 @@ def _is_failure_pause(transition: Transition) -> bool:
 def _is_reconciling(situation: Situation, progressing: _Statement) -> bool:
     """Tell whether the operator itself is at work; an apply that failed is tried again."""
     hindrance = situation.hindrance
-    if hindrance is not None:
-        return hindrance.reason is Reason.APPLY_FAILED
+    if hindrance is not None and hindrance.reason is Reason.APPLY_FAILED:
+        return True
     return progressing.status is ConditionStatus.TRUE
 
 

@@ -91,6 +91,8 @@ class Observed:
     now: datetime
     deployment: EdgeDeployment
     model: EdgeModel | None
+    model_problem: str = ""
+    """Why a model that exists cannot be read."""
     nodes: tuple[Node, ...] = ()
     """All nodes of the cluster."""
     pods: tuple[Pod, ...] = ()

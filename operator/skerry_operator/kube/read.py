@@ -212,10 +212,12 @@ def observe(
     namespace, name = deployment.metadata.namespace, deployment.metadata.name
     owner = (namespace, bounded(name))
     children = _children_of(cache, owner, subject.uid)
+    model, problem = _model_of(cache, (namespace, deployment.spec.model_ref.name))
     return Observed(
         now=now,
         deployment=deployment,
-        model=_model_of(cache, (namespace, deployment.spec.model_ref.name)),
+        model=model,
+        model_problem=problem,
         nodes=tuple(sorted((entry.value for entry in cache.nodes), key=lambda node: node.name)),
         pods=pods_of(cache, owner),
         reports=reports,
@@ -249,9 +251,13 @@ def _children_of(cache: Cache, owner: Key, uid: str) -> Sequence[tuple[str, Entr
     )
 
 
-def _model_of(cache: Cache, key: Key) -> EdgeModel | None:
+def _model_of(cache: Cache, key: Key) -> tuple[EdgeModel | None, str]:
+    """Return the model, or why there is none; a model that is no use stops no deployment."""
     entry = cache.models.get(key)
-    return read_model(entry) if entry else None
+    try:
+        return (read_model(entry) if entry else None), ""
+    except BadResource as error:
+        return None, str(error)
 
 
 def _snapshots(snapshots: Iterable[Snapshot | None]) -> dict[str, Snapshot]:

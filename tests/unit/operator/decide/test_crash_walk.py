@@ -148,6 +148,14 @@ def back_to_stable_in_mid_rollout(fleet: Fleet) -> None:
     fleet.model = make_model()
 
 
+def rollback_without_the_model(fleet: Fleet) -> None:
+    fleet.model = make_model("2.0.0")
+    while fleet.status.rollout.stage is not Stage.SOAKING:
+        fleet.look()
+    fleet.model = None
+    fleet.refusals = {(unit, "2.0.0") for unit in UNITS}
+
+
 STORIES = (
     first_deployment,
     promote,
@@ -158,6 +166,7 @@ STORIES = (
     new_settings_that_fail,
     a_new_version_in_mid_rollout,
     back_to_stable_in_mid_rollout,
+    rollback_without_the_model,
 )
 
 
