@@ -109,9 +109,12 @@ class NoFence:
 class KubeClient:
     """Requests to one API server. Blocking; safe to use from several threads."""
 
-    def __init__(self, api: official.ApiClient, telemetry: Telemetry) -> None:
+    def __init__(
+        self, api: official.ApiClient, telemetry: Telemetry, manager: str = FIELD_MANAGER
+    ) -> None:
         self._api = api
         self._telemetry = telemetry
+        self._manager = manager
         self.fence: Fence = NoFence()
 
     def get(self, path: str, query: Query = NO_QUERY, accept: str = "application/json") -> Json:
@@ -125,12 +128,22 @@ class KubeClient:
         a generated object is drift. With `metadata.resourceVersion` or `uid` in the body, the
         server refuses when they are not the current ones.
         """
-        query = {"fieldManager": FIELD_MANAGER, "force": "true"}
+        query = {"fieldManager": self._manager, "force": "true"}
+        return self._write(_Request("PATCH", path, query, body, _typed("apply-patch+yaml")), kind)
+
+    def try_apply(self, path: str, body: Mapping[str, Any], kind: str) -> Json:
+        """Return what an apply would make of the object; nothing is kept, unknown fields refuse."""
+        query = {
+            "fieldManager": self._manager,
+            "force": "true",
+            "dryRun": "All",
+            "fieldValidation": "Strict",
+        }
         return self._write(_Request("PATCH", path, query, body, _typed("apply-patch+yaml")), kind)
 
     def merge(self, path: str, body: Mapping[str, Any], kind: str) -> Json:
         """Merge-patch an object."""
-        query = {"fieldManager": FIELD_MANAGER}
+        query = {"fieldManager": self._manager}
         return self._write(_Request("PATCH", path, query, body, _typed("merge-patch+json")), kind)
 
     def create(self, path: str, body: Mapping[str, Any], kind: str) -> Json:

@@ -1,0 +1,1 @@
+"""`skerry`: the command line of the people who deploy models."""

@@ -1,0 +1,158 @@
+"""What the command line reads from a cluster, and the few writes that it makes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from skerry_operator.api.v1alpha1.edgedeployment import EdgeDeployment
+from skerry_operator.constants import LABEL_DEPLOYMENT
+from skerry_operator.ctl.answer import Refused
+from skerry_operator.ctl.documents import Raw
+from skerry_operator.ctl.story import Event, Story, read_events
+from skerry_operator.decide.names import bounded
+from skerry_operator.decide.revision import Snapshot, revision_of
+from skerry_operator.kube.access import Access
+from skerry_operator.kube.children import read_child
+from skerry_operator.kube.errors import Forbidden, NotFound
+from skerry_operator.kube.paths import API_VERSIONS, collection_path, object_path
+from skerry_operator.kube.read import (
+    BadResource,
+    deployment_entry,
+    model_entry,
+    read_deployment,
+    read_model,
+)
+
+CHILDREN = ("ConfigMap", "DaemonSet", "Service", "ControllerRevision")
+"""Kinds that the operator generates."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """One namespace of a cluster."""
+
+    access: Access
+    namespace: str
+
+    def within(self, namespace: str) -> Cluster:
+        """Return the same cluster, in another namespace."""
+        return Cluster(self.access, namespace)
+
+    def deployment(self, name: str) -> Raw:
+        """Return an EdgeDeployment.
+
+        Raises:
+            Refused: there is none of that name.
+        """
+        found = self._get("EdgeDeployment", name)
+        if found is None:
+            raise Refused(
+                f"EdgeDeployment {self.namespace}/{name} does not exist: check the name and the "
+                "namespace (-n); `kubectl get ed -A` lists them"
+            )
+        return found
+
+    def find_deployment(self, name: str) -> Raw | None:
+        """Return an EdgeDeployment, or None."""
+        return self._get("EdgeDeployment", name)
+
+    def deployments(self) -> list[Raw]:
+        """Return all EdgeDeployments of the namespace."""
+        return self._list("EdgeDeployment")
+
+    def model(self, name: str) -> Raw | None:
+        """Return an EdgeModel, or None."""
+        return self._get("EdgeModel", name)
+
+    def nodes(self) -> list[Raw]:
+        """Return all nodes."""
+        return self._list("Node", namespace="")
+
+    def children(self, deployment: str) -> dict[str, list[Raw]]:
+        """Return the generated objects of a deployment, by kind."""
+        return {kind: self._list(kind, _owned_by(deployment)) for kind in CHILDREN}
+
+    def pods(self, deployment: str) -> list[Raw]:
+        """Return the pods of a deployment."""
+        return self._list("Pod", _owned_by(deployment))
+
+    def story(self, name: str) -> Story:
+        """Return all that is told of a deployment.
+
+        Raises:
+            Refused: there is no such deployment, or it cannot be read.
+        """
+        raw = self.deployment(name)
+        try:
+            deployment = read_deployment(deployment_entry(raw)).deployment
+            model = self.model(deployment.spec.model_ref.name)
+            wanted = _wanted(deployment, model)
+        except BadResource as error:
+            raise Refused(f"{self.namespace}/{name}: {error}: is this CLI too old?") from error
+        return Story(deployment, wanted, self._versions(name), self._events(name))
+
+    def patch(self, name: str, body: Mapping[str, Any]) -> None:
+        """Merge-patch an EdgeDeployment."""
+        path = object_path("EdgeDeployment", self.namespace, name)
+        self.access.client.merge(path, body, "EdgeDeployment")
+
+    def try_apply(self, body: Mapping[str, Any]) -> None:
+        """Let the API server check an object, and keep nothing.
+
+        Raises:
+            KubeError: it refuses the object.
+        """
+        kind, name = body["kind"], body["metadata"]["name"]
+        given = body["metadata"]
+        metadata = {key: given[key] for key in ("labels", "annotations") if key in given}
+        metadata |= {"name": name, "namespace": self.namespace}
+        whole = {"apiVersion": API_VERSIONS[kind], "kind": kind, "metadata": metadata}
+        path = object_path(kind, self.namespace, name)
+        self.access.client.try_apply(path, {**whole, "spec": body["spec"]}, kind)
+
+    def _get(self, kind: str, name: str) -> Raw | None:
+        try:
+            return self.access.client.get(object_path(kind, self.namespace, name))
+        except NotFound as error:
+            if "could not find the requested resource" in str(error):
+                raise Refused(
+                    "the cluster does not know Skerry's resources: install the chart first"
+                ) from error
+            return None
+
+    def _list(self, kind: str, selector: str = "", namespace: str | None = None) -> list[Raw]:
+        query = {"labelSelector": selector} if selector else {}
+        inside = self.namespace if namespace is None else namespace
+        answer = self.access.client.get(collection_path(kind, inside), query)
+        return list(answer.get("items") or ())
+
+    def _versions(self, name: str) -> dict[str, str]:
+        """Return revision -> version by the snapshots; nothing without the right to read them."""
+        try:
+            raws = self._list("ControllerRevision", _owned_by(name))
+        except Forbidden:
+            return {}
+        found = (read_child("ControllerRevision", raw).snapshot for raw in raws)
+        return {one.revision: one.model.version for one in found if isinstance(one, Snapshot)}
+
+    def _events(self, name: str) -> tuple[Event, ...]:
+        """Return the newest events; nothing without the right to read them."""
+        query = {"fieldSelector": f"involvedObject.kind=EdgeDeployment,involvedObject.name={name}"}
+        try:
+            answer = self.access.client.get(collection_path("Event", self.namespace), query)
+        except Forbidden:
+            return ()
+        return read_events(answer.get("items") or ())
+
+
+def _wanted(deployment: EdgeDeployment, model: Raw | None) -> str | None:
+    """Return the revision that the two specs ask for; None without a model."""
+    if model is None:
+        return None
+    return revision_of(read_model(model_entry(model)).spec, deployment.spec)
+
+
+def _owned_by(deployment: str) -> str:
+    return f"{LABEL_DEPLOYMENT}={bounded(deployment)}"

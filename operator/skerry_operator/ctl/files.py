@@ -1,0 +1,219 @@
+"""The commands on manifest files: validate and plan."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from skerry_operator.catalogue.profiles import (
+    BadProfile,
+    Profile,
+    builtin_profiles,
+    merge_profiles,
+    parse_profiles,
+)
+from skerry_operator.ctl.answer import Answer, Exit, Refused
+from skerry_operator.ctl.cluster import Cluster
+from skerry_operator.ctl.documents import Document, Raw, node_bodies, parse_documents
+from skerry_operator.ctl.foresee import (
+    Foresight,
+    Hardware,
+    Surroundings,
+    foresee,
+    manifest_of,
+)
+from skerry_operator.ctl.plan_view import exit_of, plan_text
+from skerry_operator.ctl.strict import SPECS, faults
+from skerry_operator.kube.errors import Forbidden, KubeError, Unavailable
+from skerry_operator.kube.read import BadResource
+
+NOT_ASKED = (
+    "Not checked offline: the rules that span several fields (CEL) and what the cluster's own "
+    "policies say. `--server` asks the API server."
+)
+
+
+@dataclass(frozen=True)
+class PlanWish:
+    """What a plan is made of besides manifests."""
+
+    nodes: str | None
+    profiles: str | None
+    image: str | None
+
+
+def validate(names: Sequence[str], cluster: Cluster | None) -> Answer:
+    """Check manifests strictly; with a cluster, let its API server check them too."""
+    documents = read_documents(names)
+    lines, invalid = [], False
+    for document in documents:
+        found = _problems(document, cluster)
+        invalid = invalid or bool(found)
+        lines += _told(document, found)
+    lines += [] if cluster else ["", NOT_ASKED]
+    return Answer("\n".join(lines), Exit.REFUSED if invalid else Exit.OK)
+
+
+def plan(names: Sequence[str], wish: PlanWish, cluster: Cluster | None, now: datetime) -> Answer:
+    """Tell what the operator would make of manifests."""
+    documents = tuple(one for one in read_documents(names) if one.kind in SPECS)
+    if wrong := [line for one in documents for line in _told(one, _problems(one, None), bad=True)]:
+        return Answer("\n".join(wrong), Exit.REFUSED)
+    foresights = _Planner(documents, wish, cluster, now).foresights()
+    codes = [exit_of(one) for one in foresights]
+    worst = next((code for code in (Exit.REFUSED, Exit.NO_NODE) if code in codes), Exit.OK)
+    return Answer("\n\n".join(plan_text(one) for one in foresights), worst)
+
+
+def read_documents(names: Iterable[str]) -> tuple[Document, ...]:
+    """Return the objects in the files; `-` is the standard input.
+
+    Raises:
+        Refused: a file cannot be read, or there is no object in them.
+    """
+    found = tuple(one for name in names for one in parse_documents(name, read_text(name)))
+    if not found:
+        raise Refused(f"no object in {', '.join(names)}: name a file with manifests")
+    return found
+
+
+def read_text(name: str) -> str:
+    """Return a file's text; `-` is the standard input.
+
+    Raises:
+        Refused: it cannot be read.
+    """
+    try:
+        return sys.stdin.read() if name == "-" else Path(name).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "is no text"
+        raise Refused(f"{name}: {why}: name a file with manifests") from error
+
+
+class _Planner:
+    """Gathers what each plan is made in: from files, and from the cluster where there is one."""
+
+    def __init__(
+        self,
+        documents: Sequence[Document],
+        wish: PlanWish,
+        cluster: Cluster | None,
+        now: datetime,
+    ) -> None:
+        self._cluster = cluster
+        self._now = now
+        self._hardware = Hardware(_profiles(wish.profiles), wish.image)
+        default = cluster.namespace if cluster else "default"
+        self._ours = {
+            kind: [_manifest(one, default) for one in documents if one.kind == kind]
+            for kind in SPECS
+        }
+        self._nodes = _nodes(wish.nodes, cluster)
+
+    def foresights(self) -> list[Foresight]:
+        """Return a plan for every deployment in the files, and for those that use their models.
+
+        Raises:
+            Refused: there is no deployment to plan.
+        """
+        deployments = [*self._ours["EdgeDeployment"], *self._users_of_models()]
+        if not deployments:
+            raise Refused("no EdgeDeployment to plan: name a file that holds one with -f")
+        return [self._foresee(one) for one in deployments]
+
+    def _users_of_models(self) -> list[Raw]:
+        """Return the deployments of the cluster that the models in the files would change."""
+        models = {_key(one) for one in self._ours["EdgeModel"]}
+        known = {_key(one) for one in self._ours["EdgeDeployment"]}
+        if self._cluster is None:
+            return []
+        return [
+            one
+            for namespace in sorted({namespace for namespace, _ in models})
+            for one in self._cluster.within(namespace).deployments()
+            if _key(one) not in known and (namespace, _model_name(one)) in models
+        ]
+
+    def _foresee(self, deployment: Raw) -> Foresight:
+        try:
+            return foresee(deployment, self._around(deployment), self._hardware, self._now)
+        except BadResource as error:
+            raise Refused(f"{'/'.join(_key(deployment))}: {error}: correct it") from error
+
+    def _around(self, deployment: Raw) -> Surroundings:
+        namespace, name = _key(deployment)
+        wanted = (namespace, _model_name(deployment))
+        model = next((one for one in self._ours["EdgeModel"] if _key(one) == wanted), None)
+        if self._cluster is None:
+            return Surroundings(self._nodes, model)
+        inside = self._cluster.within(namespace)
+        existing = inside.find_deployment(name)
+        return Surroundings(
+            nodes=self._nodes,
+            model=model or inside.model(wanted[1]),
+            existing=existing,
+            children=inside.children(name) if existing else {},
+            pods=inside.pods(name) if existing else (),
+        )
+
+
+def _problems(document: Document, cluster: Cluster | None) -> list[str]:
+    """Return what is wrong with an object of ours; of others nothing is known."""
+    if document.kind not in SPECS:
+        return []
+    found = [str(fault) for fault in faults(document.body)]
+    return found or ([] if cluster is None else _server_problems(document, cluster))
+
+
+def _server_problems(document: Document, cluster: Cluster) -> list[str]:
+    namespace = document.metadata.get("namespace") or cluster.namespace
+    try:
+        cluster.within(namespace).try_apply(document.body)
+    except (Forbidden, Unavailable):
+        raise
+    except KubeError as error:
+        return [f"the API server refuses it: {error}"]
+    return []
+
+
+def _told(document: Document, problems: Sequence[str], *, bad: bool = False) -> list[str]:
+    """Return the lines about an object; with `bad`, only about what is wrong."""
+    where = f"{document.origin}: {document.label}"
+    if problems:
+        return [f"{where}: {problem}" for problem in problems]
+    word = "valid" if document.kind in SPECS else "left out, it is none of Skerry's kinds"
+    return [] if bad else [f"{where}: {word}"]
+
+
+def _manifest(document: Document, default: str) -> Raw:
+    namespace = document.metadata.get("namespace") or default
+    return manifest_of(document.kind, document.body, namespace)
+
+
+def _nodes(name: str | None, cluster: Cluster | None) -> Sequence[Raw]:
+    if name is not None:
+        return node_bodies(parse_documents(name, read_text(name)))
+    if cluster is None:
+        raise Refused("neither a cluster nor --nodes: name a file of `kubectl get nodes -o yaml`")
+    return cluster.nodes()
+
+
+def _profiles(name: str | None) -> tuple[Profile, ...]:
+    if name is None:
+        return builtin_profiles()
+    try:
+        return merge_profiles(builtin_profiles(), parse_profiles(read_text(name), name))
+    except BadProfile as error:
+        raise Refused(str(error)) from error
+
+
+def _key(raw: Raw) -> tuple[str, str]:
+    return str(raw["metadata"]["namespace"]), str(raw["metadata"]["name"])
+
+
+def _model_name(deployment: Raw) -> Any:
+    return deployment["spec"]["modelRef"]["name"]

@@ -1,0 +1,59 @@
+"""`skerry plan` in words. Pure."""
+
+from __future__ import annotations
+
+from skerry_operator.ctl.answer import Exit
+from skerry_operator.ctl.foresee import Foresight
+from skerry_operator.ctl.table import INDENT, page, section, table
+
+
+def plan_text(foresight: Foresight) -> str:
+    """Return what would come of the manifests, for people."""
+    return page(
+        _head(foresight),
+        section("Cells", _cells(foresight)),
+        section(f"Rejected nodes ({len(foresight.rejected)})", _rejected(foresight)),
+        section("Objects at the operator's next look", _objects(foresight)),
+    )
+
+
+def exit_of(foresight: Foresight) -> Exit:
+    """Return the exit status that a plan deserves."""
+    if foresight.is_invalid:
+        return Exit.REFUSED
+    return Exit.OK if foresight.cells else Exit.NO_NODE
+
+
+def _head(foresight: Foresight) -> str:
+    lines = [f"EdgeDeployment {foresight.title}: {_revisions(foresight)}"]
+    if foresight.ready:
+        lines.append(f"{INDENT}then    {foresight.ready}")
+    return "\n".join(lines)
+
+
+def _revisions(foresight: Foresight) -> str:
+    stable, wanted = foresight.stable, foresight.wanted
+    if wanted is None or foresight.is_invalid:
+        return "nothing can be planned"
+    if stable is None:
+        return f"first deployment of revision {wanted}"
+    return f"revision {stable} stays" if stable == wanted else f"revision {stable} -> {wanted}"
+
+
+def _cells(foresight: Foresight) -> str:
+    head = ["CELL", "PROFILE", "ARCH", "VARIANT", "UNITS", "CHANGE", "IMAGE"]
+    rows = [
+        (cell.name, cell.profile, cell.arch, cell.variant, cell.units, cell.change, cell.image)
+        for cell in foresight.cells
+    ]
+    return table(head, rows)
+
+
+def _rejected(foresight: Foresight) -> str:
+    rows = [(node.node, node.reason, node.message) for node in foresight.rejected]
+    return table(["NODE", "REASON", "MESSAGE"], rows)
+
+
+def _objects(foresight: Foresight) -> str:
+    rows = [(what, name) for what, names in foresight.objects.items() for name in names]
+    return table(["CHANGE", "OBJECT"], rows)

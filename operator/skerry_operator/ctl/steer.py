@@ -1,0 +1,124 @@
+"""What people may do to a rollout: the patch, or why there is nothing to do. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from skerry_operator.api.v1alpha1.edgedeployment import EdgeDeployment
+from skerry_operator.api.v1alpha1.edgedeployment_status import Stage
+from skerry_operator.constants import ANNOTATION_ABORT, ANNOTATION_PROMOTE, Reason
+from skerry_operator.ctl.answer import Refused
+
+GITOPS_HINT = (
+    "A tool that keeps the object as it is in Git (Flux, Argo CD) sets this field back: "
+    "change it there too."
+)
+
+_ABORTABLE = frozenset({Stage.DEPLOYING, Stage.STEPPING, Stage.SOAKING, Stage.PAUSED})
+
+
+@dataclass(frozen=True)
+class Change:
+    """A merge patch of an EdgeDeployment, and what it means to a person."""
+
+    text: str
+    patch: Mapping[str, Any] = field(default_factory=dict)
+    """Empty: it is so already."""
+
+
+def promote(deployment: EdgeDeployment, revision: str | None) -> Change:
+    """Return the change that lets a waiting rollout go on.
+
+    Raises:
+        Refused: nothing waits for a person.
+    """
+    target = _under_way(deployment, revision)
+    if problem := _not_waiting(deployment, target):
+        raise Refused(problem)
+    return _annotated(ANNOTATION_PROMOTE, target, f"{target} goes on: {_what_waits(deployment)}")
+
+
+def abort(deployment: EdgeDeployment, revision: str | None) -> Change:
+    """Return the change that ends a rollout and brings stable back.
+
+    Raises:
+        Refused: no rollout can be ended.
+    """
+    target = _under_way(deployment, revision)
+    status = deployment.status
+    if status.rollout.stage not in _ABORTABLE:
+        raise Refused(
+            f"{target} cannot be aborted any more, its stage is {status.rollout.stage}: wait for "
+            "the end with `skerry status -w`"
+        )
+    stable = status.stable_revision
+    back = f"{stable} comes back" if stable else "nothing was stable before"
+    return _annotated(ANNOTATION_ABORT, target, f"{target} is aborted, {back}")
+
+
+def retry(deployment: EdgeDeployment, text: str) -> Change:
+    """Return the change that gives failed revisions another chance.
+
+    Raises:
+        Refused: the text is the one that is there.
+    """
+    if text == deployment.spec.rollout.retry:
+        raise Refused(f"spec.rollout.retry is {text!r} already: give another text, or none")
+    failed = [entry.revision for entry in deployment.status.failed_revisions]
+    effect = (
+        f"a failed revision that the spec asks for is tried again (failed: {', '.join(failed)})"
+        if failed
+        else "no revision has failed, so nothing changes now"
+    )
+    return _with_rollout({"retry": text}, f"spec.rollout.retry is {text!r}: {effect}")
+
+
+def set_paused(deployment: EdgeDeployment, *, paused: bool) -> Change:
+    """Return the change that freezes a rollout, or lets it move again."""
+    word = str(paused).lower()
+    if deployment.spec.rollout.paused is paused:
+        return Change(f"spec.rollout.paused is {word} already")
+    effect = "nothing new is started, failures still roll back" if paused else "rollouts go on"
+    return _with_rollout({"paused": paused}, f"spec.rollout.paused is {word}: {effect}")
+
+
+def _under_way(deployment: EdgeDeployment, revision: str | None) -> str:
+    """Return the revision that is rolled out, which must be `revision` where that is given."""
+    status = deployment.status
+    target = status.target_revision
+    if target is None or status.rollout.stage is Stage.IDLE:
+        stable = status.stable_revision
+        serves = f", {stable} is stable" if stable else ""
+        raise Refused(f"no rollout is under way{serves}: change the model or the spec to start one")
+    if revision not in {None, target}:
+        raise Refused(f"{revision} is not under way, {target} is: leave --revision out, or name it")
+    return target
+
+
+def _not_waiting(deployment: EdgeDeployment, target: str) -> str | None:
+    """Return why a promotion would change nothing now; None: the rollout waits for one."""
+    status = deployment.status
+    if any(entry.revision == target for entry in status.failed_revisions):
+        return f"{target} failed and is paused for that: `skerry retry` tries it again"
+    if deployment.spec.rollout.paused:
+        return "spec.rollout.paused is true: `skerry resume` lets the rollout go on"
+    lacks_numbers = status.rollout.reason == Reason.WAITING_FOR_METRICS
+    if status.rollout.stage is Stage.PAUSED or lacks_numbers:
+        return None
+    step = f"step {status.step}" if status.step else "the rollout"
+    return f"{step} of {target} waits for no person, its stage is {status.rollout.stage}"
+
+
+def _what_waits(deployment: EdgeDeployment) -> str:
+    rollout = deployment.status.rollout
+    return rollout.message or rollout.pause_reason or "the pause ends"
+
+
+def _annotated(name: str, revision: str, text: str) -> Change:
+    return Change(f"{text}\n{name}={revision}", {"metadata": {"annotations": {name: revision}}})
+
+
+def _with_rollout(fields: Mapping[str, Any], text: str) -> Change:
+    return Change(f"{text}\n{GITOPS_HINT}", {"spec": {"rollout": dict(fields)}})
