@@ -42,6 +42,8 @@ MAX_ELEMENTS = 2**40
 MAX_NAME = 256
 """Longest name of a tensor: errors repeat it."""
 
+_MAX_NESTING = 64  # as numpy's own for numbers; no shape has so many axes
+
 _LENGTH = struct.Struct("<I")
 
 _ACCEPTED_KINDS = {"b": "b", "i": "iu", "u": "iu", "f": "fiu"}
@@ -214,14 +216,16 @@ def _split_bytes(name: str, raw: bytes | memoryview) -> list[bytes]:
     return items
 
 
-def _texts(name: str, values: list[object]) -> list[bytes]:
+def _texts(name: str, values: list[object], depth: int = _MAX_NESTING) -> list[bytes]:
     """Flatten a JSON list of texts."""
+    if not depth:
+        raise InvalidRequest(f"tensor '{name}': data is nested more than {_MAX_NESTING} deep")
     flat: list[bytes] = []
     for value in values:
         if isinstance(value, str):
             flat.append(value.encode())
         elif isinstance(value, list):
-            flat.extend(_texts(name, value))
+            flat.extend(_texts(name, value, depth - 1))
         else:
             raise InvalidRequest(f"tensor '{name}': BYTES data in JSON must be texts")
     return flat

@@ -24,6 +24,7 @@ from skerry_runtime.protocol.types import InferRequest, InferResponse, Tensor
 from skerry_runtime.rest.asgi import JSON, Headers, Reply
 
 HEAD_LENGTH = b"inference-header-content-length"
+_MAX_LENGTH_DIGITS = 19  # int() itself gives up at 4300 digits, and with another error
 BINARY: Headers = ((b"content-type", b"application/octet-stream"),)
 
 
@@ -148,7 +149,8 @@ def _split(body: bytes, head_length: bytes | None) -> tuple[bytes | memoryview, 
     """Divide the body into its JSON head and its binary part."""
     if head_length is None:
         return body, BinaryPart(memoryview(b""))
-    if not head_length.isdigit() or int(head_length) > len(body):
+    is_number = head_length.isdigit() and len(head_length) <= _MAX_LENGTH_DIGITS
+    if not is_number or int(head_length) > len(body):
         raise InvalidRequest("Inference-Header-Content-Length is not a length inside the body")
     view, length = memoryview(body), int(head_length)
     return view[:length], BinaryPart(view[length:])

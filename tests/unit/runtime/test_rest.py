@@ -345,3 +345,23 @@ def test_draining_ends_readiness_first_and_keeps_the_request_in_flight() -> None
         assert response.getheader("connection") == "close"
         connection.close()
         server.join()
+
+
+def test_a_head_length_of_thousands_of_digits_is_the_client_s_mistake(server: InThread) -> None:
+    headers = {"Inference-Header-Content-Length": "9" * 1900}
+    assert ask(server.http, "POST", INFER, REQUEST, headers).status == 400
+    with running(max_header_bytes=16384) as roomy:
+        roomy.registry.switch(serving(FakeModel()))
+        headers = {"Inference-Header-Content-Length": "9" * 5000}
+        assert ask(roomy.http, "POST", INFER, REQUEST, headers).status == 400
+        assert roomy.metrics.of("r1").counters().total.rejected == 1
+
+
+def test_texts_nested_beyond_reason_are_the_client_s_mistake(server: InThread) -> None:
+    data: Any = "a"
+    for _ in range(900):
+        data = [data]
+    body = json.dumps({"inputs": [{**ONES, "datatype": "BYTES", "shape": [1], "data": data}]})
+    answer = ask(server.http, "POST", INFER, body.encode())
+    assert answer.status == 400
+    assert "nested" in answer.json["error"]
