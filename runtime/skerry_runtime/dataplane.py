@@ -7,6 +7,7 @@ import logging
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from threading import Lock
 
 from skerry_runtime import __version__
@@ -19,7 +20,7 @@ from skerry_runtime.errors import (
     Overloaded,
     ServingError,
 )
-from skerry_runtime.metrics import Metrics
+from skerry_runtime.metrics import Metrics, RevisionMetrics
 from skerry_runtime.protocol.tensors import DTYPES, Array
 from skerry_runtime.protocol.types import (
     IndexEntry,
@@ -241,7 +242,7 @@ class Dataplane:
         lane = self._lane_of(serving)
         try:
             self._check_name(request.model, request.version, serving)
-            results = await self._run(lane, lane.check(request))
+            results = await self._run(lane, lane.check(request), request.received)
         except (InvalidRequest, NotFound):
             counters.reject()
             raise
@@ -255,10 +256,11 @@ class Dataplane:
         counters.succeed(time.perf_counter() - request.received)
         return lane.answer(request, results)
 
-    async def _run(self, lane: Lane, feed: Feed) -> Tensors:
+    async def _run(self, lane: Lane, feed: Feed, received: float) -> Tensors:
         """Run small models here and others in a thread.
 
-        A thread goes on when its client has left, so it holds the model on its own account.
+        A thread goes on when its client has left, so it holds the model and counts on its own
+        account: a revision too slow for its clients' patience must not look like one unused.
         """
         if lane.pace.is_quick(feed.size_bytes):
             return lane.run(feed)
@@ -270,9 +272,19 @@ class Dataplane:
             users.leave()
             self._leave_queue()
 
-        future = self._pool.submit(lane.run, feed)
+        try:
+            future = self._pool.submit(lane.run, feed)
+        except RuntimeError:  # the pool is closed, or the system has no thread left
+            users.leave()
+            self._leave_queue()
+            raise
         future.add_done_callback(leave)
-        return await asyncio.wrap_future(future)
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            counters = self._metrics.of(lane.serving.served.revision)
+            future.add_done_callback(partial(_count_late, counters, received))
+            raise
 
     def _enter_queue(self) -> None:
         with self._queue_lock:
@@ -307,6 +319,21 @@ class Dataplane:
                 raise NotFound(
                     f"version '{version[:64]}' does not serve here; '{served.version}' does"
                 )
+
+
+def _count_late(counters: RevisionMetrics, received: float, future: Future[Tensors]) -> None:
+    """Count a run whose client has left; one that never began tells nothing of the model."""
+    if future.cancelled():
+        return
+    match future.exception():
+        case None:
+            counters.succeed(time.perf_counter() - received)
+        case InvalidRequest():
+            counters.reject()
+        case ServingError() as error:
+            counters.fail(type(error).__name__)
+        case _:
+            counters.fail("Internal")
 
 
 def _check_input(tensor: Tensor, spec: TensorSpec | None, seen: dict[str, Array]) -> None:

@@ -212,3 +212,51 @@ async def test_readiness_needs_a_model_and_ends_with_the_draining(plane: Plane) 
     plane.dataplane.drain()
     assert not plane.dataplane.is_ready()
     assert await plane.infer(X), "a draining server still answers"
+
+
+async def test_a_run_that_no_thread_takes_leaves_its_place_in_the_queue() -> None:
+    plane, model = Plane(queue_limit=1), FakeModel()
+    plane.registry.switch(serving(model))
+    plane.dataplane.close()
+    for _ in range(3):
+        with pytest.raises(InferenceFailed):
+            await plane.infer(X)
+    assert plane.counts() == (3, {"Internal": 3}, 0)
+    old = plane.registry.switch(None)
+    assert old
+    assert plane.registry.close_when_drained(old, 0)
+
+
+async def test_an_answer_that_came_after_its_client_left_is_counted_all_the_same(
+    plane: Plane,
+) -> None:
+    gate = Gate()
+    plane.registry.switch(serving(FakeModel(gate)))
+    call = asyncio.create_task(plane.infer(X))
+    await asyncio.to_thread(gate.wait_entered)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    gate.open.set()
+    async with asyncio.timeout(30):
+        while plane.counts() != (1, {}, 0):  # noqa: ASYNC110 (a count has no event)
+            await asyncio.sleep(0.005)
+
+
+async def test_a_failure_that_came_after_its_client_left_is_counted_all_the_same(
+    plane: Plane,
+) -> None:
+    gate = Gate()
+
+    def fail() -> None:
+        gate()
+        raise InferenceFailed("the accelerator is gone")
+
+    plane.registry.switch(serving(FakeModel(fail)))
+    call = asyncio.create_task(plane.infer(X))
+    await asyncio.to_thread(gate.wait_entered)
+    call.cancel()
+    gate.open.set()
+    async with asyncio.timeout(30):
+        while plane.counts() != (1, {"InferenceFailed": 1}, 0):  # noqa: ASYNC110 (same)
+            await asyncio.sleep(0.005)
