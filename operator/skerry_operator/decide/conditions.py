@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from skerry_operator.api.base import Condition, ConditionStatus
 from skerry_operator.api.v1alpha1.edgedeployment_status import Phase, Stage
 from skerry_operator.constants import ConditionType, Reason
-from skerry_operator.decide.facts import RolloutFacts
+from skerry_operator.decide.facts import RolloutFacts, UnitFacts
 from skerry_operator.decide.rollout import Transition
+from skerry_operator.decide.rollout_look import some
 from skerry_operator.decide.rollout_state import clip
 
 MESSAGE_LIMIT = 4096
@@ -155,16 +156,23 @@ def _available(known: dict[str, Condition], situation: Situation) -> _Statement:
     # nobody was asked: what was known goes on
     if not situation.polled:
         return _as_known(known.get(ConditionType.AVAILABLE))
-    silent = [unit.name for unit in reachable if unit.serving is None]
+    silent = sorted(
+        (unit for unit in reachable if unit.serving is None), key=lambda unit: unit.name
+    )
     offline = len(units) - len(reachable)
     message = f"{len(reachable) - len(silent)} of {len(reachable)} reachable units serve"
     message = f"{message}, {offline} offline" if offline else message
     if silent:
-        message = f"{message}; not serving: {', '.join(sorted(silent)[:3])}"
+        message = f"{message}; not serving: {some([_with_state(unit) for unit in silent])}"
         return _statement(
             ConditionType.AVAILABLE, ConditionStatus.FALSE, Reason.NOT_SERVING, message
         )
     return _statement(ConditionType.AVAILABLE, ConditionStatus.TRUE, Reason.SERVING, message)
+
+
+def _with_state(unit: UnitFacts) -> str:
+    """Return for example `node-a: ImagePullBackOff: no such image`."""
+    return f"{unit.name}: {unit.state}" if unit.state else unit.name
 
 
 def _as_known(condition: Condition | None) -> _Statement:

@@ -8,6 +8,10 @@ from datetime import datetime
 from enum import StrEnum
 
 
+STATE_LIMIT = 200
+"""Longest text about one unit: a kubelet may repeat a whole answer of a registry."""
+
+
 class Verdict(StrEnum):
     """Outcome of an analysis, from best to worst."""
 
@@ -51,6 +55,16 @@ class UnitFacts:
     what was reported under the present `retry` text: an older refusal is None here."""
     waiting: str = ""
     """What it is doing about the target, for people: `Fetching: HTTP 503; next try in 4 s`."""
+
+    @property
+    def state(self) -> str:
+        """What keeps it from serving, in words that stay the same while nothing happens.
+
+        What a pod says of its own work has numbers in it that move: only the phase is taken.
+        """
+        if self.failure is not None:
+            return self.failure[:STATE_LIMIT]
+        return self.waiting.partition(":")[0] if self.answered else self.waiting[:STATE_LIMIT]
 
 
 @dataclass(frozen=True)

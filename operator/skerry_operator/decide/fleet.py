@@ -84,11 +84,17 @@ class Fleet:
 
     @cached_property
     def pods(self) -> dict[str, Pod]:
-        """Return the pod of each unit: the newest that is not being deleted."""
+        """Return the pod of each unit: the newest that is not being deleted.
+
+        One that has its place counts before one that waits for the same place.
+        """
         living = [pod for pod in self.observed.pods if pod.unit and not pod.deleting]
         return {
             pod.unit: pod
-            for pod in sorted(living, key=lambda pod: (pod.created_at or _BEGINNING, pod.name))
+            for pod in sorted(
+                living,
+                key=lambda pod: (pod.is_scheduled, pod.created_at or _BEGINNING, pod.name),
+            )
         }
 
     @cached_property

@@ -46,10 +46,12 @@ class Pod:
 
     name: str
     unit: str
-    """Name of its node; empty while it is not scheduled."""
+    """Name of its node, also while it only waits for it; empty when nobody says which."""
     cell: str
     template: str
     """Template hash of the DaemonSet that made it."""
+    is_scheduled: bool = True
+    """False: it waits for a place on its node."""
     ip: str = ""
     ready: bool = False
     deleting: bool = False

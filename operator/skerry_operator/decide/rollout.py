@@ -253,7 +253,7 @@ def _stepping(look: Look) -> Move:
     # too long without progress; checked before anything that may hold
     if look.is_overdue:
         return fail(look, look.overdue())
-    return stay(look, Reason.WAITING_FOR_UNITS, f"step {look.label()}: {look.count()}")
+    return stay(look, Reason.WAITING_FOR_UNITS, f"step {look.label()}: {look.waiting()}")
 
 
 def _soaking(look: Look) -> Move:
@@ -283,7 +283,7 @@ def _judging(look: Look) -> Move:
         return fail(look, look.overdue())
     # a unit did not answer this time
     if look.awaited:
-        return stay(look, Reason.WAITING_FOR_UNITS, f"step {look.label()}: {look.count()}")
+        return stay(look, Reason.WAITING_FOR_UNITS, f"step {look.label()}: {look.waiting()}")
     message = f"step {look.label()}: {look.assessment.message}"
     return stay(look, Reason.WAITING_FOR_METRICS, message)
 

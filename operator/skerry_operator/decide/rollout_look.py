@@ -254,13 +254,18 @@ class Look:
         message = f"no progress for {self.spec.progress_deadline}: {self.count()}"
         waiting = [f"{unit.name}: {_waiting(unit)}" for unit in self.awaited]
         if waiting:
-            return Finding(Reason.DEADLINE_EXCEEDED, f"{message}; waiting: {_some(waiting)}")
+            return Finding(Reason.DEADLINE_EXCEEDED, f"{message}; waiting: {some(waiting)}")
         return Finding(Reason.DEADLINE_EXCEEDED, f"{message}; {self.assessment.message}")
 
     def count(self) -> str:
         """Return for example `3 of 5 units serve v1-0a1b2c3d4e`."""
         failed = f", {len(self.failing)} refuse it" if self.failing else ""
         return f"{len(self.serving)} of {len(self.asked)} units serve {self.target}{failed}"
+
+    def waiting(self) -> str:
+        """Return the count, and what keeps those units that are not there yet."""
+        states = [f"{unit.name}: {unit.state}" for unit in self.awaited if unit.state]
+        return f"{self.count()}; {some(states)}" if states else self.count()
 
     def label(self) -> str:
         """Return the step for people, for example `2/4`."""
@@ -270,7 +275,7 @@ class Look:
         """Return who refuses the target and why."""
         texts = [f"{unit.name}: {unit.failure}" for unit in self.failing]
         count = f"{len(texts)} of {len(self.asked)} units refuse {self.target}, {rule}"
-        return f"{count}: {_some(texts)}"
+        return f"{count}: {some(texts)}"
 
     def _is_on_target(self, unit: UnitFacts) -> bool:
         """Tell whether the unit was given the target and says that it serves it."""
@@ -293,7 +298,7 @@ def _unit_reason(failing: tuple[UnitFacts, ...]) -> Reason:
     return Reason.CRASH_LOOP if crashed else Reason.UNIT_FAILED
 
 
-def _some(texts: list[str]) -> str:
+def some(texts: list[str]) -> str:
     """Return the first few texts and how many there are beyond them."""
     rest = len(texts) - NAMED_UNITS
     return "; ".join(texts[:NAMED_UNITS]) + (f"; and {rest} more" if rest > 0 else "")

@@ -27,9 +27,11 @@ def read_pod(raw: Raw) -> Pod:
     labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
     containers = _container_statuses(status)
     reason, message = _waiting(status, containers)
+    spec = raw.get("spec") or {}
     return Pod(
         name=metadata["name"],
-        unit=(raw.get("spec") or {}).get("nodeName") or "",
+        unit=spec.get("nodeName") or _node_it_waits_for(spec),
+        is_scheduled=bool(spec.get("nodeName")),
         cell=labels.get(LABEL_CELL, ""),
         template=labels.get(LABEL_TEMPLATE, ""),
         ip=status.get("podIP") or "",
@@ -42,6 +44,17 @@ def read_pod(raw: Raw) -> Pod:
         nudge=annotations.get(ANNOTATION_NUDGE, ""),
         created_at=_time(metadata.get("creationTimestamp")),
     )
+
+
+def _node_it_waits_for(spec: Mapping[str, Any]) -> str:
+    """Return the node that a DaemonSet made the pod for; empty when it is not said."""
+    affinity = (spec.get("affinity") or {}).get("nodeAffinity") or {}
+    required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution") or {}
+    for term in required.get("nodeSelectorTerms") or ():
+        for field in term.get("matchFields") or ():
+            if field.get("key") == "metadata.name" and field.get("values"):
+                return str(field["values"][0])
+    return ""
 
 
 def _container_statuses(status: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:

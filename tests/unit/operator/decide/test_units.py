@@ -6,12 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from builders import make_deployment, make_model, make_node, make_report, refusing, serving
+from builders import busy, make_deployment, make_model, make_node, make_report, refusing, serving
 from skerry_operator.api.v1alpha1.edgedeployment_status import Stage
 from skerry_operator.decide.facts import UnitFacts
 from skerry_operator.decide.fleet import Fleet
 from skerry_operator.decide.observed import Observed, Pod
 from skerry_operator.decide.units import Trial, unit_facts
+from skerry_operator.plan import plan
+from skerry_runtime.contract import SwapPhase
 from world import World
 
 STEPS = {"steps": [{"units": "100%", "soak": "60s"}]}
@@ -111,3 +113,53 @@ def test_the_canary_label_and_the_site_come_from_the_node(world: World) -> None:
 def test_a_rollout_goes_on_when_the_answer_comes(world: World) -> None:
     world.turn_until(Stage.SOAKING)
     assert facts(world).serving == world.status.target_revision
+
+
+def test_a_pod_that_waits_for_its_place_speaks_for_the_unit(world: World) -> None:
+    found = facts(
+        world,
+        with_pod(
+            world,
+            is_scheduled=False,
+            waiting_reason="Unschedulable",
+            waiting_message="Insufficient hailo.ai/h8",
+        ),
+    )
+    assert found.state == "Unschedulable: Insufficient hailo.ai/h8"
+
+
+def test_a_pod_that_has_the_place_counts_before_a_newer_one_that_waits_for_it(world: World) -> None:
+    target = str(world.status.target_revision)
+    late = replace(the_pod(world), name="zz", is_scheduled=False, created_at=world.now)
+    report = make_report("n", serving(target, "2.0.0"))
+    observed = replace(world.observed(), pods=(the_pod(world), late), reports={"n": report})
+    assert facts(world, observed).serving == target
+
+
+def test_what_keeps_a_unit_has_no_moving_numbers(world: World) -> None:
+    target = str(world.status.target_revision)
+    half, more = (
+        replace(
+            world.observed(),
+            reports={"n": make_report("n", busy(target, SwapPhase.FETCHING, f"{part} of 9 MB"))},
+        )
+        for part in (4, 5)
+    )
+    assert facts(world, half).waiting != facts(world, more).waiting
+    assert facts(world, half).state == facts(world, more).state == "Fetching"
+
+
+def test_the_conditions_name_what_keeps_a_unit(world: World) -> None:
+    reason = {"waiting_reason": "ImagePullBackOff", "waiting_message": "no such image"}
+    made = plan(with_pod(world, **reason), world.profiles, world.settings)
+    assert made.status
+    said = {one.type: one.message for one in made.status.conditions}
+    for condition in ("Ready", "Available", "Progressing"):
+        assert "n: ImagePullBackOff: no such image" in said[condition]
+
+
+def test_a_long_word_of_a_registry_does_not_fill_a_condition(world: World) -> None:
+    observed = with_pod(world, waiting_reason="ErrImagePull", waiting_message="x" * 5000)
+    made = plan(observed, world.profiles, world.settings)
+    assert made.status
+    assert all(len(one.message) < 1000 for one in made.status.conditions)

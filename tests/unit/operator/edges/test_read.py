@@ -396,3 +396,19 @@ def test_the_model_is_the_one_of_the_same_namespace() -> None:
     }
     cache.models.seen(model_entry(model))
     assert look(cache).model is None
+
+
+def waiting_for_node(node: str) -> Raw:
+    """A pod of a DaemonSet, as its controller makes it, before the scheduler took it."""
+    fields = [{"key": "metadata.name", "operator": "In", "values": [node]}]
+    terms = {"nodeSelectorTerms": [{"matchFields": fields}]}
+    required = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}
+    return raw_pod() | {"spec": {"affinity": required, "containers": [{"name": "runtime"}]}}
+
+
+def test_a_pod_that_is_not_scheduled_belongs_to_the_node_that_it_was_made_for() -> None:
+    pod = read_pod(waiting_for_node("node-7"))
+    assert (pod.unit, pod.is_scheduled) == ("node-7", False)
+    assert (read_pod(raw_pod()).unit, read_pod(raw_pod()).is_scheduled) == ("node-7", True)
+    nowhere = read_pod(raw_pod() | {"spec": {"containers": []}})
+    assert (nowhere.unit, nowhere.is_scheduled) == ("", False)
