@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-
 STATE_LIMIT = 200
 """Longest text about one unit: a kubelet may repeat a whole answer of a registry."""
 

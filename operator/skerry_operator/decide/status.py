@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from skerry_operator.decide.facts import UnitFacts
 from skerry_operator.decide.fleet import Fleet
 from skerry_operator.decide.placement import Cell, PlacementResult
 from skerry_operator.decide.rollout import Transition, step_label
+from skerry_operator.decide.rollout_state import REASON_LIMIT, clip
 from skerry_runtime.contract import Served
 
 REJECTED_LIMIT = 20
@@ -122,9 +124,12 @@ def _measured(fleet: Fleet, cell: Cell) -> tuple[str | None, int | None]:
         return None, None
     providers = Counter(provider for provider, _ in known)
     usual = min(providers, key=lambda name: (-providers[name], name))
-    return usual, int(min(percent for _, percent in known))
+    return clip(usual, REASON_LIMIT), int(min(percent for _, percent in known))
 
 
 def _acceleration(served: Served) -> tuple[str, float] | None:
+    """Return what was measured; no number, or one beyond the scale, is a pod's nonsense."""
     measure = served.acceleration
-    return None if measure is None else (measure.effective, measure.delegated_percent)
+    if measure is None or not math.isfinite(measure.delegated_percent):
+        return None
+    return measure.effective, max(0.0, min(100.0, measure.delegated_percent))

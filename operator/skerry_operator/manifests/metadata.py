@@ -21,6 +21,8 @@ from skerry_operator.decide.planned import Manifest, ObjectRef
 from skerry_operator.decide.revision import content_hash
 
 DIGEST_LENGTH = 16
+NAME_LIMIT = 253
+"""Longest name of an object that is no Service and no label."""
 
 API_VERSIONS: Mapping[str, str] = {
     "ConfigMap": "v1",
@@ -43,7 +45,8 @@ def daemonset_name(berth: Berth) -> str:
 
 def snapshot_name(deployment: str, revision: str) -> str:
     """Return the name of a revision's ControllerRevision."""
-    return f"{deployment}-{revision}"
+    name = f"{deployment}-{revision}"
+    return name if len(name) <= NAME_LIMIT else bounded(name, NAME_LIMIT)
 
 
 def service_name(deployment: str, role: str = "") -> str:
