@@ -80,7 +80,6 @@ class Feed(Generic[V]):
         raw: Raw = dict(event["object"])
         uid = metadata_of(raw)["uid"]
         if event["type"] == "DELETED":
-            self._known.discard(uid)
             self.forget(self._key(raw), uid)
             return
         self._notice_relist(event, uid)
@@ -91,6 +90,7 @@ class Feed(Generic[V]):
     def forget(self, key: tuple[str, str], uid: str) -> None:
         """Drop a deleted object and wake what that concerns."""
         self._pending.pop(key, None)
+        self._known.discard(uid)
         before = self.table.discard(key, uid)
         if before is not None:
             self.wake(Change(before, None))

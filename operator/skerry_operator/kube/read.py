@@ -47,6 +47,12 @@ class Cache:
         entry = child_entry(kind, raw)
         self.children[kind].wrote(entry)
         self._repaired[kind, entry.key] = entry.version
+        if len(self._repaired) > 2 * sum(len(table) for table in self.children.values()):
+            self._repaired = {
+                (kind, key): version
+                for (kind, key), version in self._repaired.items()
+                if self.children[kind].get(key) is not None
+            }
 
     def forget_child(self, ref: ObjectRef, namespace: str) -> None:
         """Drop a generated object that was deleted."""

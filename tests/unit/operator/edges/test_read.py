@@ -412,3 +412,13 @@ def test_a_pod_that_is_not_scheduled_belongs_to_the_node_that_it_was_made_for() 
     assert (read_pod(raw_pod()).unit, read_pod(raw_pod()).is_scheduled) == ("node-7", True)
     nowhere = read_pod(raw_pod() | {"spec": {"containers": []}})
     assert (nowhere.unit, nowhere.is_scheduled) == ("", False)
+
+
+def test_nothing_is_remembered_of_objects_that_are_gone() -> None:
+    cache = Cache()
+    for number in range(50):
+        uid = f"u{number}"
+        raw = raw_pod(name=f"c{number}", uid=uid) | {"data": {}}
+        cache.wrote_child("ConfigMap", raw)
+        cache.children["ConfigMap"].discard(("edge", f"c{number}"), uid)
+    assert len(cache._repaired) <= 2
