@@ -34,6 +34,14 @@ test-integration: $(STAMP) ## Operator and CRDs on the real API server
 test-e2e: $(STAMP) ## Real pods and real models on three nodes, with faults
 	$(PY) -m pytest tests/e2e $(ARGS)
 
+##@ Bench
+.PHONY: bench-runtime bench-swap
+bench-runtime: $(STAMP) ## Speed of serving against raw session.run, ratios in one run
+	PYTHONPATH=tests:runtime $(PY) -P -m bench.runtime
+
+bench-swap: $(STAMP) ## Time of a swap, fetched and from the disk
+	PYTHONPATH=tests:runtime $(PY) -P -m bench.swap
+
 ##@ Check and generate
 .PHONY: verify lint typecheck generate lock
 verify: lint typecheck ## Everything that needs no cluster: lint, types, layers, generated files
