@@ -258,8 +258,9 @@ def _stepping(look: Look) -> Move:
 
 def _soaking(look: Look) -> Move:
     """Watch the step until its soak is over and the verdict is good."""
-    # a unit says that it serves the target no longer, or a cell has nobody left to watch
-    if look.lost or look.uncovered:
+    # a unit says that it serves the target no longer, or nobody is left to watch: in a cell, or
+    # at all, when the one canary went offline or away
+    if look.lost or look.uncovered or not look.asked:
         return break_soak_off(look)
     # not long enough
     if look.now < look.soak_ends_at:
