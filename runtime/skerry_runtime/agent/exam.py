@@ -97,7 +97,7 @@ def parse_threshold(text: str) -> float:
     """
     try:
         value = float(Decimal(text))
-    except (InvalidOperation, OverflowError) as err:
+    except (InvalidOperation, OverflowError, ValueError) as err:  # ValueError: a signalling NaN
         raise InvalidExam(f"the threshold {text!r} is no decimal number") from err
     if not math.isfinite(value):
         raise InvalidExam(f"the threshold {text!r} is not finite")

@@ -151,6 +151,12 @@ def test_nan_never_passes(metric: GoldenMetric, worst: float) -> None:
     assert outcome.result.model_validate_json(outcome.result.model_dump_json()) == outcome.result
 
 
+@pytest.mark.parametrize("text", ["", "high", "NaN", "sNaN", "Infinity", "1e999"])
+def test_a_threshold_that_is_no_finite_number_is_an_invalid_exam(text: str) -> None:
+    with pytest.raises(InvalidExam, match="threshold"):
+        exams.parse_threshold(text)
+
+
 def test_an_infinite_error_can_be_reported() -> None:
     model = Answering(lambda x: {"scores": x / 0.0})
     with np.errstate(all="ignore"):
