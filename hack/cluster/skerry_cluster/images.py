@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 
 from skerry_cluster import buildah, cluster, external, packages, registry, rootfs
 from skerry_cluster.command import ClusterError, run
+from skerry_cluster.node import Node
 from skerry_cluster.progress import say, step
 from skerry_cluster.settings import REPOSITORY, Layout
 from skerry_cluster.tools import cache_key
@@ -110,7 +111,7 @@ def command(layout: Layout, only: str | None, *, only_print: bool) -> int:
 def deliver(layout: Layout, chosen: list[Inputs], target: registry.Registry | None) -> None:
     """Bring images to the registry, else into the nodes of the local cluster.
 
-    Into nodes of a user's own cluster only the user can bring them.
+    Nodes of any other cluster only its owner can reach, and is told how.
     """
     if os.geteuid() != 0:
         raise ClusterError("building images makes file systems with owners: run it as root")
@@ -119,11 +120,14 @@ def deliver(layout: Layout, chosen: list[Inputs], target: registry.Registry | No
             _push(layout, inputs, target)
         return
     archives = [ensure_archive(layout, inputs) for inputs in chosen]
+    nodes = [item for item in cluster.present_nodes(layout) if item.find("containerd")]
     if external.kubeconfig(layout) is not None:
-        _import_by_hand(archives)
+        _import_by_hand("KUBECONFIG names a cluster of your own", archives)
+    elif not nodes:
+        _import_by_hand("no local cluster runs", archives)
     else:
         for inputs, archive in zip(chosen, archives, strict=True):
-            _load(layout, inputs, archive)
+            _load(nodes, inputs, archive)
 
 
 def ensure_archive(layout: Layout, inputs: Inputs) -> Path:
@@ -210,16 +214,15 @@ def _push(layout: Layout, inputs: Inputs, target: registry.Registry) -> None:
         target.push(layout, archive, inputs.local)
 
 
-def _import_by_hand(archives: list[Path]) -> None:
-    say("KUBECONFIG names a cluster of your own. As root on each of its nodes, import the files:")
+def _import_by_hand(why: str, archives: list[Path]) -> None:
+    say(f"{why}: import these files as root on each node")
     for archive in archives:
         say(f"  k3s ctr images import {archive}")
-    say("or run this again with IMAGE_REGISTRY=HOST:PORT, and they are pushed there")
+    say("or run this again with IMAGE_REGISTRY=HOST:PORT, and the images are pushed there")
 
 
-def _load(layout: Layout, inputs: Inputs, archive: Path) -> None:
+def _load(nodes: list[Node], inputs: Inputs, archive: Path) -> None:
     """Load an image into every node of the local cluster that lacks it."""
-    nodes = [item for item in cluster.present_nodes(layout) if item.find("containerd")]
     lacking = [item for item in nodes if not item.has_image(inputs.local)]
     if lacking:
         names = ", ".join(item.spec.name for item in lacking)

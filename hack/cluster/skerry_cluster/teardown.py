@@ -6,6 +6,7 @@ any crash.
 
 import contextlib
 import shutil
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from skerry_cluster.settings import Layout
 
 _STATE = ("nodes", "pids", "config", "pki", "db")
 """Folders of the state folder that `down` removes; the logs stay."""
+_GUESTS_END_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ def find_leftovers(layout: Layout) -> Leftovers:
 def down(layout: Layout) -> Leftovers:
     """Remove everything; return what would not go."""
     cgroups.kill_all()
+    _await_guests(layout)
     cgroups.remove()
     network.remove_all()
     for folder in (layout.root, layout.cache / "buildah"):
@@ -103,6 +106,13 @@ def down(layout: Layout) -> Leftovers:
     sysctls.restore(layout.sysctls)
     _remove_files(layout)
     return find_leftovers(layout)
+
+
+def _await_guests(layout: Layout) -> None:
+    """Wait for commands inside a node that a killed `up` left: they end with its containerd."""
+    deadline = time.monotonic() + _GUESTS_END_S
+    while _processes(layout) and time.monotonic() < deadline:
+        time.sleep(0.1)
 
 
 def _release_namespace_folder() -> None:

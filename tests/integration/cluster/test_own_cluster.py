@@ -117,6 +117,13 @@ def test_images_are_left_as_files_with_the_command_that_imports_them(
     assert not state.exists()
 
 
+def test_images_are_left_as_files_where_no_cluster_runs(state: Path) -> None:
+    done = cluster_command("images", "--only", "operator", SKERRY_CLUSTER_DIR=str(state))
+    assert done.returncode == 0, done.stderr
+    assert "no local cluster runs" in done.stderr
+    assert len(re.findall(r"k3s ctr images import \S+operator-\S+\.tar", done.stderr)) == 1
+
+
 def test_the_user_s_own_kubectl_and_helm_are_used(
     kubeconfig: Path, state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,7 +142,8 @@ def test_the_address_of_this_machine_is_the_one_that_is_given(
     asked = run("host-address", state=state, kubeconfig=kubeconfig)
     assert asked.returncode == 1
     assert "SKERRY_HOST_ADDRESS" in asked.stderr
-    words = {"state": state, "kubeconfig": kubeconfig, "SKERRY_HOST_ADDRESS": "192.0.2.7"}
-    assert run("host-address", **words).stdout.strip() == "192.0.2.7"
+    given = "192.0.2.7"
+    told = run("host-address", state=state, kubeconfig=kubeconfig, SKERRY_HOST_ADDRESS=given)
+    assert told.stdout.strip() == given
     local = cluster_command("host-address")
     assert local.stdout.strip().startswith("10.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import tarfile
 import threading
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster_command import Done, cluster_command
+from cluster_command import MAIN, Done, cluster_command
 from local_registry import Registry, free_address, running_registry
 from skerry_cluster.settings import Layout
 
@@ -20,6 +21,18 @@ ENTRYPOINTS = {
     "operator": ["python3", "-m", "skerry_operator"],
     "runtime": ["python3", "-m", "skerry_runtime"],
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Work on a copy of the sources: an edit during the tests would be another image."""
+    copy = tmp_path_factory.mktemp("tree")
+    compiled = shutil.ignore_patterns("__pycache__")
+    for name in ("hack/cluster", "images", "requirements", "operator", "runtime"):
+        shutil.copytree(MAIN.parents[2] / name, copy / name, ignore=compiled)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cluster_command.MAIN", copy / "hack/cluster/main.py")
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +64,8 @@ def built_config(name: str, tag: str) -> str:
     with tarfile.open(archive) as tar:
         member = tar.extractfile("manifest.json")
         assert member is not None
-        return "sha256:" + json.load(member)[0]["Config"].removesuffix(".json")
+        config: str = json.load(member)[0]["Config"]
+    return f"sha256:{config.removesuffix('.json')}"
 
 
 @pytest.mark.parametrize("name", ["operator", "runtime"])
@@ -115,6 +129,26 @@ def test_a_folder_in_the_registry_is_a_place_of_its_own(
     assert found == {"operator": f"{registry.address}/team/edge/skerry/operator:{tag}"}
     moved = registry.pull(f"team/edge/skerry/operator/manifests/{tag}")
     assert moved == registry.pull(f"skerry/operator/manifests/{tag}")
+
+
+def test_a_machine_whose_buildah_has_no_storage_yet_can_push(
+    registry: Registry, settings: dict[str, str], pushed: dict[str, str], tmp_path: Path
+) -> None:
+    tag = pushed["operator"].rpartition(":")[2]
+    archive = Layout.from_environment().cache / "images" / f"operator-{tag}.tar"
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / archive.name).symlink_to(archive)
+    fresh = settings | {
+        "IMAGE_REGISTRY": f"{registry.address}/fresh",
+        "SKERRY_CACHE_DIR": str(tmp_path),
+    }
+    try:
+        references(cluster_command("images", "--only", "operator", **fresh))
+        moved = registry.pull(f"fresh/skerry/operator/manifests/{tag}")
+        assert moved == registry.pull(f"skerry/operator/manifests/{tag}")
+        assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text()
+    finally:
+        shutil.rmtree(tmp_path / "buildah")
 
 
 def test_an_address_at_which_nothing_listens_is_said_to_be_so() -> None:
