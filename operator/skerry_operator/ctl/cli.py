@@ -99,7 +99,9 @@ def _validate(options: Mapping[str, Any]) -> Answer:
 
 
 def _plan(options: Mapping[str, Any]) -> Answer:
-    wish = files.PlanWish(options["nodes"], options["profiles"], options["runtime_image"])
+    wish = files.PlanWish(
+        options["nodes"], options["profiles"], options["runtime_image"], options.get("namespace")
+    )
     cluster = None if wish.nodes else _cluster(options)
     return files.plan(options["files"], wish, cluster, SystemClock().now())
 

@@ -44,6 +44,8 @@ class PlanWish:
     nodes: str | None
     profiles: str | None
     image: str | None
+    namespace: str | None
+    """Of manifests that name none; None: that of the cluster's context."""
 
 
 def validate(names: Sequence[str], cluster: Cluster | None) -> Answer:
@@ -107,7 +109,7 @@ class _Planner:
         self._cluster = cluster
         self._now = now
         self._hardware = Hardware(_profiles(wish.profiles), wish.image)
-        default = cluster.namespace if cluster else "default"
+        default = wish.namespace or (cluster.namespace if cluster else "default")
         self._ours = {
             kind: [_manifest(one, default) for one in documents if one.kind == kind]
             for kind in SPECS

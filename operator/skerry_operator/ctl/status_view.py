@@ -11,6 +11,7 @@ from skerry_operator.api.v1alpha1.edgedeployment_status import (
     EdgeDeploymentStatus,
     FailedRevision,
 )
+from skerry_operator.constants import ConditionType
 from skerry_operator.ctl.story import Event, Story, amiss
 from skerry_operator.ctl.table import INDENT, NOTHING, page, section, table
 
@@ -33,7 +34,8 @@ def status_line(story: Story) -> str:
     status, units = story.status, story.status.units
     step = f" step {status.step}" if status.step else ""
     counts = f"{units.updated}/{units.eligible} units updated"
-    message = status.rollout.message or ""
+    progressing = story.condition(ConditionType.PROGRESSING)
+    message = progressing.message if progressing else ""
     return f"{status.phase or 'Unknown'}{step}, {counts}: {message}".rstrip(": ")
 
 

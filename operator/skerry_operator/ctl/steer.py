@@ -37,7 +37,9 @@ def promote(deployment: EdgeDeployment, revision: str | None) -> Change:
     target = _under_way(deployment, revision)
     if problem := _not_waiting(deployment, target):
         raise Refused(problem)
-    return _annotated(ANNOTATION_PROMOTE, target, f"{target} goes on: {_what_waits(deployment)}")
+    return _annotated(
+        ANNOTATION_PROMOTE, target, f"{target} goes on past step {deployment.status.step}"
+    )
 
 
 def abort(deployment: EdgeDeployment, revision: str | None) -> Change:
@@ -109,11 +111,6 @@ def _not_waiting(deployment: EdgeDeployment, target: str) -> str | None:
         return None
     step = f"step {status.step}" if status.step else "the rollout"
     return f"{step} of {target} waits for no person, its stage is {status.rollout.stage}"
-
-
-def _what_waits(deployment: EdgeDeployment) -> str:
-    rollout = deployment.status.rollout
-    return rollout.message or rollout.pause_reason or "the pause ends"
 
 
 def _annotated(name: str, revision: str, text: str) -> Change:

@@ -164,7 +164,7 @@ def _known_fields(kind: str, path: Path) -> list[str]:
 
 
 def _known_instead(name: str, known: Sequence[str]) -> str:
-    likely = difflib.get_close_matches(name, known, n=1)
+    likely = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
     return f"did you mean {likely[0]}?" if likely else f"remove it; known are {', '.join(known)}"
 
 
