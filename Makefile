@@ -20,7 +20,7 @@ demo: $(STAMP) ## The main job on a real cluster: place, canary, promote, two ro
 ##@ Test
 .PHONY: test test-unit test-contract test-chart test-integration test-e2e
 test: $(STAMP) ## All tests; starts the cluster if none runs, and stops what it started
-	$(PY) -m pytest tests/unit tests/contract tests/chart tests/integration tests/e2e $(ARGS)
+	$(PY) -m pytest tests/unit tests/contract tests/chart tests/integration tests/cluster tests/e2e $(ARGS)
 
 test-unit: $(STAMP) ## Pure code and single processes; no cluster, seconds
 	$(PY) -m pytest tests/unit tests/contract $(ARGS)

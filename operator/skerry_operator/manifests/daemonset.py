@@ -57,6 +57,8 @@ def build_daemonset(owner: ObjectMeta, pods: CellPods) -> Manifest:
     spec = {
         "selector": {"matchLabels": selector},
         "updateStrategy": {"type": "OnDelete"},
+        # Every copy in its history holds the list of nodes; the operator has its own snapshots.
+        "revisionHistoryLimit": 1,
         "template": {
             "metadata": {"labels": {**deployment_labels(owner), **berth_labels(pods.berth)}},
             "spec": _pod_spec(pods),
