@@ -18,7 +18,13 @@ from skerry_operator.ctl.answer import MEANINGS, Answer, Exit, Refused
 from skerry_operator.ctl.cluster import Cluster
 from skerry_operator.ctl.follow import Watch
 from skerry_operator.kube.access import open_access
-from skerry_operator.kube.errors import Forbidden, KubeError
+from skerry_operator.kube.errors import Forbidden, KubeError, Unavailable
+
+_REMEDIES: Mapping[type[Exception], str] = {
+    Forbidden: "log in, or ask for the right to do so",
+    Unavailable: "does the API server answer? `kubectl cluster-info` tells",
+}
+"""What to do about an error that does not say so itself."""
 
 PLUGIN = "kubectl-skerry"
 """Name under which kubectl finds this program."""
@@ -41,7 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _one_line(error: Exception) -> str:
     text = " ".join(str(error).split())
-    return f"{text}: ask for the right to do so" if isinstance(error, Forbidden) else text
+    remedies = (remedy for kind, remedy in _REMEDIES.items() if isinstance(error, kind))
+    return ": ".join((text, *remedies))
 
 
 def _cluster(options: Mapping[str, Any]) -> Cluster:

@@ -116,16 +116,17 @@ class Cluster:
         try:
             return self.access.client.get(object_path(kind, self.namespace, name))
         except NotFound as error:
-            if "could not find the requested resource" in str(error):
-                raise Refused(
-                    "the cluster does not know Skerry's resources: install the chart first"
-                ) from error
+            _refuse_unknown_kind(error)
             return None
 
     def _list(self, kind: str, selector: str = "", namespace: str | None = None) -> list[Raw]:
         query = {"labelSelector": selector} if selector else {}
         inside = self.namespace if namespace is None else namespace
-        answer = self.access.client.get(collection_path(kind, inside), query)
+        try:
+            answer = self.access.client.get(collection_path(kind, inside), query)
+        except NotFound as error:
+            _refuse_unknown_kind(error)
+            raise
         return list(answer.get("items") or ())
 
     def _versions(self, name: str) -> dict[str, str]:
@@ -152,6 +153,15 @@ def _wanted(deployment: EdgeDeployment, model: Raw | None) -> str | None:
     if model is None:
         return None
     return revision_of(read_model(model_entry(model)).spec, deployment.spec)
+
+
+def _refuse_unknown_kind(error: NotFound) -> None:
+    """Tell a cluster without our definitions from one without the object."""
+    if str(error).endswith((": HTTP 404", "could not find the requested resource")):
+        raise Refused(
+            "the cluster does not know Skerry's resources: install the chart, or choose another "
+            "--context"
+        ) from error
 
 
 def _owned_by(deployment: str) -> str:
