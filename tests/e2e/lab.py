@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Callable
@@ -53,6 +54,12 @@ class Lab:
         if check and done.returncode:
             raise AssertionError(f"kubectl {' '.join(words)}: {done.stderr}")
         return done.stdout
+
+    def skerry(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run the command line of the user."""
+        where = ["--kubeconfig", str(self.access.kubeconfig), "--namespace", self.namespace]
+        command = [sys.executable, "-m", "skerry_operator.ctl", *where, *words]
+        return subprocess.run(command, text=True, capture_output=True, check=False, timeout=120)
 
     def apply(self, *objects: dict[str, Any]) -> None:
         """Apply objects as a Git tool would: server-side, with a field manager of its own."""

@@ -39,11 +39,14 @@ def test_a_pause_waits_for_a_person(lab: Lab) -> None:
     steps = [QUICK_STEPS[0], {"pause": True}, QUICK_STEPS[1]]
     lab.apply(lab.deployment(rollout={"steps": steps}), lab.model("v2"))
     lab.wait(lambda: lab.status().phase == "Paused", "the rollout waits")
-    target = lab.status().target_revision
     v1, v2 = (lab.index.model(key).version for key in ("v1", "v2"))
     assert sorted(lab.versions().values(), key=str) == sorted([v1, v1, v2])
-    lab.kubectl("annotate", "edgedeployment", "digits", f"skerry.dev/promote={target}")
+    assert lab.skerry("promote", "digits").returncode == 0
     lab.wait_stable(v2)
+    told = lab.skerry("status", "digits")
+    assert told.returncode == 0
+    assert "Stable" in told.stdout
+    assert lab.skerry("abort", "digits").returncode == 1  # nothing is under way
 
 
 def test_going_back_to_the_version_before_fetches_nothing(lab: Lab) -> None:

@@ -38,6 +38,13 @@ from skerry_runtime.registry import Registry
 
 DEADLINE_S = 30.0
 CPU = Execution(profile="cpu")
+
+
+def children() -> set[str]:
+    """Return the process ids of this process's children."""
+    return set(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
+
+
 FAST = Tuning(
     poll_s=0.01,
     settle_s=60.0,

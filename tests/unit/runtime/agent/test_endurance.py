@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import threading
 from pathlib import Path
 
@@ -12,7 +11,15 @@ import pytest
 from skerry_runtime.agent.host import Host
 from skerry_runtime.backends.onnx import OnnxBackend
 from skerry_runtime.contract import RevisionContent
-from unit.runtime.agent.support import FAST, Pod, Source, classifier, content, golden
+from unit.runtime.agent.support import (
+    FAST,
+    Pod,
+    Source,
+    children,
+    classifier,
+    content,
+    golden,
+)
 
 SWAPS = 50
 WARM = 10
@@ -37,12 +44,11 @@ def many(source: Source) -> dict[str, RevisionContent]:
 
 
 def handles() -> dict[str, int]:
-    """What this process holds, by kind."""
-    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    """What this process holds, by kind; other tests may have left it a child of their own."""
     return {
         "files": sum(1 for _ in Path("/proc/self/fd").iterdir()),
         "threads": threading.active_count(),
-        "children": len(children),
+        "children": len(children()),
     }
 
 
@@ -59,7 +65,7 @@ async def test_many_swaps_leave_nothing_behind(
                 held, used = handles(), settled_bytes()
         await pod.until(lambda s: len(s.on_disk) == 2)
         now = handles()
-        assert now["children"] == 0
+        assert now["children"] <= held["children"]
         assert now["threads"] <= held["threads"]
         assert now["files"] <= held["files"] + 4  # the source keeps a few connections
         assert settled_bytes() - used < GROWTH_BYTES
