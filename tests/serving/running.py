@@ -25,16 +25,10 @@ from skerry_runtime.settings import Settings
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@dataclass
-class InThread:
-    """A server on a loop of its own."""
+class Addressed:
+    """Where a running server's ports are asked."""
 
-    settings: Settings
-    registry: Registry = field(default_factory=Registry)
-    metrics: Metrics = field(default_factory=Metrics)
-    ports: Ports = field(init=False)
-    _started: threading.Event = field(default_factory=threading.Event)
-    _error: BaseException | None = None
+    ports: Ports
 
     @property
     def http(self) -> str:
@@ -47,6 +41,18 @@ class InThread:
     @property
     def admin(self) -> str:
         return f"127.0.0.1:{self.ports.admin}"
+
+
+@dataclass
+class InThread(Addressed):
+    """A server on a loop of its own."""
+
+    settings: Settings
+    registry: Registry = field(default_factory=Registry)
+    metrics: Metrics = field(default_factory=Metrics)
+    ports: Ports = field(init=False)
+    _started: threading.Event = field(default_factory=threading.Event)
+    _error: BaseException | None = None
 
     def start(self) -> None:
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -100,24 +106,12 @@ def running(**settings: object) -> Iterator[InThread]:
 
 
 @dataclass
-class InProcess:
+class InProcess(Addressed):
     """`skerry-runtime serve` as the container runs it."""
 
     process: subprocess.Popen[str]
     ports: Ports
     log: list[dict[str, object]]
-
-    @property
-    def http(self) -> str:
-        return f"127.0.0.1:{self.ports.http}"
-
-    @property
-    def grpc(self) -> str:
-        return f"127.0.0.1:{self.ports.grpc}"
-
-    @property
-    def admin(self) -> str:
-        return f"127.0.0.1:{self.ports.admin}"
 
     def terminate(self) -> None:
         self.process.send_signal(signal.SIGTERM)
