@@ -53,6 +53,8 @@ class Settings(BaseModel):
 
     runtime_image: Annotated[str, Field(min_length=1, max_length=512)]
     """Image of the runtime where neither profile nor spec names one."""
+    runtime_images: dict[str, str] = Field(default_factory=dict)
+    """Images of other flavors, `flavor=image` with commas between; `cpu` is runtime_image."""
     namespaces: tuple[Name, ...] = ()
     """Namespaces to serve, comma-separated; empty: all."""
     profiles: Path | None = None
@@ -96,6 +98,16 @@ class Settings(BaseModel):
         if not isinstance(value, str):
             return value
         return tuple(part.strip() for part in value.split(",") if part.strip())
+
+    @field_validator("runtime_images", mode="before")
+    @classmethod
+    def _split_into_pairs(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        pairs = [part.strip().partition("=") for part in value.split(",") if part.strip()]
+        if any(not flavor or not image for flavor, _, image in pairs):
+            raise ValueError("write flavor=image, with commas between")
+        return {flavor: image for flavor, _, image in pairs}
 
     @field_validator("profiles", mode="after")
     @classmethod

@@ -63,6 +63,8 @@ class Format(StrEnum):
 
     ONNX = "ONNX"
     ORT = "ORT"
+    TFLITE = "TFLite"
+    CUSTOM = "Custom"  # of the accelerator's vendor; needs the profile's own runtime image
 
 
 class GoldenMetric(StrEnum):
@@ -100,6 +102,8 @@ class ModelArtifact(Artifact):
     format: Format
     memory_bytes: int | None = None
     """What it needs when loaded; estimated from the file when absent."""
+    input_shapes: dict[str, tuple[int, ...]] = Field(default_factory=dict)
+    """Input -> the shape that its dynamic axes are fixed to; empty: they stay as they are."""
 
 
 class GoldenExam(Artifact):
@@ -129,6 +133,10 @@ class Execution(ContractModel):
     profile: str
     providers: tuple[str, ...] = ("CPUExecutionProvider",)
     """ONNX Runtime execution providers, in order of preference."""
+    provider_options: dict[str, dict[str, str]] = Field(default_factory=dict)
+    """Provider -> its options."""
+    static_shapes: bool = False
+    """True: a model with an axis that is still dynamic is refused, the hardware could not run it."""
     fallback: bool = True
     """False: a session that does not get the first provider is refused."""
 

@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic.alias_generators import to_camel
 
+from skerry_operator.api.v1alpha1.edgemodel import Precision
 from skerry_runtime.contract import Format
 
 
@@ -21,6 +22,27 @@ class AcceleratorClass(StrEnum):
     GPU = "gpu"
     CPU = "cpu"
 
+
+class Support(StrEnum):
+    """Whether a deployment can use the hardware."""
+
+    SUPPORTED = "Supported"  # one of Skerry's own runtime images serves on it
+    BRING_YOUR_OWN_IMAGE = "BringYourOwnImage"  # the vendor's libraries may not be passed on
+    UNSUPPORTED = "Unsupported"  # nothing current serves on it
+
+
+class Tier(StrEnum):
+    """Rough size of the hardware, by power."""
+
+    MICRO = "micro"  # below 1 W
+    LOW = "low"
+    MID = "mid"
+    HIGH = "high"
+    SERVER = "server"  # beyond 60 W
+
+
+DEFAULT_FLAVOR = "cpu"
+"""The runtime image with ONNX Runtime's own CPU provider."""
 
 DEFAULT_PREFERENCE = (AcceleratorClass.NPU, AcceleratorClass.GPU, AcceleratorClass.CPU)
 """Order when a deployment names none."""
@@ -40,17 +62,37 @@ class Profile(BaseModel):
     resource_names: tuple[str, ...] = ()
     """Extended resources, best first; in status.allocatable they prove that a pod can get one."""
     labels: tuple[dict[str, str], ...] = ()
-    """Label alternatives, for a profile without a resource: one whole alternative must match."""
+    """Label alternatives, of which one whole must match. They place a profile that has no resource;
+    of one that has, they only tell why a device is expected: a label is no capacity."""
     architectures: tuple[str, ...] = ("amd64", "arm64")
     """CPU architectures that the runtime image is built for."""
     providers: tuple[str, ...] = ("CPUExecutionProvider",)
     """ONNX Runtime execution providers, best first."""
+    provider_options: dict[str, dict[str, str]] = Field(default_factory=dict)
+    """Provider -> its options, for example `{"OpenVINOExecutionProvider": {"device_type": "NPU"}}`."""
     formats: tuple[Format, ...] = (Format.ONNX, Format.ORT)
     """Model formats that the profile's runtime can load."""
+    precisions: tuple[Precision, ...] = ()
+    """Precisions that the hardware computes; empty: all."""
+    static_shapes: bool = False
+    """The hardware wants every axis fixed: the variant's `inputShapes` must name the dynamic ones."""
+    exclusive: bool = True
+    """One unit holds a device alone; for a profile without a resource: one unit per node."""
     image: str | None = None
-    """Runtime image; None: the operator's default."""
+    """Runtime image; None: Skerry's own of the `flavor`."""
+    flavor: str = DEFAULT_FLAVOR
+    """Which of Skerry's own runtime images serves on it, a name of the setting `runtimeImages`."""
     runtime_class_name: str | None = None
     supplemental_groups: tuple[int, ...] = ()
+    vendor: str = ""
+    tier: Tier | None = None
+    watts: str = ""
+    """Power of the part or board, for people, for example `7-25`."""
+    tops_int8: float | None = None
+    """Peak int8 operations per second, in units of 10^12, as the vendor says."""
+    support: Support = Support.SUPPORTED
+    unsupported_reason: str = ""
+    """Why nothing serves on it, and what to do instead."""
     description: str = ""
 
 

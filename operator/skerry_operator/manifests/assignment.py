@@ -58,7 +58,11 @@ def build_assignment(
         deployment=f"{owner.namespace}/{owner.name}",
         cell=cell.hardware.cell,
         execution=Execution(
-            profile=profile.name, providers=profile.providers, fallback=cell.may_fall_back
+            profile=profile.name,
+            providers=profile.providers,
+            provider_options=profile.provider_options,
+            static_shapes=profile.static_shapes,
+            fallback=cell.may_fall_back,
         ),
         default=default,
         units={
@@ -120,6 +124,7 @@ def _artifact(variant: Variant) -> ModelArtifact:
         uri=variant.source.uri,
         sha256=variant.source.sha256,
         memory_bytes=None if variant.memory is None else int(quantity(variant.memory)),
+        input_shapes=dict(variant.input_shapes),
     )
 
 

@@ -46,7 +46,8 @@ class ModelRef(KubeModel):
 class PlacementMode(StrEnum):
     """What a unit is."""
 
-    PER_NODE = "PerNode"
+    PER_NODE = "PerNode"  # one on every matching node
+    REPLICAS = "Replicas"  # a number of pods, on the best hardware first
 
 
 class Fallback(StrEnum):
@@ -105,10 +106,16 @@ class Placement(KubeModel):
             "self.accelerators.exists_one(b, b == a))",
             "accelerators must not repeat an entry",
         ),
+        Cel(
+            "!has(self.replicas) || (has(self.mode) && self.mode == 'Replicas')",
+            "replicas belongs to mode: Replicas; PerNode has one unit on every matching node",
+        ),
     )
 
     mode: PlacementMode = PlacementMode.PER_NODE
-    """PerNode: one unit on every matching node."""
+    """PerNode: one unit on every matching node. Replicas: `replicas` pods, best hardware first."""
+    replicas: Annotated[int, Field(ge=0, le=1000)] | None = None
+    """Number of pods, for Replicas. Default 1."""
     node_selector: Annotated[Mapping[LabelKey, LabelValue], Field(max_length=16)] = Field(
         default_factory=dict
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, ClassVar, Literal
 
@@ -24,6 +25,11 @@ Uri = Annotated[
     str, StringConstraints(pattern=r"^https?://[^\s@]+$", min_length=8, max_length=2048)
 ]
 """Address of a file; credentials in it are refused, they would end up in logs and status."""
+
+
+InputName = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+Axis = Annotated[int, Field(ge=1, le=2**31 - 1)]
+Shape = Annotated[tuple[Axis, ...], Field(max_length=8)]
 
 
 class Precision(StrEnum):
@@ -59,6 +65,10 @@ class Variant(KubeModel):
     """The file."""
     memory: Quantity | None = None
     """What it needs when loaded; estimated from the file when absent."""
+    input_shapes: Annotated[Mapping[InputName, Shape], Field(max_length=32)] = Field(
+        default_factory=dict
+    )
+    """Input -> its shape: fixes dynamic axes, where an accelerator wants static shapes."""
 
 
 class Golden(KubeModel):
