@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from skerry_operator.api.v1alpha1.edgedeployment_status import EdgeDeploymentStatus, Stage
 from skerry_operator.api.v1alpha1.edgemodel import EdgeModel
-from skerry_operator.catalogue.profiles import Profile
+from skerry_operator.catalogue.profiles import DEFAULT_FLAVOR, Profile
 from skerry_operator.constants import (
     ANNOTATION_ABORT,
     ANNOTATION_PROMOTE,
@@ -24,6 +25,7 @@ from skerry_operator.decide.placement import (
     DEFAULT_GRACE_S,
     PlacementResult,
     accelerator_problem,
+    replicas_problem,
 )
 from skerry_operator.decide.planned import EventNote, ModelPlan, Plan
 from skerry_operator.decide.revision import Snapshot, revision_of
@@ -49,6 +51,8 @@ class PlanSettings:
 
     default_image: str
     """Runtime image of profiles that name none."""
+    flavor_images: Mapping[str, str] = field(default_factory=dict)
+    """Flavor -> runtime image, apart from the default one."""
     accelerator_grace_s: float = DEFAULT_GRACE_S
     """How long a unit stays on a node whose accelerator is not allocatable."""
     unsettled_s: float = 5.0
@@ -87,14 +91,17 @@ def _fleet(
     wanted: Snapshot | None = None,
 ) -> Fleet:
     own = {wanted.revision: wanted} if wanted else {}
-    return Fleet(observed, profiles, {**observed.snapshots, **own}, settings.accelerator_grace_s)
+    flavors = frozenset({DEFAULT_FLAVOR, *settings.flavor_images})
+    snapshots = {**observed.snapshots, **own}
+    return Fleet(observed, profiles, snapshots, settings.accelerator_grace_s, flavors)
 
 
 def _hindrance(observed: Observed, profiles: tuple[Profile, ...]) -> Hindrance | None:
     """Return why nobody can be placed, most basic cause first; None: units can be."""
     if not observed.nodes:  # a cluster has nodes: who sees none must not clear anything away
         return Hindrance(Reason.NO_ELIGIBLE_NODES, "the operator sees no node at all")
-    problem = accelerator_problem(observed.deployment.spec.placement, profiles)
+    placement = observed.deployment.spec.placement
+    problem = accelerator_problem(placement, profiles) or replicas_problem(placement)
     return Hindrance(Reason.INVALID_SPEC, problem) if problem else None
 
 
@@ -187,8 +194,18 @@ def _wanted_snapshot(
         runtime=spec.runtime,
         serving=spec.serving,
         default_image=settings.default_image,
-        images={profile.name: profile.image for profile in profiles if profile.image},
+        images=_images(profiles, settings),
     )
+
+
+def _images(profiles: tuple[Profile, ...], settings: PlanSettings) -> dict[str, str]:
+    """Return the image of every profile that does not run in the default one."""
+    found = {
+        profile.name: profile.image or settings.flavor_images.get(profile.flavor)
+        for profile in profiles
+        if profile.image or profile.flavor != DEFAULT_FLAVOR
+    }
+    return {name: image for name, image in found.items() if image}
 
 
 @dataclass(frozen=True)
@@ -310,6 +327,8 @@ def _reservation(decision: _Decision) -> Hindrance | None:
         return Hindrance(Reason.APPLY_FAILED, error)
     if decision.trouble is not None:
         return decision.trouble
+    if missing := decision.placement.unplaced:
+        return Hindrance(Reason.INSUFFICIENT_CAPACITY, _shortage(decision.placement, missing))
     if decision.placement.cells:
         return None
     rejected = decision.placement.rejected
@@ -324,6 +343,15 @@ def _reservation(decision: _Decision) -> Hindrance | None:
         f"none of {len(rejected)} matching nodes fits; "
         f"{first.node}: {first.reason}: {first.message}",
     )
+
+
+def _shortage(placement: PlacementResult, missing: int) -> str:
+    """Return how many replicas have no hardware, and why a node takes none."""
+    placed = len(placement.cell_of)
+    text = f"{placed} of {placed + missing} replicas have hardware: no free device is left"
+    rejected = placement.rejected
+    why = f"; {rejected[0].node}: {rejected[0].reason}: {rejected[0].message}" if rejected else ""
+    return f"{text}; add nodes or entries to spec.placement.accelerators, or ask for fewer{why}"
 
 
 def _requeue_s(decision: _Decision, settings: PlanSettings) -> float:

@@ -136,7 +136,7 @@ class Execution(ContractModel):
     provider_options: dict[str, dict[str, str]] = Field(default_factory=dict)
     """Provider -> its options."""
     static_shapes: bool = False
-    """True: a model with an axis that is still dynamic is refused, the hardware could not run it."""
+    """True: a model with an axis that is still dynamic is refused: the hardware cannot run it."""
     fallback: bool = True
     """False: a session that does not get the first provider is refused."""
 

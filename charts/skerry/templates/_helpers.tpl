@@ -70,7 +70,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
   resources: [configmaps, services]
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [apps]
-  resources: [daemonsets, controllerrevisions]
+  resources: [daemonsets, replicasets, controllerrevisions]
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [""]
   resources: [events]

@@ -44,6 +44,9 @@ class Tier(StrEnum):
 DEFAULT_FLAVOR = "cpu"
 """The runtime image with ONNX Runtime's own CPU provider."""
 
+SHIPPED_FLAVORS = (DEFAULT_FLAVOR, "openvino")
+"""Runtime images that Skerry builds itself."""
+
 DEFAULT_PREFERENCE = (AcceleratorClass.NPU, AcceleratorClass.GPU, AcceleratorClass.CPU)
 """Order when a deployment names none."""
 
@@ -69,13 +72,13 @@ class Profile(BaseModel):
     providers: tuple[str, ...] = ("CPUExecutionProvider",)
     """ONNX Runtime execution providers, best first."""
     provider_options: dict[str, dict[str, str]] = Field(default_factory=dict)
-    """Provider -> its options, for example `{"OpenVINOExecutionProvider": {"device_type": "NPU"}}`."""
+    """Provider -> its options: `{"OpenVINOExecutionProvider": {"device_type": "NPU"}}`."""
     formats: tuple[Format, ...] = (Format.ONNX, Format.ORT)
     """Model formats that the profile's runtime can load."""
     precisions: tuple[Precision, ...] = ()
     """Precisions that the hardware computes; empty: all."""
     static_shapes: bool = False
-    """The hardware wants every axis fixed: the variant's `inputShapes` must name the dynamic ones."""
+    """The hardware wants every axis fixed: `inputShapes` of a variant must fix the dynamic ones."""
     exclusive: bool = True
     """One unit holds a device alone; for a profile without a resource: one unit per node."""
     image: str | None = None

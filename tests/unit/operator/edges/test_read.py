@@ -200,6 +200,7 @@ def test_a_running_pod_is_reduced_to_what_decisions_read() -> None:
         revision_label="v1-a",
         nudge="abc.1",
         created_at=datetime(2026, 11, 23, 11, tzinfo=UTC),
+        node="node-7",
     )
 
 

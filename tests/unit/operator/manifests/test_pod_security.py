@@ -10,13 +10,14 @@ from builders import HAILO, NVIDIA, make_deployment, make_model
 from skerry_operator.api.v1alpha1.edgedeployment import Toleration
 from skerry_operator.catalogue.profiles import Profile, builtin_profiles
 from skerry_operator.decide.fleet import Berth
-from skerry_operator.decide.placement import Hardware
+from skerry_operator.decide.hardware import Hardware
 from skerry_operator.decide.podtemplate import PodTemplate, template_of
 from skerry_operator.decide.revision import Snapshot
 from skerry_operator.manifests.daemonset import CellPods, build_daemonset
 from skerry_runtime.contract import ADMIN_PORT, ASSIGNMENT_DIR, SLOTS_DIR
 
 PROFILES = [*builtin_profiles(), HAILO, NVIDIA]
+ANY = Hardware("cell", PROFILES[0], "amd64", None)
 
 
 def make_template(profile: Profile = PROFILES[0], **spec: Any) -> PodTemplate:
@@ -30,11 +31,12 @@ def make_template(profile: Profile = PROFILES[0], **spec: Any) -> PodTemplate:
         default_image="registry.example/runtime:1",
     )
     resource = profile.resource_names[0] if profile.resource_names else None
-    return template_of(snapshot, Hardware("cell", profile, "amd64", resource))
+    hardware = Hardware("cell", profile, "amd64", resource)
+    return template_of(snapshot, hardware, deployment.placement)
 
 
 def pod_of(template: PodTemplate, *tolerations: Toleration) -> dict[str, Any]:
-    pods = CellPods(Berth("cell", template.hash), template, ("n2", "n1"), tolerations)
+    pods = CellPods(Berth("cell", template.hash), template, ANY, ("n2", "n1"), tolerations)
     spec: dict[str, Any] = daemonset_spec(pods)["template"]["spec"]
     return spec
 
@@ -117,7 +119,7 @@ def test_the_probes_ask_the_admin_port(container: dict[str, Any]) -> None:
 
 def test_pods_are_replaced_by_the_operator_alone() -> None:
     template = make_template()
-    spec = daemonset_spec(CellPods(Berth("cell", template.hash), template, ("n1",)))
+    spec = daemonset_spec(CellPods(Berth("cell", template.hash), template, ANY, ("n1",)))
     assert spec["updateStrategy"] == {"type": "OnDelete"}
     labels = spec["template"]["metadata"]["labels"]
     assert spec["selector"]["matchLabels"].items() <= labels.items()
