@@ -16,7 +16,14 @@ from skerry_operator.constants import (
     Reason,
 )
 from skerry_operator.decide.analysis import assess
-from skerry_operator.decide.conditions import Hindrance, Situation
+from skerry_operator.decide.conditions import Hindrance, Placedness, Situation
+from skerry_operator.decide.explain import (
+    NOBODY_SELECTED,
+    is_all_placed,
+    placed_finding,
+    placement_events,
+    shortage,
+)
 from skerry_operator.decide.facts import Assessment, RolloutFacts, UnitFacts, Verdict
 from skerry_operator.decide.fleet import Fleet
 from skerry_operator.decide.nudges import RENUDGE_S, nudges
@@ -169,12 +176,16 @@ def _situation(
     facts: RolloutFacts,
     transition: Transition | None,
     hindrance: Hindrance | None,
+    placement: PlacementResult | None = None,
 ) -> Situation:
     return Situation(
         generation=fleet.observed.deployment.metadata.generation,
         facts=facts,
         transition=transition,
         hindrance=hindrance,
+        placed=None
+        if placement is None
+        else Placedness(is_all_placed(placement), placed_finding(placement)),
         polled=fleet.observed.polled,
     )
 
@@ -306,6 +317,7 @@ def _decided_plan(decision: _Decision, snapshot: Snapshot, settings: PlanSetting
         ),
         events=(
             *decision.transition.events,
+            *placement_events(fleet, decision.placement, decision.seats),
             *(_hindrance_events(observed, decision.trouble) if decision.trouble else ()),
         ),
         requeue_after_s=_requeue_s(decision, settings),
@@ -315,7 +327,11 @@ def _decided_plan(decision: _Decision, snapshot: Snapshot, settings: PlanSetting
 
 def _status(decision: _Decision) -> EdgeDeploymentStatus:
     situation = _situation(
-        decision.fleet, decision.facts, decision.transition, _reservation(decision)
+        decision.fleet,
+        decision.facts,
+        decision.transition,
+        _reservation(decision),
+        decision.placement,
     )
     return next_status(Outcome(decision.fleet, decision.placement, situation, decision.transition))
 
@@ -327,15 +343,15 @@ def _reservation(decision: _Decision) -> Hindrance | None:
         return Hindrance(Reason.APPLY_FAILED, error)
     if decision.trouble is not None:
         return decision.trouble
-    if missing := decision.placement.unplaced:
-        return Hindrance(Reason.INSUFFICIENT_CAPACITY, _shortage(decision.placement, missing))
+    if decision.placement.unplaced:
+        return Hindrance(Reason.INSUFFICIENT_CAPACITY, shortage(decision.placement))
     if decision.placement.cells:
         return None
     rejected = decision.placement.rejected
     if not rejected:
         return Hindrance(
             Reason.NO_ELIGIBLE_NODES,
-            "no node has the labels of spec.placement.nodeSelector",
+            NOBODY_SELECTED,
         )
     first = rejected[0]
     return Hindrance(
@@ -343,15 +359,6 @@ def _reservation(decision: _Decision) -> Hindrance | None:
         f"none of {len(rejected)} matching nodes fits; "
         f"{first.node}: {first.reason}: {first.message}",
     )
-
-
-def _shortage(placement: PlacementResult, missing: int) -> str:
-    """Return how many replicas have no hardware, and why a node takes none."""
-    placed = len(placement.cell_of)
-    text = f"{placed} of {placed + missing} replicas have hardware: no free device is left"
-    rejected = placement.rejected
-    why = f"; {rejected[0].node}: {rejected[0].reason}: {rejected[0].message}" if rejected else ""
-    return f"{text}; add nodes or entries to spec.placement.accelerators, or ask for fewer{why}"
 
 
 def _requeue_s(decision: _Decision, settings: PlanSettings) -> float:

@@ -74,6 +74,8 @@ class PlacementResult:
     """Unit -> since when it is placed without its hardware."""
     unplaced: int = 0
     """Replicas for which no hardware is left."""
+    counts_replicas: bool = False
+    """The units are replicas: a node that is rejected leaves no gap by itself."""
 
     @cached_property
     def cell_of(self) -> dict[str, str]:
@@ -212,15 +214,14 @@ def _fit_entry(node: Node, entry: str, wish: Wish, incumbents: Incumbents) -> Se
 def _place_replicas(nodes: list[Node], wish: Wish, incumbents: Incumbents) -> PlacementResult:
     judge = _Judge(wish, Incumbents(incumbents.now, taken=incumbents.taken))
     verdicts = {node.name: judge(node) for node in nodes}
-    usable = [node for node in nodes if isinstance(verdicts[node.name], Seat)]
-    room = Room.of(usable, wish, incumbents)
-    seats = seat_replicas(room, wish, incumbents)
+    seats = seat_replicas(Room.of(nodes, wish, incumbents), wish, incumbents)
     placed = {unit: seat for unit, seat in seats.items() if seat is not None}
     return PlacementResult(
         cells=_cells(placed),
         rejected=_rejected(verdicts),
         lost={unit: seat.lost_since for unit, seat in placed.items() if seat.lost_since},
         unplaced=len(seats) - len(placed),
+        counts_replicas=True,
     )
 
 

@@ -18,6 +18,7 @@ from skerry_operator.decide.fitting import (
     Refusal,
     Seat,
     Wish,
+    admission,
     fit,
     free_units,
     profiles_of,
@@ -57,12 +58,17 @@ class Room:
 
     @classmethod
     def of(cls, nodes: Iterable[Node], wish: Wish, incumbents: Incumbents) -> Room:
-        """Add up what the nodes offer; with fallback forbidden, for the first entry only."""
+        """Add up what the nodes offer; with fallback forbidden, for the first entry only.
+
+        A node that takes nothing new (cordoned, out of reach) offers nothing, and its units stay.
+        """
         entries = wish.entries if wish.may_fall_back else wish.entries[:1]
         fresh = Incumbents(incumbents.now, taken=incumbents.taken)
         known = tuple(nodes)
         offers: dict[str, Offer] = {}
         for node in known:
+            if admission(node, wish, is_placed=False):
+                continue
             for rank, entry in enumerate(entries):
                 for offer in _offers(node, rank, entry, wish, fresh):
                     cell = offer.seat.hardware.cell
