@@ -35,12 +35,15 @@ test-e2e: $(STAMP) ## Real pods and real models on three nodes, with faults
 	$(PY) -m pytest tests/e2e $(ARGS)
 
 ##@ Bench
-.PHONY: bench-runtime bench-swap
+.PHONY: bench-runtime bench-swap bench-placement
 bench-runtime: $(STAMP) ## Speed of serving against raw session.run, ratios in one run
 	PYTHONPATH=tests:runtime $(PY) -P -m bench.runtime
 
 bench-swap: $(STAMP) ## Time of a swap, fetched and from the disk
 	PYTHONPATH=tests:runtime $(PY) -P -m bench.swap
+
+bench-placement: $(STAMP) ## CPU of placing 1000 deployments on 1000 nodes, and of one node that flaps
+	PYTHONPATH=operator:runtime:tests $(PY) -P -m bench.placement $(ARGS)
 
 ##@ Check and generate
 .PHONY: verify lint typecheck generate lock

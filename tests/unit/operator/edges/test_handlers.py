@@ -120,7 +120,26 @@ async def test_a_node_wakes_those_that_have_a_pod_on_it_whatever_they_select_now
     assert await world.node("n", {"site": "south"}) == [ed("north")]
 
 
-@pytest.mark.parametrize("kind", ["Pod", "ConfigMap", "DaemonSet", "Service", "ControllerRevision"])
+async def test_a_device_that_is_given_back_wakes_those_that_could_take_it(world: World) -> None:
+    await world.node("n", {"site": "x"})
+    await world.deployment("holder")
+    await world.deployment("near", nodeSelector={"site": "x"})
+    await world.deployment("far", nodeSelector={"site": "y"})
+    holding = world.raw(
+        "pod",
+        metadata={"labels": {LABEL_DEPLOYMENT: "holder"}},
+        spec={
+            "nodeName": "n",
+            "containers": [{"resources": {"limits": {"hailo.ai/h8": "1", "cpu": "1"}}}],
+        },
+    )
+    assert await world.tell("Pod", holding) == [ed("holder")]
+    assert set(await world.tell("Pod", holding, "DELETED")) == {ed("holder"), ed("near")}
+
+
+@pytest.mark.parametrize(
+    "kind", ["Pod", "ConfigMap", "DaemonSet", "ReplicaSet", "Service", "ControllerRevision"]
+)
 async def test_a_generated_object_wakes_its_deployment_also_when_it_goes(
     world: World, kind: str
 ) -> None:
