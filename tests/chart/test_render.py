@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from helm_chart import CHART, EVERYTHING, Rendered, helm
-from skerry_operator.catalogue.profiles import parse_profiles
+from skerry_operator.catalogue.profiles import builtin_profiles, extended_profiles
 from skerry_operator.settings import read_settings
 
 Render = Callable[..., Rendered]
@@ -196,8 +196,11 @@ def test_selectors_find_the_operators_pod(render: Render, kind: str) -> None:
 
 def test_the_profiles_can_be_read_by_the_operator(render: Render) -> None:
     rendered = render(everything())
-    rows = parse_profiles(rendered.one("ConfigMap")["data"]["profiles.yaml"], "chart")
-    assert [row.name for row in rows] == ["hailo-8"]
+    rows = extended_profiles(rendered.one("ConfigMap")["data"]["profiles.yaml"], "chart")
+    own = {row.name: row for row in rows if row not in builtin_profiles()}
+    assert list(own) == ["reef", "hailo-8"]
+    assert own["reef"].model_fields_set == type(own["reef"]).model_fields.keys() - {"flavor"}
+    assert own["hailo-8"].resource_names == ("hailo.ai/h8", "squat.ai/hailo-8")
     assert rendered.pod["volumes"][1]["configMap"]["name"] == "reef-main-profiles"
 
 
@@ -206,7 +209,7 @@ def test_changed_profiles_restart_the_operator(render: Render) -> None:
         template = render({"accelerators": rows}).one("Deployment")["spec"]["template"]
         return template["metadata"]["annotations"]["checksum/profiles"]
 
-    row = {"name": "a", "class": "npu"}
+    row = {"name": "a", "class": "npu", "labels": [{"a": "b"}]}
     assert checksum([row]) == checksum([row]) != checksum([row | {"class": "gpu"}])
 
 

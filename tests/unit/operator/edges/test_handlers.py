@@ -244,7 +244,9 @@ def test_a_bad_profile_stops_the_start_with_its_message(
     path.write_text("- {name: hailo, class: tpu}\n")
     status = cli.main(["run", "--runtime-image", "a", "--profiles", str(path)])
     assert status == cli.BAD_USAGE
-    assert "profile hailo: class" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert f"{path}: profile hailo: class: " in error
+    assert "(got 'tpu'): write npu, gpu or cpu" in error
 
 
 def test_an_own_profile_goes_before_the_built_in_ones(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from builders import HAILO, NVIDIA, make_deployment, make_model
+from builders import CPU, HAILO, NVIDIA, make_deployment, make_model
 from skerry_operator.api.v1alpha1.edgedeployment import Toleration
 from skerry_operator.catalogue.profiles import Profile, builtin_profiles
 from skerry_operator.decide.fleet import Berth
@@ -20,7 +20,7 @@ PROFILES = [*builtin_profiles(), HAILO, NVIDIA]
 ANY = Hardware("cell", PROFILES[0], "amd64", None)
 
 
-def make_template(profile: Profile = PROFILES[0], **spec: Any) -> PodTemplate:
+def make_template(profile: Profile = CPU, **spec: Any) -> PodTemplate:
     deployment = make_deployment(**spec).spec
     snapshot = Snapshot(
         revision="v1-0123456789",
@@ -154,6 +154,19 @@ def test_the_hardware_decides_about_devices_runtime_class_and_groups() -> None:
     assert pod["runtimeClassName"] == "nvidia"
     assert pod["securityContext"]["supplementalGroups"] == [44]
     assert pod["containers"][0]["image"] == NVIDIA.image
+
+
+def test_only_nvidias_hardware_asks_for_a_runtime_class() -> None:
+    asking = {
+        profile.name: pod_of(make_template(profile)).get("runtimeClassName")
+        for profile in builtin_profiles()
+    }
+    assert {name for name in asking if asking[name]} == {
+        "nvidia-jetson",
+        "nvidia-gpu",
+        "nvidia-mig",
+    }
+    assert set(asking.values()) == {None, "nvidia"}
 
 
 def test_a_cpu_pod_asks_for_nothing_special() -> None:
