@@ -93,6 +93,7 @@ def test_everything_set_reaches_the_operator(render: Render) -> None:
     rendered = render(everything())
     assert rendered.env == {
         "SKERRY_RUNTIME_IMAGE": "mirror.example/edge/runtime@sha256:" + "1" * 64,
+        "SKERRY_RUNTIME_IMAGES": "openvino=mirror.example/edge/runtime-openvino@sha256:" + "2" * 64,
         "SKERRY_STATUS_ACCESS": "Proxy",
         "SKERRY_ACCELERATOR_GRACE_SECONDS": "0",
         "SKERRY_METRICS_PORT": "9090",
@@ -133,6 +134,20 @@ def test_the_image_is(render: Render, image: dict[str, str], expected: str) -> N
     assert render({"image": image}).container["image"] == expected
     runtime = render({"runtimeImage": image}).env["SKERRY_RUNTIME_IMAGE"]
     assert runtime == expected.replace("operator", "runtime")
+
+
+def test_the_images_of_other_flavors_reach_the_operator(render: Render) -> None:
+    values = {"runtimeImages": {"cuda": {"repository": "edge/cuda", "digest": DIGEST}}}
+    rendered = render(values).env
+    settings = read_settings({name: text for name, text in rendered.items() if text}, {})
+    assert settings.runtime_images == {
+        "cuda": f"edge/cuda@{DIGEST}",
+        "openvino": "skerry/runtime-openvino:0.1.0",
+    }
+
+
+def test_without_other_flavors_nothing_is_said_of_them(render: Render) -> None:
+    assert "SKERRY_RUNTIME_IMAGES" not in render({"runtimeImages": {"openvino": None}}).env
 
 
 @pytest.mark.parametrize(

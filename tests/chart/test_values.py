@@ -117,6 +117,13 @@ def test_the_schema_takes_the_profiles_that_the_operator_takes(*, update_golden:
         pytest.param({"image": {"pullPolicy": "Sometimes"}}, "pullPolicy", id="a pull policy"),
         pytest.param({"runtimeImage": {"repository": ""}}, "repository", id="no repository"),
         pytest.param({"runtimeImage": {"pullPolicy": "Never"}}, "pullPolicy", id="not for pods"),
+        pytest.param(
+            {"runtimeImages": {"openvino": {"tga": "1"}}}, "tga", id="a misspelt field of a flavor"
+        ),
+        pytest.param(
+            {"runtimeImages": {"Open VINO": {"repository": "a"}}}, "Open VINO", id="a bad flavor"
+        ),
+        pytest.param({"runtimeImages": {"cpu": {"repository": "a"}}}, "cpu", id="the flavor cpu"),
         pytest.param({"watchNamespaces": "default"}, "watchNamespaces", id="text for a list"),
         pytest.param({"watchNamespaces": ["De fault"]}, "watchNamespaces", id="a bad namespace"),
         pytest.param({"statusAccess": "proxy"}, "statusAccess", id="an enum in lower case"),

@@ -38,7 +38,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_images(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--only", choices=["runtime", "operator"])
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "--only",
+        choices=["runtime", "operator", "runtime-openvino"],
+        help="this one (default: the two that every cluster needs)",
+    )
+    which.add_argument("--all", action="store_true", help="also those for special hardware")
     parser.add_argument("--print", action="store_true", help="only print the references as JSON")
 
 
@@ -130,7 +136,8 @@ def _kwok(layout: Layout, args: argparse.Namespace) -> int:
 def _images(layout: Layout, args: argparse.Namespace) -> int:
     from skerry_cluster import images  # noqa: PLC0415 - only this verb needs it
 
-    return images.command(layout, args.only, only_print=args.print)
+    chosen = images.choose(args.only, everything=args.all)
+    return images.command(layout, chosen, only_print=args.print)
 
 
 def _device(layout: Layout, args: argparse.Namespace) -> int:

@@ -41,6 +41,10 @@ class Goal:
         text = json.dumps(document, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
+    def __hash__(self) -> int:
+        """Hash by the key: content and execution hold mappings."""
+        return hash(self.key)
+
     @property
     def sha256(self) -> str:
         """Digest of the model file."""
