@@ -130,9 +130,7 @@ def admission(node: Node, wish: Wish, *, is_placed: bool) -> Refusal | None:
 
 def profiles_of(entry: str, profiles: Iterable[Profile]) -> tuple[Profile, ...]:
     """Return the profiles that an entry of the preference means: one by its name, or a class."""
-    return tuple(
-        profile for profile in profiles if entry in (profile.name, profile.accelerator_class)
-    )
+    return tuple(profile for profile in profiles if profile.answers_to(entry))
 
 
 def no_profile(entry: str) -> Refusal:
@@ -177,6 +175,8 @@ def free_units(node: Node, profile: Profile, resource: str | None, incumbents: I
 
 def _find_resource(node: Node, profile: Profile, incumbents: Incumbents) -> int | Refusal:
     """Return which resource of the profile (0 also for none) the node proves to have free."""
+    if profile.is_ruled_out(node.labels):
+        return _another_family(profile)
     resources: tuple[str | None, ...] = profile.resource_names or (None,)
     in_use: str | None = None
     for index, resource in enumerate(resources):
@@ -254,6 +254,13 @@ def _missing(node: Node, profile: Profile) -> Refusal:
         RejectReason.NO_MATCHING_LABEL,
         f"no allocatable {wanted} (profile {profile.name}): does the node have the hardware, "
         "and its device plugin?",
+    )
+
+
+def _another_family(profile: Profile) -> Refusal:
+    return Refusal(
+        RejectReason.NO_MATCHING_LABEL,
+        f"the node's labels say that its hardware is of another family than {profile.name}",
     )
 
 

@@ -43,7 +43,12 @@ def _interned(labels: frozenset[str], resources: frozenset[str]) -> Traits:
 def traits_of(profiles: Iterable[Profile]) -> Traits:
     """Return what the profiles look at."""
     known = tuple(profiles)
-    labels = {key for profile in known for labels in profile.labels for key in labels}
+    labels = {
+        key
+        for profile in known
+        for alternative in (*profile.labels, *profile.excluded_by)
+        for key in alternative
+    }
     resources = {name for profile in known for name in profile.resource_names}
     return _interned(frozenset(labels), frozenset(resources))
 
