@@ -21,6 +21,7 @@ from skerry_operator.api.v1alpha1.edgemodel import EdgeModel
 from skerry_operator.catalogue.profiles import Profile
 from skerry_operator.constants import LABEL_CELL, LABEL_TEMPLATE, LABEL_UNIT
 from skerry_operator.decide.observed import Node, Observed, ObservedCell, ObservedTemplate, Pod
+from skerry_operator.decide.placed import PlacementResult
 from skerry_operator.decide.planned import Manifest, Nudge, ObjectRef, Plan
 from skerry_operator.decide.revision import Snapshot
 from skerry_operator.plan import PlanSettings, plan
@@ -48,6 +49,8 @@ class World:
     """(node, resource) -> devices that pods hold of which Skerry knows nothing."""
     taken: dict[str, dict[str, int]] = field(default_factory=dict)
     """Node -> claim -> what other EdgeDeployments hold."""
+    placements: dict[str, PlacementResult] = field(default_factory=dict)
+    """What the last plan worked out."""
     events: list[str] = field(default_factory=list)
     least_serving: int = 10**6
     """Fewest units that served at one time since the last `settle` began."""
@@ -73,7 +76,12 @@ class World:
         )
 
     def plan(self) -> Plan:
-        return plan(self.observed(), self.profiles, self.settings)
+        """Return the plan; what an earlier look worked out must make no difference to it."""
+        remembered = replace(self.observed(), placements=self.placements)
+        made = plan(remembered, self.profiles, self.settings)
+        assert made == plan(self.observed(), self.profiles, self.settings)
+        self.placements = dict(made.placements)
+        return made
 
     @property
     def status(self) -> EdgeDeploymentStatus:

@@ -228,6 +228,8 @@ class _Decision:
     facts: RolloutFacts
     transition: Transition
     seats: tuple[Seat, ...]
+    placements: Mapping[str, PlacementResult]
+    """Of every revision that counted."""
     trouble: Hindrance | None
     """What is wrong with the model; then a kept revision is wanted in its place."""
 
@@ -238,8 +240,9 @@ def _decide(fleet: Fleet, wanted: str, trouble: Hindrance | None) -> _Decision:
     placement = fleet.place(tried)
     facts = _facts(fleet, placement, state, wanted)
     transition = step(fleet.observed.deployment.spec.rollout, state, facts)
-    seats = seat_units(fleet, _intent(fleet, placement, transition, tried))
-    return _Decision(fleet, placement, facts, transition, seats, trouble)
+    intent = _intent(fleet, placement, transition, tried)
+    seats = seat_units(fleet, intent)
+    return _Decision(fleet, placement, facts, transition, seats, intent.placements, trouble)
 
 
 def _tried(fleet: Fleet, state: EngineState, wanted: str) -> str:
@@ -322,6 +325,7 @@ def _decided_plan(decision: _Decision, snapshot: Snapshot, settings: PlanSetting
         ),
         requeue_after_s=_requeue_s(decision, settings),
         watch_units=decision.transition.active,
+        placements=decision.placements,
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -18,6 +18,7 @@ from skerry_operator.clock import Clock
 from skerry_operator.constants import Reason
 from skerry_operator.decide.names import bounded
 from skerry_operator.decide.observed import Observed, Pod
+from skerry_operator.decide.placed import PlacementResult
 from skerry_operator.decide.planned import EventNote, ModelPlan, Plan
 from skerry_operator.kube.cache import Key
 from skerry_operator.kube.errors import KubeError, NotFound
@@ -81,6 +82,8 @@ class _Memory:
     """The pods as they were when they were asked."""
     read_at: datetime | None = None
     watch_units: bool = True
+    placements: Mapping[str, PlacementResult] = field(default_factory=dict)
+    """Revision -> its placement at the last look."""
     apply_error: str | None = None
 
 
@@ -126,12 +129,13 @@ class Reconciler:
         target = target_of("EdgeDeployment", entry)
         memory = self._memory_of(key, entry.uid)
         try:
-            observed = await self._observe(read_deployment(entry), memory)
+            found = await self._observe(read_deployment(entry), memory)
         except BadResource as error:
             await self._refuse(target, error)
             return None
+        observed = replace(found, placements=memory.placements)
         plan = self._planner.deployment(observed)
-        memory.watch_units = plan.watch_units
+        memory.watch_units, memory.placements = plan.watch_units, plan.placements
         try:
             is_new_status = await self._carry_out(plan, observed, target, memory)
         except NotFound:

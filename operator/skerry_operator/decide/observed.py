@@ -9,11 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from skerry_operator.api.v1alpha1.edgedeployment import EdgeDeployment
 from skerry_operator.api.v1alpha1.edgemodel import EdgeModel
 from skerry_operator.decide.revision import Snapshot
 from skerry_runtime.contract import Assignment, StatusReport
+
+if TYPE_CHECKING:
+    from skerry_operator.decide.placed import PlacementResult
 
 
 @dataclass(frozen=True)
@@ -119,5 +123,9 @@ class Observed:
     """Revision -> its snapshot."""
     generated: Mapping[str, str] = field(default_factory=dict)
     """`Kind/name` of every generated object -> the hash annotation it carries."""
+    placements: Mapping[str, PlacementResult] = field(
+        default_factory=dict, compare=False, repr=False
+    )
+    """Revision -> its placement at the last look. Saves work, decides nothing."""
     apply_error: str | None = None
     """Why the last apply failed, until one succeeds."""
