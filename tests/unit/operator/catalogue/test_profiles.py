@@ -10,6 +10,7 @@ import yaml
 
 from skerry_operator.catalogue.profiles import (
     MAX_ROWS,
+    SHIPPED_FLAVORS,
     AcceleratorClass,
     BadProfile,
     Profile,
@@ -50,7 +51,7 @@ def test_the_plain_cpu_fits_every_node_and_is_found_by_its_class() -> None:
 
 def test_what_skerry_builds_no_image_for_is_not_called_supported() -> None:
     supported = {row.flavor for row in BUILTIN.values() if row.support is Support.SUPPORTED}
-    assert supported == {"cpu", "openvino"}
+    assert supported == set(SHIPPED_FLAVORS)
     own = [row for row in BUILTIN.values() if row.support is Support.BRING_YOUR_OWN_IMAGE]
     assert {row.flavor for row in own}.isdisjoint(supported)  # else the wrong image would start
 
@@ -62,9 +63,10 @@ def test_an_image_of_ones_own_is_described() -> None:
             assert "image" in row.description.lower(), row.name
 
 
-def test_only_hardware_without_resource_is_placed_by_labels() -> None:
-    by_label = {row.name for row in BUILTIN.values() if not row.resource_names}
-    assert by_label == {name for name in BUILTIN if name.startswith("cpu")}
+def test_a_label_alone_places_nothing_on_an_accelerator() -> None:
+    for row in BUILTIN.values():
+        if row.accelerator_class is not AcceleratorClass.CPU:
+            assert row.resource_names or row.support is Support.UNSUPPORTED, row.name
 
 
 def test_two_families_share_a_resource_only_where_labels_tell_them_apart() -> None:
@@ -157,9 +159,10 @@ def test_a_field_is_replaced_as_a_whole(change: dict[str, Any], expected: dict[s
 
 
 def test_hardware_that_is_unsupported_can_be_made_to_work() -> None:
-    mali = extended({"name": "arm-mali", "support": "BringYourOwnImage", "image": "mali:1"})
-    assert mali["arm-mali"].support is Support.BRING_YOUR_OWN_IMAGE
-    assert mali["arm-mali"].unsupported_reason == ""
+    change = {"support": "BringYourOwnImage", "image": "mali:1", "resourceNames": ["a.b/mali"]}
+    mali = extended({"name": "arm-mali", **change})["arm-mali"]
+    assert mali.support is Support.BRING_YOUR_OWN_IMAGE
+    assert mali.unsupported_reason == ""
 
 
 @pytest.mark.parametrize("text", ["", "[]", "null"], ids=["empty", "no rows", "null"])
@@ -195,7 +198,7 @@ def test_nothing_changes_nothing(text: str) -> None:
         pytest.param(ROW | {"providerOptions": {"CUDAExecutionProvider": {}}}, "profile reef: providerOptions: CUDAExecutionProvider is not among the providers", id="options for nobody"),
         pytest.param(ROW | {"providerOptions": {"CPUExecutionProvider": {"threads": 4}}}, "providerOptions.CPUExecutionProvider.threads: Input should be a valid string (got 4)", id="an option that is no text"),
         pytest.param(ROW | {"formats": ["PB"]}, "formats.0: Input should be 'ONNX'", id="a format"),
-        pytest.param(ROW | {"formats": ["Custom"]}, "profile reef: formats: no image of Skerry reads Custom", id="a vendor's format without image"),
+        pytest.param(ROW | {"formats": ["Custom"]}, "profile reef: formats: the image of the flavor cpu reads no Custom: give an image", id="a vendor's format without image"),
         pytest.param(ROW | {"precisions": ["INT4"]}, "precisions.0: Input should be 'FP32'", id="a precision"),
         pytest.param(ROW | {"image": "a b"}, "image: not of the right form (got 'a b'): write the address", id="an image with a space"),
         pytest.param(ROW | {"image": "a", "flavor": "cpu"}, "profile reef: image: flavor is given too", id="two images"),
