@@ -145,7 +145,7 @@ class Profile(BaseModel):
     image: ImageName | None = None
     """Runtime image; without it that of the `flavor`."""
     flavor: RowName = DEFAULT_FLAVOR
-    """Kind of runtime image that serves on it; the operator's settings say which image that is."""
+    """Kind of runtime image that serves on it; `runtimeImages` says which image that is."""
     runtime_class_name: SubdomainName | None = None
     """RuntimeClass of the pods."""
     supplemental_groups: Annotated[
@@ -322,7 +322,7 @@ _REMEDIES = {
     "providers": "write names as ONNX Runtime has them, for example OpenVINOExecutionProvider",
     "providerOptions": 'write provider: {option: "value"}',
     "supplementalGroups": "write numbers of groups from 1 on",
-    "flavor": "write the name of a runtime image in the operator's settings, such as openvino",
+    "flavor": "write a key of the chart value runtimeImages, such as openvino",
     "image": "write the address of an image, without spaces",
     "runtimeClassName": "write the name of a RuntimeClass, such as nvidia",
     "architectures": "write names as in the node label kubernetes.io/arch, such as arm64",

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -163,6 +165,15 @@ def test_hardware_that_is_unsupported_can_be_made_to_work() -> None:
     mali = extended({"name": "arm-mali", **change})["arm-mali"]
     assert mali.support is Support.BRING_YOUR_OWN_IMAGE
     assert mali.unsupported_reason == ""
+
+
+def test_the_rows_of_the_guide_are_taken() -> None:
+    guide = (Path(__file__).parents[4] / "docs" / "hardware.md").read_text()
+    (rows,) = re.findall(r"```yaml\n(accelerators:\n.*?)```", guide, re.DOTALL)
+    changed = extended(*yaml.safe_load(rows)["accelerators"])
+    assert changed["hailo-8"].image == "registry.example/runtime-hailo:4.20"
+    assert changed["nvidia-gpu"].runtime_class_name is None
+    assert next(iter(changed)) == "memryx-mx3"
 
 
 @pytest.mark.parametrize("text", ["", "[]", "null"], ids=["empty", "no rows", "null"])
