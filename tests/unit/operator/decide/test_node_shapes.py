@@ -71,6 +71,9 @@ def outcome(
         pytest.param(yes("gpu.present", of="nvidia.com"), {}, "arm64", ("nvidia-jetson",), R.ACCELERATOR_MISSING, id="Orin without plugin, labelled by hand"),
         pytest.param({f"{DT}/nvidia-jetson-nano": "1", f"{DT}/nvidia-tegra210": "1"}, {}, "arm64", ("gpu",), R.ACCELERATOR_MISSING, id="Nano without plugin, known by its devicetree"),
         pytest.param({"skerry.dev/accelerator-nvidia-jetson": "present"}, {}, "arm64", (), "cpu", id="Orin without plugin serves on its CPU"),
+        pytest.param(yes("pci-0302_10de.present"), {"nvidia.com/gpu": 1}, "arm64", (), "nvidia-gpu", id="card in an Arm server, stock NFD"),
+        pytest.param(yes("pci-10de.present") | yes("gpu.present", of="nvidia.com"), {"nvidia.com/gpu": 1}, "arm64", ("gpu",), "nvidia-gpu", id="card in an Arm server, NVIDIA's NFD"),
+        pytest.param(yes("pci-0302_10de.present"), {"nvidia.com/gpu": 1}, "arm64", ("nvidia-jetson",), R.NO_MATCHING_LABEL, id="card in an Arm server is no Jetson"),
         # NVIDIA cards
         pytest.param(yes("pci-0300_10de.present"), {"nvidia.com/gpu": 1}, "amd64", (), "nvidia-gpu", id="workstation card, stock NFD"),
         pytest.param(yes("pci-0302_10de.present"), {"nvidia.com/gpu": 2}, "amd64", ("gpu",), "nvidia-gpu", id="two server cards, stock NFD"),
@@ -152,6 +155,8 @@ def outcome(
         # CPU
         pytest.param(NONE, {}, "amd64", (), "cpu", id="a PC"),
         pytest.param(yes("cpu-cpuid.ASIMD"), {}, "arm64", (), "cpu", id="Raspberry Pi 4"),
+        pytest.param(yes("cpu-cpuid.ASIMDDP"), {}, "arm64", (), "cpu", id="Raspberry Pi 5"),
+        pytest.param(yes("cpu-cpuid.AMXINT8", "cpu-cpuid.AVX512VNNI"), {}, "amd64", ("cpu",), "cpu", id="a class leads to no row that must be named"),
         pytest.param(yes("cpu-cpuid.ASIMDDP"), {}, "arm64", ("cpu-arm64-dotprod", "cpu"), "cpu-arm64-dotprod", id="Raspberry Pi 5, int8 wanted"),
         pytest.param(yes("cpu-cpuid.ASIMD"), {}, "arm64", ("cpu-arm64-dotprod", "cpu"), "cpu", id="Raspberry Pi 4, int8 wanted"),
         pytest.param(yes("cpu-cpuid.ASIMD"), {}, "arm64", ("cpu-arm64-dotprod",), R.NO_MATCHING_LABEL, id="Raspberry Pi 4, only int8 wanted"),
