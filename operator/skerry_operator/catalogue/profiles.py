@@ -18,7 +18,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from skerry_operator.api.v1alpha1.edgedeployment import LabelKey, LabelValue
+from skerry_operator.api.v1alpha1.edgedeployment import LabelValue
 from skerry_operator.api.v1alpha1.edgemodel import Precision
 from skerry_runtime.contract import Format
 
@@ -71,13 +71,12 @@ def _not_kubernetes_own(name: str) -> str:
 
 _NUMBER = r"[0-9]+(\.[0-9]+)?"
 _DNS_LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_DOMAIN = rf"{_DNS_LABEL}(\.{_DNS_LABEL})*"
+_NAME = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
 RowName = Annotated[str, StringConstraints(pattern=rf"^{_DNS_LABEL}$", max_length=40)]
 ResourceName = Annotated[
     str,
-    StringConstraints(
-        pattern=rf"^{_DNS_LABEL}(\.{_DNS_LABEL})*/[A-Za-z0-9]([-A-Za-z0-9_.]{{0,61}}[A-Za-z0-9])?$",
-        max_length=253,
-    ),
+    StringConstraints(pattern=rf"^{_DOMAIN}/{_NAME}$", max_length=253),
     AfterValidator(_not_kubernetes_own),
 ]
 """Name of an extended resource."""
@@ -85,12 +84,11 @@ Provider = Annotated[
     str, StringConstraints(pattern=r"^[A-Z][A-Za-z0-9]*ExecutionProvider$", max_length=64)
 ]
 Architecture = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+$", max_length=16)]
+LabelKey = Annotated[str, StringConstraints(pattern=rf"^({_DOMAIN}/)?{_NAME}$", max_length=317)]
 Labels = Annotated[dict[LabelKey, LabelValue], Field(max_length=8)]
 Option = Annotated[str, StringConstraints(max_length=256)]
 ImageName = Annotated[str, StringConstraints(pattern=r"^[^\s]+$", max_length=512)]
-SubdomainName = Annotated[
-    str, StringConstraints(pattern=rf"^{_DNS_LABEL}(\.{_DNS_LABEL})*$", max_length=253)
-]
+SubdomainName = Annotated[str, StringConstraints(pattern=rf"^{_DOMAIN}$", max_length=253)]
 
 
 class Profile(BaseModel):
@@ -158,7 +156,7 @@ class Profile(BaseModel):
     """Rough size by power: micro, low, mid, high or server."""
     watts: Annotated[
         str,
-        StringConstraints(pattern=r"^([0-9]+(\.[0-9]+)?(-[0-9]+(\.[0-9]+)?)?)?$", max_length=16),
+        StringConstraints(pattern=rf"^({_NUMBER}(-{_NUMBER})?)?$", max_length=16),
     ] = ""
     """Power of the part or board, for people, for example `7-25`."""
     tops_int8: Annotated[float, Field(gt=0, le=100_000)] | None = None

@@ -200,6 +200,8 @@ def test_nothing_changes_nothing(text: str) -> None:
         pytest.param(ROW | {"resourceNames": ["kubernetes.io/reef"]}, "resourceNames.0: Kubernetes keeps this domain", id="a resource of Kubernetes"),
         pytest.param(ROW | {"resourceNames": ["a.b/c"] * 25}, "resourceNames: Tuple should have at most 24 items", id="too many resources"),
         pytest.param(ROW | {"labels": [{"a b": "c"}]}, "profile reef: labels.0.a b", id="a label key with a space"),
+        pytest.param(ROW | {"labels": [{"n" * 64: "c"}]}, "profile reef: labels.0.n", id="a label name that is too long"),
+        pytest.param(ROW | {"labels": [{"a..b/c": "c"}]}, "profile reef: labels.0.a..b/c", id="a label of no domain"),
         pytest.param(ROW | {"labels": [{"a": True}]}, "labels.0.a: Input should be a valid string (got True): write Kubernetes labels with quoted values", id="a label value that YAML read as a truth"),
         pytest.param(ROW | {"labels": [{"a": "x" * 64}]}, "labels.0.a: String should have at most 63", id="a long label value"),
         pytest.param(ROW | {"labels": {"a": "b"}}, "profile reef: labels: Input should be a valid tuple", id="labels without alternatives"),
