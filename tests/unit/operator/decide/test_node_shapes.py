@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 
 import pytest
 
 from builders import NOW, make_deployment, make_model, make_node, make_variant
-from skerry_operator.catalogue.profiles import SHIPPED_FLAVORS, builtin_profiles
+from skerry_operator.catalogue.profiles import SHIPPED_FLAVORS, Profile, extended_profiles
 from skerry_operator.constants import RejectReason as R
 from skerry_operator.decide.placement import Incumbents, Wish, place
 
@@ -34,16 +35,23 @@ def yes(*names: str, of: str = F) -> dict[str, str]:
     return {f"{of}/{name}": "true" for name in names}
 
 
+@cache
+def catalogue(rows: str) -> tuple[Profile, ...]:
+    return extended_profiles(rows, "values")
+
+
 def outcome(
     labels: Mapping[str, str],
     resources: Mapping[str, int],
     arch: str,
     asked: tuple[str, ...],
     flavors: frozenset[str] | None = None,
+    rows: str = "",
 ) -> str:
     """The profile that a node of this shape gets, or the reason why it gets none.
 
-    Without `flavors` it is that of somebody who has an image for everything.
+    Without `flavors` it is that of somebody who has an image for everything; `rows` change the
+    catalogue.
     """
     bare = make_node("node", arch=arch)
     node = replace(
@@ -52,9 +60,8 @@ def outcome(
         allocatable={**bare.allocatable, **{name: float(n) for name, n in resources.items()}},
     )
     wanted = make_deployment(placement={"accelerators": list(asked)}).spec.placement
-    result = place(
-        [node], Wish("digits", wanted, BUILDS, builtin_profiles(), flavors), Incumbents(now=NOW)
-    )
+    wish = Wish("digits", wanted, BUILDS, catalogue(rows), flavors)
+    result = place([node], wish, Incumbents(now=NOW))
     if result.cells:
         return result.cells[0].hardware.profile.name
     return str(result.rejected[0].reason)
@@ -71,9 +78,8 @@ def outcome(
         pytest.param(yes("gpu.present", of="nvidia.com"), {}, "arm64", ("nvidia-jetson",), R.ACCELERATOR_MISSING, id="Orin without plugin, labelled by hand"),
         pytest.param({f"{DT}/nvidia-jetson-nano": "1", f"{DT}/nvidia-tegra210": "1"}, {}, "arm64", ("gpu",), R.ACCELERATOR_MISSING, id="Nano without plugin, known by its devicetree"),
         pytest.param({"skerry.dev/accelerator-nvidia-jetson": "present"}, {}, "arm64", (), "cpu", id="Orin without plugin serves on its CPU"),
-        pytest.param(yes("pci-0302_10de.present"), {"nvidia.com/gpu": 1}, "arm64", (), "nvidia-gpu", id="card in an Arm server, stock NFD"),
-        pytest.param(yes("pci-10de.present") | yes("gpu.present", of="nvidia.com"), {"nvidia.com/gpu": 1}, "arm64", ("gpu",), "nvidia-gpu", id="card in an Arm server, NVIDIA's NFD"),
         pytest.param(yes("pci-0302_10de.present"), {"nvidia.com/gpu": 1}, "arm64", ("nvidia-jetson",), R.NO_MATCHING_LABEL, id="card in an Arm server is no Jetson"),
+        pytest.param(yes("pci-0302_10de.present"), {"nvidia.com/gpu": 1}, "arm64", ("gpu",), R.ARCHITECTURE_NOT_BUILT, id="card in an Arm server, image for x86 only"),
         # NVIDIA cards
         pytest.param(yes("pci-0300_10de.present"), {"nvidia.com/gpu": 1}, "amd64", (), "nvidia-gpu", id="workstation card, stock NFD"),
         pytest.param(yes("pci-0302_10de.present"), {"nvidia.com/gpu": 2}, "amd64", ("gpu",), "nvidia-gpu", id="two server cards, stock NFD"),
@@ -196,3 +202,21 @@ def test_with_no_images_but_skerrys_own(
     resources: dict[str, int], arch: str, asked: tuple[str, ...], expected: str
 ) -> None:
     assert outcome(NONE, resources, arch, asked, frozenset(SHIPPED_FLAVORS)) == expected
+
+
+WITH_CUDA = frozenset({*SHIPPED_FLAVORS, "cuda"})
+
+
+@pytest.mark.parametrize(
+    ("labels", "rows", "expected"),
+    [
+        pytest.param(NONE, "", R.IMAGE_MISSING, id="Jetson"),
+        pytest.param({"skerry.dev/accelerator-nvidia-jetson": "present"}, "[{name: nvidia-gpu, architectures: [amd64, arm64]}]", R.IMAGE_MISSING, id="Jetson that is labelled, and CUDA for Arm servers"),
+        pytest.param(yes("pci-0302_10de.present"), "[{name: nvidia-gpu, architectures: [amd64, arm64]}]", "nvidia-gpu", id="card in an Arm server, stock NFD"),
+        pytest.param(yes("pci-10de.present"), "[{name: nvidia-gpu, architectures: [amd64, arm64]}]", "nvidia-gpu", id="card in an Arm server, NVIDIA's NFD"),
+    ],
+)  # fmt: skip
+def test_an_image_for_cards_is_not_started_on_a_jetson(
+    labels: dict[str, str], rows: str, expected: str
+) -> None:
+    assert outcome(labels, {"nvidia.com/gpu": 1}, "arm64", ("gpu",), WITH_CUDA, rows) == expected
