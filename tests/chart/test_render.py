@@ -219,6 +219,14 @@ def test_the_profiles_can_be_read_by_the_operator(render: Render) -> None:
     assert rendered.pod["volumes"][1]["configMap"]["name"] == "reef-main-profiles"
 
 
+def test_a_value_can_be_taken_away_from_a_built_in_profile(render: Render) -> None:
+    rendered = render({"accelerators": [{"name": "nvidia-gpu", "runtimeClassName": None}]})
+    rows = extended_profiles(rendered.one("ConfigMap")["data"]["profiles.yaml"], "chart")
+    (card,) = (row for row in rows if row.name == "nvidia-gpu")
+    assert card.runtime_class_name is None
+    assert card.resource_names[0] == "nvidia.com/gpu"
+
+
 def test_changed_profiles_restart_the_operator(render: Render) -> None:
     def checksum(rows: list[dict[str, Any]]) -> str:
         template = render({"accelerators": rows}).one("Deployment")["spec"]["template"]
