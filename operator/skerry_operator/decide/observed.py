@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
+from math import nan
 
 from skerry_operator.api.v1alpha1.edgedeployment import EdgeDeployment
 from skerry_operator.api.v1alpha1.edgemodel import EdgeModel
@@ -95,6 +97,25 @@ class ObservedTemplate:
     """The one replica of a ReplicaSet."""
 
 
+class SampleState(StrEnum):
+    """How a Prometheus query ended."""
+
+    READ = "Read"
+    EMPTY = "Empty"  # no series, or nobody to ask: missing
+    ODD = "Odd"  # an answer that is no single number: it decides nothing
+    DOWN = "Down"  # the server did not answer: the source is down
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Latest answer to a Prometheus query."""
+
+    state: SampleState
+    value: float = nan
+    problem: str = ""
+    """Why there is no value."""
+
+
 @dataclass(frozen=True)
 class Observed:
     """Everything that one plan is made from."""
@@ -119,5 +140,7 @@ class Observed:
     """Revision -> its snapshot."""
     generated: Mapping[str, str] = field(default_factory=dict)
     """`Kind/name` of every generated object -> the hash annotation it carries."""
+    samples: Mapping[str, Sample] = field(default_factory=dict)
+    """Prometheus query, as it is written in the spec -> its latest answer about the target."""
     apply_error: str | None = None
     """Why the last apply failed, until one succeeds."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from skerry_operator.api.v1alpha1.edgedeployment_status import EdgeDeploymentStatus
 from skerry_operator.api.v1alpha1.edgemodel import EdgeModelStatus
+from skerry_operator.decide.facts import Value
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,8 @@ class Plan:
     """When to look again although nothing changed; None: only on an event."""
     watch_units: bool = False
     """True: a rollout is under way, read the pods at every look."""
+    values: tuple[Value, ...] = ()
+    """What the analysis measured, for the operator's own metrics; nothing when no rollout runs."""
 
 
 @dataclass(frozen=True)
