@@ -20,7 +20,14 @@ from skerry_operator.api.v1alpha1.edgedeployment_status import EdgeDeploymentSta
 from skerry_operator.api.v1alpha1.edgemodel import EdgeModel
 from skerry_operator.catalogue.profiles import Profile
 from skerry_operator.constants import LABEL_CELL, LABEL_TEMPLATE, LABEL_UNIT
-from skerry_operator.decide.observed import Node, Observed, ObservedCell, ObservedTemplate, Pod
+from skerry_operator.decide.observed import (
+    Node,
+    Observed,
+    ObservedCell,
+    ObservedTemplate,
+    Pod,
+    Sample,
+)
 from skerry_operator.decide.planned import Manifest, Nudge, ObjectRef, Plan
 from skerry_operator.decide.revision import Snapshot
 from skerry_operator.plan import PlanSettings, plan
@@ -43,6 +50,8 @@ class World:
     reports: dict[str, StatusReport] = field(default_factory=dict)
     refusals: set[tuple[str, str]] = field(default_factory=set)
     """(unit, version of the model) that the unit will refuse."""
+    samples: dict[str, Sample] = field(default_factory=dict)
+    """Prometheus query -> its answer."""
     broken_images: set[str] = field(default_factory=set)
     foreign: Counter[tuple[str, str]] = field(default_factory=Counter)
     """(node, resource) -> devices that pods hold of which Skerry knows nothing."""
@@ -70,6 +79,7 @@ class World:
                 for one in self._kind("ControllerRevision")
             },
             generated={key: one.digest for key, one in self.objects.items()},
+            samples=dict(self.samples),
         )
 
     def plan(self) -> Plan:
