@@ -230,8 +230,6 @@ class Agreement(ContractModel):
     agreed: int = 0
     errors: int = 0
     """Of the compared: inputs on which the prepared model failed."""
-    dropped: int = 0
-    """Requests that were passed over, because the shadow was busy or at its share of the time."""
     max_abs_error: float = 0.0
     """Largest difference of two finite values."""
     mean_ms: float = 0.0

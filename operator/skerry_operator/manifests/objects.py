@@ -14,6 +14,7 @@ from skerry_operator.decide.planned import Manifest, ObjectRef
 from skerry_operator.decide.podtemplate import PodTemplate
 from skerry_operator.decide.rollout import Transition
 from skerry_operator.decide.seating import Seat
+from skerry_operator.decide.trialshadow import shadow_of
 from skerry_operator.manifests.assignment import (
     CellAssignment,
     as_cell,
@@ -28,7 +29,7 @@ from skerry_operator.manifests.service import (
     build_revision_service,
     build_service,
 )
-from skerry_runtime.contract import Assignment
+from skerry_runtime.contract import Assignment, Shadow
 
 
 @dataclass(frozen=True)
@@ -120,10 +121,18 @@ def _assignment(scene: Scene, name: str, units: Mapping[str, str | None]) -> Ass
         units=units,
         keep=scene.transition.state.stable,
         retries={scene.trial: spec.rollout.retry} if scene.trial else {},
+        shadows=_shadows(scene),
         may_fall_back=spec.placement.fallback is Fallback.ALLOW,
         earlier=scene.fleet.known_contents(name),
     )
     return build_assignment(scene.owner, cell, scene.fleet.snapshots)
+
+
+def _shadows(scene: Scene) -> dict[str, Shadow]:
+    """Return how what is tried is compared with stable; nothing on a first deployment."""
+    wanted = shadow_of(scene.fleet.observed.deployment.spec.rollout)
+    has_stable = scene.transition.state.stable is not None
+    return {scene.trial: wanted} if scene.trial and wanted and has_stable else {}
 
 
 def _daemonsets(scene: Scene) -> list[Manifest]:
