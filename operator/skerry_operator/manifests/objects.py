@@ -13,6 +13,7 @@ from skerry_operator.decide.observed import ObservedCell
 from skerry_operator.decide.planned import Manifest, ObjectRef
 from skerry_operator.decide.podtemplate import PodTemplate
 from skerry_operator.decide.rollout import Transition
+from skerry_operator.decide.rollout_look import is_immediate
 from skerry_operator.decide.seating import Seat
 from skerry_operator.decide.trialshadow import shadow_of
 from skerry_operator.manifests.assignment import (
@@ -129,10 +130,16 @@ def _assignment(scene: Scene, name: str, units: Mapping[str, str | None]) -> Ass
 
 
 def _shadows(scene: Scene) -> dict[str, Shadow]:
-    """Return how what is tried is compared with stable; nothing on a first deployment."""
+    """Return how what is tried is compared with stable.
+
+    Not on a first deployment, which has none, and not on the way back to what was stable before,
+    which nothing may hold up.
+    """
+    state = scene.transition.state
     wanted = shadow_of(scene.fleet.observed.deployment.spec.rollout)
-    has_stable = scene.transition.state.stable is not None
-    return {scene.trial: wanted} if scene.trial and wanted and has_stable else {}
+    if scene.trial is None or wanted is None or state.stable is None or is_immediate(state):
+        return {}
+    return {scene.trial: wanted}
 
 
 def _daemonsets(scene: Scene) -> list[Manifest]:
