@@ -35,7 +35,7 @@ test-e2e: $(STAMP) ## Real pods and real models on three nodes, with faults
 	$(PY) -m pytest tests/e2e $(ARGS)
 
 ##@ Bench
-.PHONY: bench-runtime bench-swap bench-placement
+.PHONY: bench-runtime bench-swap bench-placement bench-shadow
 bench-runtime: $(STAMP) ## Speed of serving against raw session.run, ratios in one run
 	PYTHONPATH=tests:runtime $(PY) -P -m bench.runtime
 
@@ -44,6 +44,8 @@ bench-swap: $(STAMP) ## Time of a swap, fetched and from the disk
 
 bench-placement: $(STAMP) ## CPU of placing 1000 deployments on 1000 nodes, and of one node that flaps
 	PYTHONPATH=operator:runtime:tests $(PY) -P -m bench.placement $(ARGS)
+bench-shadow: $(STAMP) ## What live requests feel of a shadow compare: p50 and p99 with and without, in one run
+	PYTHONPATH=tests:runtime $(PY) -P -m bench.shadow
 
 ##@ Check and generate
 .PHONY: verify lint typecheck generate lock

@@ -20,7 +20,14 @@ from skerry_operator.api.v1alpha1.edgedeployment_status import EdgeDeploymentSta
 from skerry_operator.api.v1alpha1.edgemodel import EdgeModel
 from skerry_operator.catalogue.profiles import Profile
 from skerry_operator.constants import LABEL_CELL, LABEL_TEMPLATE, LABEL_UNIT
-from skerry_operator.decide.observed import Node, Observed, ObservedCell, ObservedTemplate, Pod
+from skerry_operator.decide.observed import (
+    Node,
+    Observed,
+    ObservedCell,
+    ObservedTemplate,
+    Pod,
+    Sample,
+)
 from skerry_operator.decide.placed import PlacementResult
 from skerry_operator.decide.planned import Manifest, Nudge, ObjectRef, Plan
 from skerry_operator.decide.revision import Snapshot
@@ -44,11 +51,15 @@ class World:
     reports: dict[str, StatusReport] = field(default_factory=dict)
     refusals: set[tuple[str, str]] = field(default_factory=set)
     """(unit, version of the model) that the unit will refuse."""
+    samples: dict[str, Sample] = field(default_factory=dict)
+    """Prometheus query -> its answer."""
     broken_images: set[str] = field(default_factory=set)
     foreign: Counter[tuple[str, str]] = field(default_factory=Counter)
     """(node, resource) -> devices that pods hold of which Skerry knows nothing."""
     taken: dict[str, dict[str, int]] = field(default_factory=dict)
     """Node -> claim -> what other EdgeDeployments hold."""
+    is_suspicious: bool = False
+    """Compare every plan with one that begins with nothing."""
     placements: dict[str, PlacementResult] = field(default_factory=dict)
     """What the last plan worked out."""
     events: list[str] = field(default_factory=list)
@@ -73,13 +84,14 @@ class World:
                 for one in self._kind("ControllerRevision")
             },
             generated={key: one.digest for key, one in self.objects.items()},
+            samples=dict(self.samples),
         )
 
     def plan(self) -> Plan:
-        """Return the plan; what an earlier look worked out must make no difference to it."""
         remembered = replace(self.observed(), placements=self.placements)
         made = plan(remembered, self.profiles, self.settings)
-        assert made == plan(self.observed(), self.profiles, self.settings)
+        if self.is_suspicious:  # what an earlier look worked out must make no difference
+            assert made == plan(self.observed(), self.profiles, self.settings)
         self.placements = dict(made.placements)
         return made
 

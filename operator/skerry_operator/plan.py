@@ -16,7 +16,9 @@ from skerry_operator.constants import (
     Reason,
 )
 from skerry_operator.decide.analysis import assess
+from skerry_operator.decide.baseline import recordable
 from skerry_operator.decide.conditions import Hindrance, Placedness, Situation
+from skerry_operator.decide.evidence import Evidence
 from skerry_operator.decide.explain import (
     NOBODY_SELECTED,
     is_all_placed,
@@ -263,13 +265,16 @@ def _facts(
     subject = subject_of(state, wanted)
     trial = Trial(subject, observed.deployment.spec.rollout.retry, subject == state.stable)
     units = unit_facts(fleet, placement.cell_of, trial)
+    evidence = _evidence(observed, subject, units)
+    metrics = observed.deployment.spec.rollout.analysis.metrics
     annotations = observed.deployment.metadata.annotations
     return RolloutFacts(
         now=observed.now,
         wanted=wanted,
         target=subject,
         units=units,
-        assessment=_assessment(observed, subject, units),
+        assessment=assess(metrics, evidence),
+        baseline=recordable(metrics, evidence),
         restorable=frozenset(fleet.snapshots),
         versions={name: one.model.version for name, one in fleet.snapshots.items()},
         promote=annotations.get(ANNOTATION_PROMOTE),
@@ -277,13 +282,21 @@ def _facts(
     )
 
 
-def _assessment(observed: Observed, subject: str, units: tuple[UnitFacts, ...]) -> Assessment:
-    return assess(
-        observed.deployment.spec.rollout.analysis.metrics,
-        subject,
-        observed.reports,
-        {unit.name: unit.cell for unit in units},
-        frozenset(unit.name for unit in units if unit.reachable and unit.assigned == subject),
+def _evidence(observed: Observed, subject: str, units: tuple[UnitFacts, ...]) -> Evidence:
+    stable = observed.deployment.status.stable_revision
+    return Evidence(
+        target=subject,
+        reports=observed.reports,
+        cell_of={unit.name: unit.cell for unit in units},
+        units=frozenset(unit.name for unit in units if unit.reachable and unit.assigned == subject),
+        stable=stable,
+        stable_units=frozenset(
+            unit.name
+            for unit in units
+            if unit.reachable and stable is not None and unit.assigned == stable
+        ),
+        baseline=observed.deployment.status.rollout.baseline,
+        samples=observed.samples,
     )
 
 
@@ -326,6 +339,7 @@ def _decided_plan(decision: _Decision, snapshot: Snapshot, settings: PlanSetting
         requeue_after_s=_requeue_s(decision, settings),
         watch_units=decision.transition.active,
         placements=decision.placements,
+        values=decision.facts.assessment.values if decision.transition.active else (),
     )
 
 

@@ -82,6 +82,11 @@ def test_the_operator_understands_its_environment(
     if "SKERRY_PROFILES" in environment:
         environment["SKERRY_PROFILES"] = str(tmp_path / "profiles.yaml")
         (tmp_path / "profiles.yaml").write_text(rendered.one("ConfigMap")["data"]["profiles.yaml"])
+    for variable in {"SKERRY_PROMETHEUS_TOKEN_FILE", "SKERRY_PROMETHEUS_CA_FILE"} & set(
+        environment
+    ):
+        environment[variable] = str(tmp_path / "mounted")
+        (tmp_path / "mounted").touch()
     settings = read_settings(environment, {})
     known = {f"SKERRY_{field.upper()}" for field in type(settings).model_fields}
     assert environment.keys() <= known  # a name that it does not know would be ignored silently
@@ -96,6 +101,10 @@ def test_everything_set_reaches_the_operator(render: Render) -> None:
         "SKERRY_RUNTIME_IMAGES": "openvino=mirror.example/edge/runtime-openvino@sha256:" + "2" * 64,
         "SKERRY_STATUS_ACCESS": "Proxy",
         "SKERRY_ACCELERATOR_GRACE_SECONDS": "0",
+        "SKERRY_PROMETHEUS_URL": "https://prometheus.example:9090/proxy",
+        "SKERRY_PROMETHEUS_TIMEOUT_SECONDS": "2.5",
+        "SKERRY_PROMETHEUS_TOKEN_FILE": "/etc/skerry-prometheus/token/token",
+        "SKERRY_PROMETHEUS_CA_FILE": "/etc/skerry-prometheus/ca/ca.crt",
         "SKERRY_METRICS_PORT": "9090",
         "SKERRY_LOG_LEVEL": "debug",
         "SKERRY_LOG_FORMAT": "text",
@@ -108,6 +117,19 @@ def test_everything_set_reaches_the_operator(render: Render) -> None:
     assert rendered.pod["serviceAccountName"] == "given"
     assert rendered.pod["priorityClassName"] == "system-cluster-critical"
     assert rendered.pod["imagePullSecrets"] == [{"name": "mirror"}]
+
+
+def test_token_and_certificates_of_prometheus_are_mounted_where_the_operator_looks(
+    render: Render,
+) -> None:
+    rendered = render(everything())
+    volumes = {volume["name"]: volume for volume in rendered.pod["volumes"]}
+    token, authority = volumes["prometheus-token"], volumes["prometheus-ca"]
+    assert token["secret"]["items"] == [{"key": "bearer", "path": "token"}]
+    assert authority["configMap"]["items"] == [{"key": "bundle.pem", "path": "ca.crt"}]
+    paths = {mount["name"]: mount["mountPath"] for mount in rendered.container["volumeMounts"]}
+    assert rendered.env["SKERRY_PROMETHEUS_TOKEN_FILE"] == paths["prometheus-token"] + "/token"
+    assert rendered.env["SKERRY_PROMETHEUS_CA_FILE"] == paths["prometheus-ca"] + "/ca.crt"
 
 
 def test_a_service_of_the_release_cannot_set_the_operators_variables(render: Render) -> None:

@@ -247,8 +247,8 @@ def _unusable(node: Node, profile: Profile, wish: Wish) -> Refusal | None:
         RejectReason.IMAGE_MISSING,
         lambda: (
             f"profile {profile.name} needs a runtime image of the flavor {profile.flavor}, and "
-            f"none is set: give one with the chart value runtimeImages.{profile.flavor}, as `image` of "
-            f"{profile.name} in the chart value accelerators, or in spec.runtime.image"
+            f"none is set: give one with the chart value runtimeImages.{profile.flavor}, as "
+            f"`image` of {profile.name} in the chart value accelerators, or in spec.runtime.image"
         ),
     )
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from skerry_operator.api.v1alpha1.edgedeployment_status import EdgeDeploymentStatus
 from skerry_operator.api.v1alpha1.edgemodel import EdgeModelStatus
+from skerry_operator.decide.facts import Value
 from skerry_operator.decide.placed import PlacementResult
 
 
@@ -72,6 +73,8 @@ class Plan:
         default_factory=dict, compare=False, repr=False
     )
     """Revision -> its placement, for the next look to begin with."""
+    values: tuple[Value, ...] = ()
+    """What the analysis measured, for the operator's own metrics; nothing when no rollout runs."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from skerry_operator.api.v1alpha1.edgedeployment_status import (
     Stage,
 )
 from skerry_operator.constants import Reason
+from skerry_operator.decide.baseline import merged
 from skerry_operator.decide.planned import EventNote
 from skerry_operator.decide.rollout_look import Finding, Look
 from skerry_operator.decide.rollout_state import (
@@ -59,13 +60,20 @@ def begin(look: Look) -> Move:
         reason=reason,
         message=clip(text),
     )
-    return _noted(replace(state, rollout=rollout), reason, text)
+    return _noted(_noting_stable(look, replace(state, rollout=rollout)), reason, text)
+
+
+def _noting_stable(look: Look, state: EngineState) -> EngineState:
+    """Return the state with what stable does now, for when the step has taken its units."""
+    known = look.state.rollout.baseline
+    baseline = merged(known, look.facts.baseline)
+    return state.with_rollout(baseline=baseline) if baseline else state
 
 
 def enter_step(look: Look, index: int) -> EngineState:
     """Return the state at the beginning of a step; a new step is progress."""
     step = look.steps[index]
-    return look.state.with_rollout(
+    state = look.state.with_rollout(
         stage=Stage.PAUSED if step.pause else stepping_stage(look.state),
         step=index,
         step_started_at=look.now,
@@ -75,6 +83,7 @@ def enter_step(look: Look, index: int) -> EngineState:
         paused_at=look.now if step.pause else None,
         pause_reason=f"step {index + 1} waits for promote" if step.pause else None,
     )
+    return _noting_stable(look, state)
 
 
 def advance(look: Look, why: str) -> Move:

@@ -19,6 +19,7 @@ from skerry_operator.api.base import (
     Quantity,
     ShortText,
 )
+from skerry_operator.api.v1alpha1.edgedeployment_analysis import Analysis
 from skerry_operator.api.v1alpha1.edgedeployment_status import EdgeDeploymentStatus
 from skerry_runtime.contract import SwapMode
 
@@ -241,79 +242,6 @@ class OnFailure(StrEnum):
     PAUSE = "Pause"
 
 
-class NoData(StrEnum):
-    """What a metric without enough samples means."""
-
-    HOLD = "Hold"
-    PASS = "Pass"  # noqa: S105 (a policy, not a password)
-    FAIL = "Fail"
-
-
-class MetricName(StrEnum):
-    """What can be measured of a revision."""
-
-    ERROR_RATE = "ErrorRate"
-    LATENCY_P50 = "LatencyP50"
-    LATENCY_P95 = "LatencyP95"
-    LATENCY_P99 = "LatencyP99"
-    GOLDEN_ACCURACY = "GoldenAccuracy"
-
-    @property
-    def is_latency(self) -> bool:
-        """Tell whether its limit is a duration."""
-        return self.value.startswith("Latency")
-
-
-class Metric(KubeModel):
-    """A limit that the target must keep, in every cell."""
-
-    cel: ClassVar[tuple[Cel, ...]] = (
-        Cel("has(self.max) != has(self.min)", "a metric needs either max or min"),
-        Cel(
-            "!self.name.startsWith('Latency') || (has(self.max) && "
-            "self.max.matches('^([0-9]+(\\\\.[0-9]+)?(ms|s|m|h))+$'))",
-            "a latency metric needs max as a duration, for example 50ms",
-        ),
-        Cel(
-            "self.name != 'ErrorRate' || (has(self.max) && "
-            "self.max.matches('^(0(\\\\.[0-9]+)?|1(\\\\.0+)?)$'))",
-            'ErrorRate needs max as a share between 0 and 1, for example "0.01"',
-        ),
-        Cel(
-            "self.name != 'GoldenAccuracy' || !(has(self.min) || has(self.max)) || "
-            "(has(self.min) ? self.min : self.max).matches('^-?[0-9]+(\\\\.[0-9]+)?$')",
-            'GoldenAccuracy needs min or max as a decimal, for example "0.95"',
-        ),
-    )
-
-    name: MetricName
-    """What is measured."""
-    max: ShortText | None = None
-    """Largest good value: a duration for latencies, else a decimal."""
-    min: ShortText | None = None
-    """Smallest good value, a decimal."""
-    min_samples: Annotated[int, Field(ge=1, le=1_000_000)] = 1
-    """Requests that a cell must have answered before the value counts."""
-    no_data: NoData = NoData.HOLD
-    """What it means when there are fewer."""
-
-
-class Analysis(KubeModel):
-    """What is measured while a rollout is under way."""
-
-    cel: ClassVar[tuple[Cel, ...]] = (
-        Cel(
-            "!has(self.interval) || duration(self.interval) > duration('0s')",
-            "interval must be longer than 0",
-        ),
-    )
-
-    interval: Duration = "10s"
-    """How often."""
-    metrics: Annotated[tuple[Metric, ...], Field(max_length=16)] = ()
-    """Limits; the worst result counts."""
-
-
 DEFAULT_STEPS = (
     Step(units="1%", soak="60s"),
     Step(units="25%", soak="5m"),
@@ -368,6 +296,13 @@ class EdgeDeploymentSpec(KubeModel):
             "oldSelf.placement.mode : 'PerNode')",
             "placement.mode cannot change, all units would get other names at one time: "
             "make another EdgeDeployment",
+        ),
+        Cel(
+            "!(has(self.runtime) && has(self.runtime.swap) && self.runtime.swap == 'Sequential' && "
+            "has(self.rollout) && has(self.rollout.analysis) && "
+            "has(self.rollout.analysis.metrics) && "
+            "self.rollout.analysis.metrics.exists(m, m.name == 'OutputAgreement'))",
+            "OutputAgreement needs both models loaded: swap: Sequential never has them",
         ),
     )
 

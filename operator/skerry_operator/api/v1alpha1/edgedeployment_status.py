@@ -72,6 +72,23 @@ class HistoryEntry(KubeModel):
     """When it became stable."""
 
 
+BASELINE_LIMIT = 128
+"""Most entries of a baseline: a few metrics in dozens of cells."""
+
+
+class Baseline(KubeModel):
+    """What stable did in a cell before a step took its units: what a ratio is held against."""
+
+    cell: Name
+    """The cell."""
+    metric: ShortText
+    """The metric."""
+    value: ShortText
+    """Its value, a decimal: milliseconds for a latency."""
+    samples: Count
+    """How many samples it is made from."""
+
+
 class RolloutStatus(KubeModel):
     """All that a restarted operator needs to go on."""
 
@@ -103,6 +120,8 @@ class RolloutStatus(KubeModel):
     """The last decision with its numbers."""
     finished_at: datetime | None = None
     """When the last rollout ended."""
+    baseline: Annotated[tuple[Baseline, ...], Field(max_length=BASELINE_LIMIT)] = ()
+    """What stable did before, for metrics with a ratio to it."""
 
 
 class UnitCounts(KubeModel):
