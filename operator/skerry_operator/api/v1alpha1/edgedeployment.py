@@ -224,6 +224,10 @@ class Step(KubeModel):
             "a step has either units or pause: true",
         ),
         Cel("!has(self.soak) || has(self.units)", "soak belongs to a step with units"),
+        Cel(
+            "!has(self.units) || self.units.matches('^([1-9][0-9]{0,5}|([1-9][0-9]?|100)%)$')",
+            'units is a count such as "1", or a percentage from "1%" to "100%"',
+        ),
     )
 
     units: CountOrPercent | None = None
@@ -233,6 +237,13 @@ class Step(KubeModel):
     """How long the step is watched once all its units serve. Default 60s."""
     pause: bool | None = None
     """True: wait for a person to promote."""
+
+
+class UpdateMode(StrEnum):
+    """How a unit comes to a new revision."""
+
+    AUTO = "Auto"  # in its running pod when only the model changed, else in a new pod
+    RECREATE = "Recreate"  # always in a new pod
 
 
 class OnFailure(StrEnum):
@@ -250,6 +261,11 @@ DEFAULT_STEPS = (
 )
 
 
+_PERCENTAGES = "{" + ", ".join(f"'{number}%': {number}" for number in range(1, 101)) + "}"
+"""CEL for the number of a percentage. No server before 1.33 knows the size of a part of a text, so
+that int(units.substring(...)) in a list costs more than any limit."""
+
+
 class Rollout(KubeModel):
     """How a new revision reaches the units."""
 
@@ -260,11 +276,25 @@ class Rollout(KubeModel):
             "the last step must have units: a pause there would never end",
         ),
         Cel(
+            "!has(self.steps) || self.steps.filter(s, has(s.units) && "
+            "s.units.matches('^([1-9][0-9]?|100)%$'))"
+            f".map(s, {_PERCENTAGES}[s.units]).isSorted()",
+            "steps must not go down: write the percentages in ascending order",
+        ),
+        Cel(
+            "!has(self.steps) || self.steps.filter(s, has(s.units) && "
+            "s.units.matches('^[0-9]{1,6}$')).map(s, int(s.units)).isSorted()",
+            "steps must not go down: write the counts in ascending order",
+        ),
+        Cel(
             "!has(self.progressDeadline) || duration(self.progressDeadline) > duration('0s')",
             "progressDeadline must be longer than 0",
         ),
     )
 
+    update: UpdateMode = UpdateMode.AUTO
+    """Auto: in the running pod when only the model changed, else in a new one. Recreate: in a new
+    pod for every revision that is made from now on; what runs already is not touched."""
     steps: Annotated[tuple[Step, ...], Field(max_length=32)] = ()
     """Stages; default: 1% (at least one unit per cell), 25%, 50%, 100%. A last step below 100% is
     followed by one of 100%."""
