@@ -69,9 +69,8 @@ class Registry:
         """The model that new requests get."""
         return self._current
 
-    @contextmanager
-    def acquire(self) -> Iterator[ServingModel]:
-        """Lend the current model for one request; it is not closed before the end.
+    def lend(self) -> ServingModel:
+        """Return the current model for one request; it stays open until `users.leave()`.
 
         Work that may outlive the request (a thread whose client has left) enters and leaves
         `users` of the lent model on its own account.
@@ -84,6 +83,12 @@ class Registry:
             if serving is None:
                 raise NotReady("no model is serving yet: see the pod's /status for its progress")
             serving.users.enter()
+        return serving
+
+    @contextmanager
+    def acquire(self) -> Iterator[ServingModel]:
+        """Lend the current model for the time of a `with`; raises as `lend`."""
+        serving = self.lend()
         try:
             yield serving
         finally:

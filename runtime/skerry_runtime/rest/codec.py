@@ -21,10 +21,11 @@ from skerry_runtime.protocol.tensors import (
     to_values,
 )
 from skerry_runtime.protocol.types import InferRequest, InferResponse, Tensor
-from skerry_runtime.rest.asgi import JSON, Headers, Reply
+from skerry_runtime.rest.head import number
+from skerry_runtime.rest.http import HEAD_LENGTH, JSON, Headers, Reply
 
-HEAD_LENGTH = b"inference-header-content-length"
-_MAX_LENGTH_DIGITS = 19  # int() itself gives up at 4300 digits, and with another error
+Buffer = bytes | memoryview
+
 BINARY: Headers = ((b"content-type", b"application/octet-stream"),)
 
 
@@ -85,7 +86,7 @@ class BinaryPart:
 
 
 def decode_request(
-    body: bytes, head_length: bytes | None, target: Target, limits: Limits
+    body: Buffer, head_length: bytes | None, target: Target, limits: Limits
 ) -> tuple[InferRequest, OutputForm]:
     """Read an infer request and the form in which its outputs are wanted.
 
@@ -109,14 +110,14 @@ def encode_response(response: InferResponse, form: OutputForm) -> Reply:
     Raises:
         InvalidRequest: an output has no JSON form and was not asked for as binary data.
     """
-    blobs: list[bytes] = []
+    blobs: list[Buffer] = []
     outputs = [_output(tensor, form, blobs) for tensor in response.outputs]
     head = orjson.dumps(_answer(response, outputs), option=orjson.OPT_SERIALIZE_NUMPY)
     revision = (b"skerry-revision", response.revision.encode())
     if not blobs:
         return Reply(200, head, (*JSON, revision))
     length = (HEAD_LENGTH, str(len(head)).encode())
-    return Reply(200, b"".join((head, *blobs)), (*BINARY, length, revision))
+    return Reply(200, head, (*BINARY, length, revision), tuple(blobs))
 
 
 def _answer(response: InferResponse, outputs: list[dict[str, object]]) -> dict[str, object]:
@@ -131,7 +132,7 @@ def _answer(response: InferResponse, outputs: list[dict[str, object]]) -> dict[s
     return answer
 
 
-def _output(tensor: Tensor, form: OutputForm, blobs: list[bytes]) -> dict[str, object]:
+def _output(tensor: Tensor, form: OutputForm, blobs: list[Buffer]) -> dict[str, object]:
     entry: dict[str, object] = {
         "name": tensor.name,
         "datatype": tensor.datatype,
@@ -145,18 +146,18 @@ def _output(tensor: Tensor, form: OutputForm, blobs: list[bytes]) -> dict[str, o
     return entry
 
 
-def _split(body: bytes, head_length: bytes | None) -> tuple[bytes | memoryview, BinaryPart]:
+def _split(body: Buffer, head_length: bytes | None) -> tuple[bytes | memoryview, BinaryPart]:
     """Divide the body into its JSON head and its binary part."""
     if head_length is None:
         return body, BinaryPart(memoryview(b""))
-    is_number = head_length.isdigit() and len(head_length) <= _MAX_LENGTH_DIGITS
-    if not is_number or int(head_length) > len(body):
+    length = number(head_length)
+    if length is None or length > len(body):
         raise InvalidRequest("Inference-Header-Content-Length is not a length inside the body")
-    view, length = memoryview(body), int(head_length)
+    view = memoryview(body)
     return view[:length], BinaryPart(view[length:])
 
 
-def _parsed(head: bytes | memoryview) -> object:
+def _parsed(head: Buffer) -> object:
     try:
         return orjson.loads(head)
     except orjson.JSONDecodeError as error:
