@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from skerry_runtime.contract import StatusReport
-from skerry_runtime.rest.http import JSON, Handler, Headers, Reply, Request
+from skerry_runtime.rest.http import JSON, Handler, Reply, Request
 from skerry_runtime.rest.statuses import HttpError, reply_of
 
-TEXT: Headers = ((b"content-type", b"text/plain; charset=utf-8"),)
-PROMETHEUS: Headers = ((b"content-type", b"text/plain; version=0.0.4; charset=utf-8"),)
+TEXT = b"content-type: text/plain; charset=utf-8\r\n"
+PROMETHEUS = b"content-type: text/plain; version=0.0.4; charset=utf-8\r\n"
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class AdminApp:
         if answer is None:
             raise HttpError(404, "no such path")
         if request.method not in ("GET", "HEAD"):
-            raise HttpError(405, "use GET", ((b"allow", b"GET"),))
+            raise HttpError(405, "use GET", b"allow: GET\r\n")
         return lambda _: answer()
 
     def refuse(self, _: Request, error: Exception) -> Reply:

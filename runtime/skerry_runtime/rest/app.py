@@ -14,7 +14,7 @@ from skerry_runtime.errors import InvalidRequest
 from skerry_runtime.protocol.types import InferRequest
 from skerry_runtime.rest import views
 from skerry_runtime.rest.body import WINDOW_BITS, Memory, inflate
-from skerry_runtime.rest.codec import Limits, OutputForm, Target, decode_request, encode_response
+from skerry_runtime.rest.codec import Decoder, Encoder, Limits, OutputForm
 from skerry_runtime.rest.http import HEAD_LENGTH, Answer, Handler, Reply, Request, json_reply
 from skerry_runtime.rest.statuses import HttpError, reply_of
 
@@ -33,7 +33,7 @@ class RestApp:
     def __init__(self, dataplane: Dataplane, memory: Memory, limits: Limits) -> None:
         self._dataplane = dataplane
         self._memory = memory
-        self._limits = limits
+        self._decoder, self._encoder = Decoder(limits), Encoder()
         self._way = lru_cache(KNOWN_TARGETS)(self._find_way)
         self._fixed: dict[str, tuple[tuple[str, ...], View]] = {
             "v2": (("GET",), lambda: json_reply(views.server(dataplane.server_info()))),
@@ -121,34 +121,36 @@ class RestApp:
 
     def _infer(self, name: str, version: str | None, request: Request) -> Answer:
         """Answer at once when neither the decoding nor the model takes long."""
-        target = Target(name, version, request.received)
         if HEAD_LENGTH not in request.headers and len(request.body) > INLINE_JSON_BYTES:
-            return self._infer_large(request, target)
-        inference, form = self._decode(request, target)
+            return self._infer_large(name, version, request)
+        inference, form = self._decode(name, version, request)
         response = self._dataplane.infer_now(inference)
         if response is None:
             return self._infer_slowly(inference, form)
-        return encode_response(response, form)
+        return self._encoder.encode(response, form)
 
-    async def _infer_large(self, request: Request, target: Target) -> Reply:
-        inference, form = await asyncio.to_thread(self._decode, request, target)
+    async def _infer_large(self, name: str, version: str | None, request: Request) -> Reply:
+        inference, form = await asyncio.to_thread(self._decode, name, version, request)
         return await self._infer_slowly(inference, form)
 
     async def _infer_slowly(self, inference: InferRequest, form: OutputForm) -> Reply:
-        return encode_response(await self._dataplane.infer(inference), form)
+        return self._encoder.encode(await self._dataplane.infer(inference), form)
 
-    def _decode(self, request: Request, target: Target) -> tuple[InferRequest, OutputForm]:
+    def _decode(
+        self, name: str, version: str | None, request: Request
+    ) -> tuple[InferRequest, OutputForm]:
         """Read the body. Safe from any thread.
 
         Raises:
             InvalidRequest: it is no inference; it is counted.
         """
         try:
-            head_length = request.headers.get(HEAD_LENGTH)
-            return decode_request(request.body, head_length, target, self._limits)
+            plan, inputs = self._decoder.decode(request.body, request.headers.get(HEAD_LENGTH))
         except InvalidRequest:
             self._dataplane.reject()
             raise
+        inference = InferRequest(name, version, inputs, plan.outputs, plan.id, request.received)
+        return inference, plan.form
 
     def _metadata(self, name: str, version: str | None) -> Reply:
         return json_reply(views.model(self._dataplane.model_info(name, version)))
@@ -183,8 +185,8 @@ def _is_infer(segments: list[str]) -> bool:
 
 def _require_method(method: str, allowed: tuple[str, ...]) -> None:
     if method not in allowed:
-        allow = (b"allow", ", ".join(allowed).encode())
-        raise HttpError(405, f"use {' or '.join(allowed)}", (allow,))
+        allow = f"allow: {', '.join(allowed)}\r\n".encode()
+        raise HttpError(405, f"use {' or '.join(allowed)}", allow)
 
 
 def _not_found() -> HttpError:

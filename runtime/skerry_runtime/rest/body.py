@@ -7,7 +7,8 @@ import zlib
 import numpy as np
 
 from skerry_runtime.protocol.tensors import view
-from skerry_runtime.rest.statuses import HttpError
+from skerry_runtime.rest.http import Buffer
+from skerry_runtime.rest.statuses import RETRY_AFTER, HttpError
 
 WINDOW_BITS = {b"gzip": 31, b"deflate": 15}
 """Content encodings that are taken, and zlib's parameter for each."""
@@ -36,7 +37,7 @@ class Memory:
             HttpError: too many at once, and none of these was noted.
         """
         if self._held + length > self._max_bytes:
-            raise HttpError(429, "too many requests are being read", ((b"retry-after", b"1"),))
+            raise HttpError(429, "too many requests are being read", RETRY_AFTER)
         self._held += length
 
     def release(self, length: int) -> None:
@@ -81,7 +82,7 @@ class SizedBody:
         self._filled += count
 
 
-def inflate(body: bytes | memoryview, encoding: bytes, max_bytes: int) -> bytes | None:
+def inflate(body: Buffer, encoding: bytes, max_bytes: int) -> bytes | None:
     """Return the decompressed body, or None when it is larger than `max_bytes`.
 
     Raises:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Protocol
 
 import orjson
 
-Headers = tuple[tuple[bytes, bytes], ...]
+Buffer = bytes | bytearray | memoryview
 
-JSON: Headers = ((b"content-type", b"application/json"),)
+JSON = b"content-type: application/json\r\n"
+"""Headers are whole lines, as they go out: most are the same for every answer."""
 
 HEAD_LENGTH = b"inference-header-content-length"
 """Header of the binary tensor extension: length of the JSON in front of the raw data."""
@@ -33,19 +34,19 @@ class Request:
     """Path and query as they were sent."""
     headers: dict[bytes, bytes]
     """By lower-case name; of a repeated one the last."""
-    body: bytes | memoryview = b""
+    body: Buffer = b""
     received: float = 0.0
     """Monotonic seconds at which the body was complete."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reply:
     """A whole answer: the body is `body`, then `blobs`."""
 
     status: int
     body: bytes = b""
-    headers: Headers = ()
-    blobs: tuple[bytes | memoryview, ...] = ()
+    headers: bytes = b""
+    blobs: Sequence[Buffer] = ()
 
 
 Answer = Reply | Coroutine[Any, Any, Reply]
@@ -71,13 +72,13 @@ class App(Protocol):
         ...
 
 
-def json_reply(value: object, status: int = 200, headers: Headers = ()) -> Reply:
+def json_reply(value: object, status: int = 200, headers: bytes = b"") -> Reply:
     """Return a JSON answer; arrays in `value` are encoded without a detour over lists."""
     body = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY)
-    return Reply(status, body, (*JSON, *headers))
+    return Reply(status, body, JSON + headers)
 
 
-def encode(reply: Reply, *, keep: bool, is_head: bool = False) -> list[bytes | memoryview]:
+def encode(reply: Reply, *, keep: bool, is_head: bool = False) -> list[Buffer]:
     """Return the answer's bytes, in few pieces and without copying large ones.
 
     Args:
@@ -85,15 +86,11 @@ def encode(reply: Reply, *, keep: bool, is_head: bool = False) -> list[bytes | m
         keep: the connection takes another request afterwards.
         is_head: answer to HEAD, so without its body.
     """
-    length = len(reply.body) + sum(len(blob) for blob in reply.blobs)
-    head = b"".join(
-        (
-            _STATUS_LINES[reply.status],
-            *(b"%s: %s\r\n" % pair for pair in reply.headers),
-            b"content-length: %d" % length,
-            _KEEP if keep else _CLOSE,
-        )
-    )
+    length = len(reply.body)
+    for blob in reply.blobs:
+        length += len(blob)
+    end = _KEEP if keep else _CLOSE
+    head = b"%scontent-length: %d%s" % (_STATUS_LINES[reply.status] + reply.headers, length, end)
     if is_head:
         return [head]
     if length <= JOINED_BYTES:

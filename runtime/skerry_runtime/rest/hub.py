@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from skerry_runtime.rest.body import Memory
+from skerry_runtime.rest.head import Heads
 from skerry_runtime.rest.http import App
 
 PIECE = 64 * 1024
@@ -47,6 +48,7 @@ class Hub:
         self.app = app
         self.limits = limits
         self.memory = memory
+        self.heads = Heads()
         self.loop = asyncio.get_running_loop()
         self.piece = bytearray(PIECE)
         """Every read without a place of its own lands here, and is used up before the next."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from skerry_runtime.errors import Code, ServingError
-from skerry_runtime.rest.http import Headers, Reply, json_reply
+from skerry_runtime.rest.http import Reply, json_reply
 
 STATUSES = {
     Code.INVALID: 400,
@@ -15,7 +15,7 @@ STATUSES = {
     Code.INTERNAL: 500,
 }
 
-RETRY_AFTER: Headers = ((b"retry-after", b"1"),)  # seconds; a queue of inferences empties sooner
+RETRY_AFTER = b"retry-after: 1\r\n"  # seconds; a queue of inferences empties sooner
 
 _RETRYABLE = {Code.NOT_READY, Code.OVERLOADED}
 
@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 class HttpError(Exception):
     """A mistake that only HTTP knows: path, method, length, encoding."""
 
-    def __init__(self, status: int, text: str, headers: Headers = ()) -> None:
+    def __init__(self, status: int, text: str, headers: bytes = b"") -> None:
         super().__init__(text)
         self.status = status
         self.headers = headers
@@ -36,7 +36,7 @@ def reply_of(error: BaseException) -> Reply:
     if isinstance(error, HttpError):
         return json_reply({"error": str(error)}, error.status, error.headers)
     if isinstance(error, ServingError):
-        headers = RETRY_AFTER if error.code in _RETRYABLE else ()
+        headers = RETRY_AFTER if error.code in _RETRYABLE else b""
         return json_reply({"error": str(error)}, STATUSES[error.code], headers)
     _log.error("request failed unexpectedly", exc_info=error)
     return json_reply({"error": "internal error"}, 500)
