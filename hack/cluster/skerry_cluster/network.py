@@ -23,6 +23,8 @@ _FORWARDING = (
     "net.ipv4.conf.default.rp_filter=0",
 )
 NETNS_FOLDER = Path("/run/netns")
+POD_BRIDGE = "cni0"
+"""Bridge of a node's pods, inside the node."""
 _LINKS = Path("/sys/class/net")
 
 
@@ -106,11 +108,16 @@ def remove_all() -> None:
             (NETNS_FOLDER / name).unlink(missing_ok=True)
 
 
+def remove_pod_bridge(node: NodeSpec) -> None:
+    """Take away the bridge of a node's pods, which keeps the address of its first range."""
+    succeeds("ip", "-n", node.netns, "link", "del", POD_BRIDGE)
+
+
 def cni_config(pod_cidr: str, data_folder: Path) -> dict[str, Any]:
     """Render the pod network of one node: a bridge, and addresses from its own range."""
     bridge = {
         "type": "bridge",
-        "bridge": "cni0",
+        "bridge": POD_BRIDGE,
         "isGateway": True,
         "hairpinMode": True,
         "ipam": {

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from skerry_runtime.protocol.tensors import Array
 
+NO_LOADING = "clients load no models here: change the EdgeDeployment or its EdgeModel"
+NO_SHARED_MEMORY = "the shared memory extension is not offered; send tensors as binary data"
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)  # not frozen: that would triple the cost of making one
 class Tensor:
     """A named tensor. BYTES are object arrays of bytes, BF16 are 16-bit words."""
 
@@ -16,14 +20,14 @@ class Tensor:
     array: Array
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that would triple the cost of making one
 class InferRequest:
     """One inference."""
 
     model: str
     version: str | None
     """The version (or revision) that the client insists on; None takes what serves."""
-    inputs: tuple[Tensor, ...]
+    inputs: Sequence[Tensor]
     outputs: tuple[str, ...] | None
     """Names in the order wanted; None means all in the model's order."""
     id: str
@@ -31,7 +35,7 @@ class InferRequest:
     """Monotonic seconds at which the request had arrived; latency counts from here."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that would triple the cost of making one
 class InferResponse:
     """The answer of one revision."""
 
@@ -39,7 +43,7 @@ class InferResponse:
     version: str
     revision: str
     id: str
-    outputs: tuple[Tensor, ...]
+    outputs: list[Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,26 @@ class ModelInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchInfo:
+    """Runs with so many rows, since the model was loaded."""
+
+    rows: int
+    runs: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class BatchingInfo:
+    """Whether requests share runs, why, and the run times per input that were measured."""
+
+    is_on: bool
+    mode: str
+    reason: str
+    alone_us: float | None = None
+    batched_us: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ModelStatistics:
     """Requests of the serving revision since it was activated."""
 
@@ -72,6 +96,13 @@ class ModelStatistics:
     successes: int
     success_ns: int
     failures: int
+    runs: int
+    """Of the engine: fewer than requests when they are batched."""
+    waits: int
+    wait_ns: int
+    """Requests that waited for a thread, and how long together."""
+    batches: tuple[BatchInfo, ...]
+    batching: BatchingInfo
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +13,26 @@ import grpc.aio
 
 from skerry_runtime.dataplane import Dataplane
 from skerry_runtime.errors import InvalidRequest, ServingError
+from skerry_runtime.protocol.types import NO_LOADING, NO_SHARED_MEMORY
 from skerry_runtime.rpc import views
 from skerry_runtime.rpc.codec import from_response, to_request
 from skerry_runtime.rpc.generated import oip_pb2 as pb
 from skerry_runtime.rpc.statuses import RETRY_AFTER, RETRYABLE, STATUSES
 
 SERVICE = "inference.GRPCInferenceService"
+
+NOT_OFFERED = dict.fromkeys(
+    ("RepositoryModelLoad", "RepositoryModelUnload"),
+    (grpc.StatusCode.PERMISSION_DENIED, NO_LOADING),
+) | dict.fromkeys(
+    (
+        f"{kind}SharedMemory{verb}"
+        for kind in ("System", "Cuda")
+        for verb in ("Status", "Register", "Unregister")
+    ),
+    (grpc.StatusCode.UNIMPLEMENTED, NO_SHARED_MEMORY),
+)
+"""Methods of the protocol's extensions that are answered with a refusal."""
 
 _log = logging.getLogger(__name__)
 
@@ -97,6 +111,21 @@ class Servicer:
         is_raw = bool(message.raw_input_contents) or not message.inputs
         return from_response(response, is_raw=is_raw)
 
+    async def model_stream_infer(
+        self, messages: AsyncIterator[pb.ModelInferRequest]
+    ) -> AsyncIterator[pb.ModelStreamInferResponse]:
+        """Run inferences one after another; one that fails says so, and the next goes on."""
+        async for message in messages:
+            try:
+                response = await self.model_infer(message)
+                response.parameters["triton_final_response"].bool_param = True
+                yield pb.ModelStreamInferResponse(infer_response=response)
+            except Exception as error:  # noqa: BLE001 sorted in one place
+                failed = pb.ModelInferResponse(id=message.id)  # tells the client whose it is
+                yield pb.ModelStreamInferResponse(
+                    error_message=told(error)[1], infer_response=failed
+                )
+
 
 def build_server(servicer: Servicer, limits: RpcLimits) -> grpc.aio.Server:
     """Return a server without a port."""
@@ -107,7 +136,14 @@ def build_server(servicer: Servicer, limits: RpcLimits) -> grpc.aio.Server:
         ("grpc.so_reuseport", 0),  # two servers on one port is a mistake, not load balancing
     )
     server = grpc.aio.server(options=options, maximum_concurrent_rpcs=limits.max_calls)
-    handlers = {
+    handlers = _handlers(servicer)
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+    return server
+
+
+def _handlers(servicer: Servicer) -> dict[str, Any]:
+    """Return the handler of every method; what is not offered has one that says so."""
+    offered = {
         name: grpc.unary_unary_rpc_method_handler(
             _handler(verb),
             request_deserializer=request.FromString,
@@ -115,8 +151,16 @@ def build_server(servicer: Servicer, limits: RpcLimits) -> grpc.aio.Server:
         )
         for name, verb, request, response in _verbs(servicer)
     }
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
-    return server
+    stream = grpc.stream_stream_rpc_method_handler(
+        _streaming(servicer),
+        request_deserializer=pb.ModelInferRequest.FromString,
+        response_serializer=pb.ModelStreamInferResponse.SerializeToString,
+    )
+    refused = {
+        name: grpc.unary_unary_rpc_method_handler(_refusing(*refusal))
+        for name, refusal in NOT_OFFERED.items()
+    }
+    return {**offered, "ModelStreamInfer": stream, **refused}
 
 
 def _verbs(s: Servicer) -> tuple[tuple[str, Verb, Any, Any], ...]:
@@ -153,12 +197,32 @@ def _handler(verb: Verb) -> Callable[[Any, Any], Awaitable[Any]]:
     async def handle(message: Any, context: Any) -> Any:
         try:
             return await verb(message)
-        except ServingError as error:
-            trailing = RETRY_AFTER if error.code in RETRYABLE else ()
-            status, text = STATUSES[error.code], str(error)
-        except Exception:  # noqa: BLE001 no defect of ours may show its trace to a client
-            _log.exception("call failed unexpectedly")
-            trailing, status, text = (), grpc.StatusCode.INTERNAL, "internal error"
+        except Exception as error:  # noqa: BLE001 sorted in one place
+            status, text, trailing = told(error)
         return await context.abort(status, text, trailing)
 
     return handle
+
+
+def _streaming(servicer: Servicer) -> Callable[[Any, Any], AsyncIterator[Any]]:
+    async def stream(messages: Any, _: Any) -> AsyncIterator[Any]:  # gRPC looks for this very form
+        async for response in servicer.model_stream_infer(messages):
+            yield response
+
+    return stream
+
+
+def _refusing(status: grpc.StatusCode, text: str) -> Callable[[Any, Any], Awaitable[Any]]:
+    async def refuse(_: Any, context: Any) -> Any:
+        return await context.abort(status, text)
+
+    return refuse
+
+
+def told(error: Exception) -> tuple[grpc.StatusCode, str, tuple[tuple[str, str], ...]]:
+    """Return status, text and trailing metadata; no defect of ours may show its trace."""
+    if isinstance(error, ServingError):
+        trailing = RETRY_AFTER if error.code in RETRYABLE else ()
+        return STATUSES[error.code], str(error), trailing
+    _log.error("call failed unexpectedly", exc_info=error)
+    return grpc.StatusCode.INTERNAL, "internal error", ()
