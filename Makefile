@@ -18,7 +18,7 @@ demo: $(STAMP) ## The main job on a real cluster: place, canary, promote, two ro
 	$(PY) examples/digits/demo.py $(ARGS)
 
 ##@ Test
-.PHONY: test test-unit test-contract test-chart test-integration test-e2e
+.PHONY: test test-unit test-contract test-chart test-integration test-e2e model-check
 test: $(STAMP) ## All tests; starts the cluster if none runs, and stops what it started
 	$(PY) -m pytest tests/unit tests/contract tests/chart tests/integration tests/cluster tests/e2e $(ARGS)
 
@@ -33,6 +33,9 @@ test-integration: $(STAMP) ## Operator and CRDs on the real API server
 
 test-e2e: $(STAMP) ## Real pods and real models on three nodes, with faults
 	$(PY) -m pytest tests/e2e $(ARGS)
+
+model-check: $(STAMP) ## Longer sequences of events than in `make test`, on engine and plan (minutes)
+	SKERRY_MODEL_DEPTH=2 $(PY) -m pytest -q tests/unit/operator/decide/test_model_check.py $(ARGS)
 
 ##@ Bench
 .PHONY: bench-runtime bench-swap bench-placement bench-shadow

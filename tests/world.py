@@ -62,6 +62,8 @@ class World:
     """Compare every plan with one that begins with nothing."""
     placements: dict[str, PlacementResult] = field(default_factory=dict)
     """What the last plan worked out."""
+    broken_units: set[str] = field(default_factory=set)
+    """Units on which no container starts."""
     events: list[str] = field(default_factory=list)
     least_serving: int = 10**6
     """Fewest units that served at one time since the last `settle` began."""
@@ -271,8 +273,9 @@ class World:
 
     def _read_file(self, name: str, cell: ObservedCell) -> None:
         pod = self.pods[name]
-        if self._image(pod) in self.broken_images:
+        if self._image(pod) in self.broken_images or pod.unit in self.broken_units:
             self.pods[name] = replace(pod, waiting_reason="ImagePullBackOff", ready=False)
+            self.reports.pop(pod.unit, None)
             return
         report = self._swap(pod.unit, cell)
         self.reports[pod.unit] = report

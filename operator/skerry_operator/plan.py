@@ -189,6 +189,7 @@ def _situation(
         if placement is None
         else Placedness(is_all_placed(placement), placed_finding(placement)),
         polled=fleet.observed.polled,
+        failure_limit=fleet.observed.deployment.spec.rollout.failure_limit,
     )
 
 

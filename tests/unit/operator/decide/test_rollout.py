@@ -393,6 +393,20 @@ def test_a_rollback_lasts_until_every_reachable_unit_serves_stable() -> None:
     assert stage_after(rolling_back(), offline) is Stage.IDLE
 
 
+def test_a_rollback_without_progress_until_the_deadline_is_over_and_names_who_is_missing() -> None:
+    gone = unit("n0", V1, serving=None, answered=False, waiting="ImagePullBackOff: no such image")
+    late = step(QUICK, rolling_back(), facts((gone, *MIXED[1:]), now=later(30)))
+    assert late.state.rollout.stage is Stage.ROLLING_BACK
+    assert (late.state.rollout.best_serving, late.state.rollout.progress_at) == (3, later(30))
+    waiting = step(QUICK, late.state, facts((gone, *MIXED[1:]), now=later(89)))
+    assert waiting.state == late.state
+    over = step(QUICK, late.state, facts((gone, *MIXED[1:]), now=later(90)))
+    assert (over.state.rollout.stage, over.reason) == (Stage.IDLE, Reason.ROLLED_BACK)
+    assert set(over.desired.values()) == {V1}
+    for part in (V1, V2, "n0: ImagePullBackOff", "3 of 4 units", "212 ms"):
+        assert part in over.events[0].message
+
+
 def test_a_rollback_that_is_over_names_both_revisions_the_check_and_the_time_it_took() -> None:
     result = step(QUICK, rolling_back(), back(V1))
     (note,) = result.events

@@ -21,6 +21,7 @@ from skerry_operator.api.v1alpha1.edgedeployment_status import Stage
 from world import World
 
 STEPS = {"steps": [{"units": "1", "soak": "10s"}, {"units": "100%", "soak": "10s"}]}
+UNITS = ("n0", "n1", "n2")
 NEW_IMAGE = {"image": "registry.example/skerry-runtime:2"}
 
 
@@ -92,6 +93,69 @@ def test_a_broken_image_is_taken_back_and_costs_one_unit() -> None:
     assert world.least_serving == 3
     assert templates(world) == before
     assert len(world.served()) == 4
+
+
+def test_a_unit_whose_new_pod_cannot_start_holds_its_site_until_the_deadline() -> None:
+    """Tolerated or not, it is without a model: who wants the others to go on raises the limit."""
+    world = make_world(3, site="harbour", progressDeadline="1m", failureLimit=1)
+    before = templates(world)
+    world.change(runtime=NEW_IMAGE)
+    world.turn_until(Stage.SOAKING)
+    world.turn_before(Stage.STEPPING)
+    world.turn()
+    first = next(unit for unit in UNITS if unit not in world.served())
+    world.broken_units = {first}
+    world.turn_until(Stage.ROLLING_BACK)
+    world.broken_units = set()
+    world.settle()
+    assert world.least_serving >= 2
+    assert (world.status.phase, templates(world)) == ("RolledBack", before)
+    message = world.status.failed_revisions[0].message
+    assert f"{first}: ImagePullBackOff" in message
+    assert "needs a new pod, in its turn (maxUnavailable 1 at its site)" in message
+    assert len(world.served()) == 3
+
+
+def promoting_with_a_straggler() -> World:
+    """n1 and n2 came back after the last step; n1's new pod does not start, so n2 has no turn."""
+    world = make_world(3, site="harbour", progressDeadline="1m")
+    for name in ("n1", "n2"):
+        world.change_node(name, offline)
+    world.change(runtime=NEW_IMAGE)
+    world.turn_until(Stage.SOAKING)
+    world.turn_before(Stage.IDLE)
+    for name in ("n1", "n2"):
+        world.change_node(name, lambda node: replace(node, reachable=True))
+    world.turn()
+    world.broken_units = {"n1"}
+    assert world.status.rollout.stage is Stage.PROMOTING
+    return world
+
+
+def test_a_promotion_waits_for_a_unit_whose_turn_does_not_come_until_the_deadline_only() -> None:
+    world = promoting_with_a_straggler()
+    target = world.status.target_revision
+    for _ in range(50):
+        world.turn()
+    assert world.status.rollout.stage is Stage.PROMOTING
+    world.settle()
+    assert (world.status.stable_revision, world.status.failed_revisions) == (target, ())
+    assert "n2" in str(world.status.rollout.message)
+    assert world.served().keys() == {"n0", "n2"}
+    world.broken_units = set()
+    world.settle()
+    assert len(world.served()) == 3
+    assert len(templates(world)) == 1
+
+
+def test_a_promotion_that_cannot_end_does_not_keep_a_fix_from_going_out() -> None:
+    world = promoting_with_a_straggler()
+    verified = world.status.target_revision
+    world.broken_units = set()
+    world.change(runtime={"image": "registry.example/skerry-runtime:3"})
+    world.turn()
+    assert world.status.stable_revision == verified
+    assert world.status.rollout.stage is Stage.STEPPING
 
 
 def test_a_rollback_of_many_pods_gives_them_stable_at_once_and_replaces_them_in_turn() -> None:
