@@ -32,7 +32,7 @@ from skerry_operator.decide.placed import PlacementResult
 from skerry_operator.decide.planned import Manifest, Nudge, ObjectRef, Plan
 from skerry_operator.decide.revision import Snapshot
 from skerry_operator.plan import PlanSettings, plan
-from skerry_runtime.contract import ASSIGNMENT_FILE, Assignment, StatusReport
+from skerry_runtime.contract import ASSIGNMENT_FILE, Assignment, StatusReport, SwapMode, SwapRecord
 
 WORKLOADS = ("DaemonSet", "ReplicaSet")
 SETTINGS = PlanSettings(default_image="registry.example/skerry-runtime:1")
@@ -64,6 +64,8 @@ class World:
     """What the last plan worked out."""
     broken_units: set[str] = field(default_factory=set)
     """Units on which no container starts."""
+    outage_ms: float = 0
+    """What a swap in place costs each unit: more than nothing is a sequential one."""
     events: list[str] = field(default_factory=list)
     least_serving: int = 10**6
     """Fewest units that served at one time since the last `settle` began."""
@@ -293,7 +295,28 @@ class World:
         if (unit, version) in self.refusals:
             is_known = any(failure.revision == revision for failure in past.failures)
             return report if is_known else refusing(revision, age_s=-1)(report)
-        return serving(revision, version)(report.model_copy(update={"progress": None}))
+        return self._switch(past, serving(revision, version)(report))
+
+    def _switch(self, past: StatusReport, report: StatusReport) -> StatusReport:
+        """Note when the unit began to serve what it serves, and what the change cost it."""
+        before, after = past.serving, report.serving
+        assert after is not None
+        if before is not None and before.revision == after.revision:
+            return report.model_copy(update={"serving": before, "progress": None})
+        at = self.now.timestamp()
+        swap = SwapRecord(
+            from_revision=before.revision if before else None,
+            to_revision=after.revision,
+            mode=SwapMode.SEQUENTIAL if self.outage_ms else SwapMode.OVERLAP,
+            total_ms=900,
+            switch_ms=300,
+            outage_ms=self.outage_ms if before else 0,
+            fetched=True,
+            at=at,
+        )
+        served = after.model_copy(update={"since": at})
+        update = {"serving": served, "last_swap": swap, "progress": None}
+        return report.model_copy(update=update)
 
 
 def _cell(item: Manifest) -> ObservedCell:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from skerry_operator.api.v1alpha1.edgedeployment import UpdateMode
 from skerry_operator.api.v1alpha1.edgedeployment_status import EdgeDeploymentStatus, Stage
 from skerry_operator.api.v1alpha1.edgemodel import EdgeModel
 from skerry_operator.catalogue.profiles import DEFAULT_FLAVOR, Profile
@@ -209,7 +210,19 @@ def _wanted_snapshot(
         serving=spec.serving,
         default_image=settings.default_image,
         images=_images(profiles, settings),
+        pods_of=_pods_of(observed, revision),
     )
+
+
+def _pods_of(observed: Observed, revision: str) -> str | None:
+    """Return the revision whose pods a new one runs in: its own, or those that stable runs in.
+
+    It is kept with the revision, so that a change of `update` alone replaces no pod.
+    """
+    if observed.deployment.spec.rollout.update is UpdateMode.RECREATE:
+        return revision
+    stable = observed.snapshots.get(observed.deployment.status.stable_revision or "")
+    return stable.pods_of if stable else None
 
 
 def _images(profiles: tuple[Profile, ...], settings: PlanSettings) -> dict[str, str]:
@@ -352,7 +365,9 @@ def _status(decision: _Decision) -> EdgeDeploymentStatus:
         _reservation(decision),
         decision.placement,
     )
-    return next_status(Outcome(decision.fleet, decision.placement, situation, decision.transition))
+    return next_status(
+        Outcome(decision.fleet, decision.placement, situation, decision.transition, decision.seats)
+    )
 
 
 def _reservation(decision: _Decision) -> Hindrance | None:

@@ -36,6 +36,8 @@ class PodTemplate:
     supplemental_groups: tuple[int, ...]
     scheduling: str | None = None
     """Replicas: hash of what the scheduler is told. A pod that runs cannot take it over."""
+    pods_of: str | None = None
+    """Revision that asked for new pods of its own; later ones are swapped into them."""
 
     @property
     def hash(self) -> str:
@@ -49,7 +51,7 @@ class PodTemplate:
         return content_hash({"version": TEMPLATE_VERSION, **inputs}, HASH_LENGTH)
 
 
-_ADDED_LATER = frozenset({"scheduling"})
+_ADDED_LATER = frozenset({"scheduling", "pods_of"})
 
 
 def _is_unused(name: str, value: object) -> bool:
@@ -72,6 +74,7 @@ def template_of(snapshot: Snapshot, hardware: Hardware, placement: Placement) ->
         runtime_class_name=profile.runtime_class_name,
         supplemental_groups=profile.supplemental_groups,
         scheduling=_scheduling(placement),
+        pods_of=snapshot.pods_of,
     )
 
 

@@ -235,6 +235,13 @@ class Step(KubeModel):
     """True: wait for a person to promote."""
 
 
+class UpdateMode(StrEnum):
+    """How a unit comes to a new revision."""
+
+    AUTO = "Auto"  # in its running pod when only the model changed, else in a new pod
+    RECREATE = "Recreate"  # always in a new pod
+
+
 class OnFailure(StrEnum):
     """What happens when a rollout fails."""
 
@@ -265,6 +272,9 @@ class Rollout(KubeModel):
         ),
     )
 
+    update: UpdateMode = UpdateMode.AUTO
+    """Auto: in the running pod when only the model changed, else in a new one. Recreate: in a new
+    pod for every revision that is made from now on; what runs already is not touched."""
     steps: Annotated[tuple[Step, ...], Field(max_length=32)] = ()
     """Stages; default: 1% (at least one unit per cell), 25%, 50%, 100%. A last step below 100% is
     followed by one of 100%."""

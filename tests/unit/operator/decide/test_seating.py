@@ -49,6 +49,59 @@ def test_a_new_model_comes_without_a_new_pod() -> None:
     assert world.least_serving == 4
 
 
+def test_recreate_brings_every_new_model_in_new_pods_one_at_a_time() -> None:
+    world = make_world(3, site="harbour", update="Recreate")
+    for version in ("2.0.0", "3.0.0"):
+        before = templates(world)
+        world.model = make_model(version)
+        world.settle()
+        assert set(world.served().values()) == {version}
+        assert not templates(world) & before
+        assert world.least_serving == 2
+
+
+def test_recreate_goes_back_to_the_pods_that_were_there_before() -> None:
+    world = make_world(3, site="harbour", update="Recreate")
+    before = templates(world)
+    world.refusals = {(unit, "2.0.0") for unit in UNITS}
+    world.model = make_model("2.0.0")
+    world.settle()
+    assert (world.status.phase, templates(world)) == ("RolledBack", before)
+    assert set(world.served().values()) == {"1.0.0"}
+
+
+def test_a_change_to_recreate_alone_replaces_no_pod_and_starts_no_rollout() -> None:
+    world = make_world(3)
+    before, stable = set(world.pods), world.status.stable_revision
+    for update in ("Recreate", "Auto"):
+        world.change(rollout={**STEPS, "update": update})
+        world.settle()
+        assert (set(world.pods), world.status.stable_revision) == (before, stable)
+
+
+def test_after_recreate_auto_swaps_in_the_new_pods() -> None:
+    world = make_world(3, update="Recreate")
+    world.model = make_model("2.0.0")
+    world.settle()
+    pods = set(world.pods)
+    world.change(rollout=STEPS)
+    world.model = make_model("3.0.0")
+    world.settle()
+    assert (set(world.pods), set(world.served().values())) == (pods, {"3.0.0"})
+
+
+def test_two_revisions_that_recreate_never_share_pods() -> None:
+    """Not even one that replaces another on the way."""
+    world = make_world(3, site="harbour", update="Recreate")
+    world.model = make_model("2.0.0")
+    world.turn_until(Stage.SOAKING)
+    second = templates(world)
+    world.model = make_model("3.0.0")
+    world.settle()
+    assert set(world.served().values()) == {"3.0.0"}
+    assert not templates(world) & second
+
+
 @pytest.mark.parametrize("limit", [1, 2])
 def test_pods_are_replaced_within_max_unavailable_of_a_site(limit: int) -> None:
     world = make_world(6, site="harbour", maxUnavailable=limit)
