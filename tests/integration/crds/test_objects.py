@@ -45,6 +45,17 @@ Create = Callable[..., Object]
         pytest.param(rollout(steps=[]), id="no steps: the default ones"),
         pytest.param(steps({"units": "999999"}), id="the largest count"),
         pytest.param(steps({"units": "1%"}), id="the smallest percentage"),
+        pytest.param(
+            steps(
+                {"units": "3"}, {"units": "1%"}, {"pause": True}, {"units": "3"}, {"units": "9%"}
+            ),
+            id="counts and percentages: which is more depends on the fleet",
+        ),
+        pytest.param(
+            steps({"units": "9%", "soak": "0s"}, {"units": "10%"}, {"units": "100%"}),
+            id="steps of numbers, not of texts, and a step that nobody watches",
+        ),
+        pytest.param(rollout(update="Recreate"), id="new pods for every revision"),
         pytest.param(metric(name="ErrorRate", max="1.0"), id="any share of errors"),
         pytest.param(metric(name="ErrorRate", max="0"), id="no error at all"),
         pytest.param(
@@ -233,7 +244,21 @@ def test_what_is_read_back_is_what_was_written(
             id="a pause that soaks",
         ),
         pytest.param(steps({"units": "0%"}), "steps[0].units", "should match", id="0%"),
-        pytest.param(steps({"units": "101%"}), "steps[0].units", "should match", id="101%"),
+        pytest.param(
+            steps({"units": "101%"}), "steps[0]", 'from "1%" to "100%"', id="a percentage over 100"
+        ),
+        pytest.param(
+            steps({"units": "50%"}, {"pause": True}, {"units": "9%"}, {"units": "100%"}),
+            "spec.rollout",
+            "percentages in ascending order",
+            id="percentages that go down",
+        ),
+        pytest.param(
+            steps({"units": "10"}, {"units": "50%"}, {"units": "9"}),
+            "spec.rollout",
+            "counts in ascending order",
+            id="counts that go down",
+        ),
         pytest.param(steps({"units": "0"}), "steps[0].units", "should match", id="zero units"),
         pytest.param(steps({"units": "-1"}), "steps[0].units", "should match", id="fewer"),
         pytest.param(steps({"units": 1}), "steps[0].units", "of type string", id="a number"),
@@ -250,6 +275,9 @@ def test_what_is_read_back_is_what_was_written(
         pytest.param(rollout(maxUnavailable=0), "maxUnavailable", "equal to 1", id="none may go"),
         pytest.param(rollout(failureLimit=-1), "failureLimit", "equal to 0", id="below none"),
         pytest.param(rollout(historyLimit=51), "historyLimit", "equal to 50", id="much history"),
+        pytest.param(
+            rollout(update="Replace"), "rollout.update", '"Recreate"', id="no such update"
+        ),
         pytest.param(rollout(onFailure="Ignore"), "onFailure", '"Rollback"', id="on failure"),
         pytest.param(rollout(progressDeadline="10"), "progressDeadline", "match", id="deadline"),
         pytest.param(
