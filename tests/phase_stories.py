@@ -1,4 +1,4 @@
-"""Every phase of an EdgeDeployment, as a whole story brings it about: the object as users see it."""
+"""Every phase of an EdgeDeployment as a whole story brings it about: the object that users see."""
 
 from __future__ import annotations
 

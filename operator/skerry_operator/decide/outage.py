@@ -41,8 +41,8 @@ def measure(fleet: Fleet, seats: Iterable[Seat], started_at: datetime | None) ->
     ended: dict[str, int] = {}
     for seat in seats:
         known = list(_in_place_ms(fleet, seat.unit, started_at))
-        if gives_up_its_pod(fleet, seat):
-            replacing[seat.unit] = fleet.observed.now
+        if gives_up_its_pod(fleet, seat):  # the first time counts: the same look writes the same
+            replacing[seat.unit] = begun.get(seat.unit, fleet.observed.now)
         elif seat.unit in begun and fleet.is_reachable(seat.unit):
             back_at = _serving_since(fleet, seat)
             if back_at is None:
