@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from rollout_sim import (
@@ -249,6 +251,16 @@ def test_a_unit_that_fails_beyond_the_limit_starts_the_rollback() -> None:
     assert result.state.failed[0].reason == Reason.UNIT_FAILED
     assert "n0: ExamFailed: 0.1" in result.state.failed[0].message
     assert result.events[0].warning
+
+
+def test_one_refusal_more_than_is_tolerated_is_enough_though_others_serve() -> None:
+    refusing = unit("n1", V2, serving=V1, failure="ExamFailed: 0.1")
+    seen = facts((unit("n0", V2), refusing, unit("n2", V2, serving=V1)))
+    assert stage_after(rolling(step=2), seen) is Stage.ROLLING_BACK
+    tolerant = QUICK.model_copy(update={"failure_limit": 1})
+    assert stage_after(rolling(step=2), seen, tolerant) is Stage.STEPPING
+    more = facts((*seen.units, replace(refusing, name="n3")))
+    assert stage_after(rolling(step=2), more, tolerant) is Stage.ROLLING_BACK
 
 
 def test_a_crash_loop_is_called_one() -> None:
