@@ -39,8 +39,6 @@ class Search(Generic[S]):
     """A search, its states and its figures."""
 
     system: System[S]
-    most: int = 10**9
-    """States after which no others are opened."""
     transitions: int = 0
     _ways: dict[Hashable, tuple[Hashable | None, str]] = field(default_factory=dict)
     _seen: dict[Hashable, S] = field(default_factory=dict)
@@ -88,8 +86,6 @@ class Search(Generic[S]):
 
     def _open(self, parent: Hashable) -> Iterator[Hashable]:
         for event, happen in self.system.events(self._seen[parent]):
-            if self.states >= self.most:
-                return
             try:
                 state = happen()
             except AssertionError as error:

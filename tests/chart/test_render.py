@@ -18,6 +18,13 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "chart" / "defaults.yaml"
 DIGEST = "sha256:" + "a" * 64
 
 
+def profiles_of(rendered: Rendered) -> str:
+    """Return the file with the accelerator profiles."""
+    (text,) = [one["data"]["profiles.yaml"] for one in rendered.all("ConfigMap")
+               if "profiles.yaml" in one["data"]]  # fmt: skip
+    return str(text)
+
+
 def everything() -> dict[str, Any]:
     return yaml.safe_load(EVERYTHING.read_text())
 
@@ -81,7 +88,7 @@ def test_the_operator_understands_its_environment(
     environment = dict(rendered.env)
     if "SKERRY_PROFILES" in environment:
         environment["SKERRY_PROFILES"] = str(tmp_path / "profiles.yaml")
-        (tmp_path / "profiles.yaml").write_text(rendered.one("ConfigMap")["data"]["profiles.yaml"])
+        (tmp_path / "profiles.yaml").write_text(profiles_of(rendered))
     for variable in {"SKERRY_PROMETHEUS_TOKEN_FILE", "SKERRY_PROMETHEUS_CA_FILE"} & set(
         environment
     ):
@@ -233,7 +240,7 @@ def test_selectors_find_the_operators_pod(render: Render, kind: str) -> None:
 
 def test_the_profiles_can_be_read_by_the_operator(render: Render) -> None:
     rendered = render(everything())
-    rows = extended_profiles(rendered.one("ConfigMap")["data"]["profiles.yaml"], "chart")
+    rows = extended_profiles(profiles_of(rendered), "chart")
     own = {row.name: row for row in rows if row not in builtin_profiles()}
     assert list(own) == ["reef", "hailo-8"]
     assert own["reef"].model_fields_set == type(own["reef"]).model_fields.keys() - {"flavor"}
@@ -243,7 +250,7 @@ def test_the_profiles_can_be_read_by_the_operator(render: Render) -> None:
 
 def test_a_value_can_be_taken_away_from_a_built_in_profile(render: Render) -> None:
     rendered = render({"accelerators": [{"name": "nvidia-gpu", "runtimeClassName": None}]})
-    rows = extended_profiles(rendered.one("ConfigMap")["data"]["profiles.yaml"], "chart")
+    rows = extended_profiles(profiles_of(rendered), "chart")
     (card,) = (row for row in rows if row.name == "nvidia-gpu")
     assert card.runtime_class_name is None
     assert card.resource_names[0] == "nvidia.com/gpu"

@@ -70,6 +70,7 @@ def read_request(name: str) -> Raw:
     Raises:
         Refused: it is neither.
     """
+    _check_size(name)
     if name.endswith(".npz"):
         return {"inputs": _arrays(name)}
     try:
@@ -116,6 +117,12 @@ def _posted(url: str, request: Raw) -> tuple[int, bytes]:
         raise Refused(f"{url}: {reason}: is the address right, and does a pod serve?") from error
 
 
+def _check_size(name: str) -> None:
+    path = Path(name)
+    if path.is_file() and path.stat().st_size > REQUEST_LIMIT:
+        raise Refused(f"{name}: larger than {REQUEST_LIMIT // 2**20} MiB: send less at once")
+
+
 def _arrays(name: str) -> list[Raw]:
     """Return the arrays of an .npz as inputs."""
     try:
@@ -123,8 +130,6 @@ def _arrays(name: str) -> list[Raw]:
     except ImportError as error:
         raise Refused("an .npz needs numpy: pip install numpy, or send JSON") from error
     try:
-        if Path(name).stat().st_size > REQUEST_LIMIT:
-            raise Refused(f"{name}: larger than {REQUEST_LIMIT} bytes: send less at once")
         with numpy.load(name, allow_pickle=False) as arrays:
             return [_input(key, arrays[key]) for key in arrays.files]
     except (OSError, ValueError) as error:

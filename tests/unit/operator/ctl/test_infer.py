@@ -13,7 +13,7 @@ from ctl_objects import deployed
 from fake_kube import Answer, FakeKube, client_of, refusal, serving_fake
 from skerry_operator.ctl.answer import Exit, Refused
 from skerry_operator.ctl.cluster import Cluster
-from skerry_operator.ctl.infer import InferWish, infer, read_request
+from skerry_operator.ctl.infer import REQUEST_LIMIT, InferWish, infer, read_request
 from skerry_operator.kube.access import Access
 
 SENT = "POST services/digits:http/proxy/v2/models/digits/infer"
@@ -123,6 +123,14 @@ def test_a_file_that_is_no_request_is_refused_by_name(
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(Refused, match=f"{name}.*{words}"):
+        read_request(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.npz"])
+def test_a_file_that_is_too_large_is_refused_before_it_is_read(tmp_path: Path, name: str) -> None:
+    with (tmp_path / name).open("wb") as file:
+        file.truncate(REQUEST_LIMIT + 1)
+    with pytest.raises(Refused, match="larger than 16 MiB"):
         read_request(str(tmp_path / name))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from builders import NOW, make_deployment, make_model, make_node, offline
+from builders import NOW, having, make_deployment, make_model, make_node, offline
 from skerry_operator.api.v1alpha1.edgedeployment_status import Stage
 from skerry_runtime.contract import SwapMode, SwapRecord
 from world import World
@@ -70,6 +70,26 @@ def test_the_way_back_from_a_bad_image_is_timed_too() -> None:
     world.change(runtime=NEW_IMAGE)
     world.settle()
     assert world.status.phase == "RolledBack"
+    assert (outage_ms(world) or 0) >= 60_000
+
+
+def test_one_node_with_one_accelerator_ends_the_old_pod_first_and_gets_it_back() -> None:
+    node = make_node("only", having("nvidia.com/gpu"))
+    world = World(
+        make_deployment(rollout=ROLLOUT | {"progressDeadline": "1m"}), make_model(), (node,)
+    )
+    world.settle()
+    before = set(world.pods)
+    world.broken_images = {NEW_IMAGE["image"]}
+    world.change(runtime=NEW_IMAGE)
+    world.turn()
+    assert len(world.pods) == 1  # never two for one device
+    world.settle()
+    assert (world.status.phase, world.served(), set(world.pods)) == (
+        "RolledBack",
+        {"only": "1.0.0"},
+        before,
+    )
     assert (outage_ms(world) or 0) >= 60_000
 
 

@@ -201,6 +201,15 @@ def test_a_promotion_waits_for_a_unit_whose_turn_does_not_come_until_the_deadlin
     assert len(templates(world)) == 1
 
 
+def test_the_former_stable_is_kept_until_the_promotion_is_over() -> None:
+    world = promoting_with_a_straggler()
+    stable = world.status.stable_revision or ""
+    assert stable != world.status.target_revision
+    assert f"ControllerRevision/digits-{stable}" in world.objects
+    assert all(stable in cell.assignment.revisions for cell in world.observed().cells)
+    assert world.served()["n2"] == "1.0.0"
+
+
 def test_a_promotion_that_cannot_end_does_not_keep_a_fix_from_going_out() -> None:
     world = promoting_with_a_straggler()
     verified = world.status.target_revision
