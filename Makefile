@@ -47,6 +47,7 @@ bench-swap: $(STAMP) ## Time of a swap, fetched and from the disk
 
 bench-placement: $(STAMP) ## CPU of placing 1000 deployments on 1000 nodes, and of one node that flaps
 	PYTHONPATH=operator:runtime:tests $(PY) -P -m bench.placement $(ARGS)
+
 bench-shadow: $(STAMP) ## What live requests feel of a shadow compare: p50 and p99 with and without, in one run
 	PYTHONPATH=tests:runtime $(PY) -P -m bench.shadow
 

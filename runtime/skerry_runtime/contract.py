@@ -376,8 +376,8 @@ class StatusReport(ContractModel):
     on_disk: tuple[str, ...] = ()
     """Revisions whose files are in the slots."""
     counters: tuple[RevisionCounters, ...] = ()
-    restarts: dict[str, int] = Field(default_factory=dict)
+    restarts: dict[str, int] | None = None
     """Revision -> how often this pod's process began again while it had or was activating it,
-    since it was last given it; kept on the disk."""
+    since it was last given it; kept on the disk. None: this runtime does not count."""
     last_swap: SwapRecord | None = None
     rss_bytes: int | None = None

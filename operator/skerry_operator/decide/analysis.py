@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from skerry_operator.api.v1alpha1.edgedeployment_analysis import Metric, NoData
+from skerry_operator.api.v1alpha1.edgedeployment_analysis import Metric, MetricName, NoData
 from skerry_operator.decide.baseline import Yardstick, bound, yardstick
 from skerry_operator.decide.evidence import Evidence
 from skerry_operator.decide.facts import Assessment, Value, Verdict
@@ -154,8 +154,8 @@ def _shortage(
         for report in reports
         if (found := agreement_of(report, evidence.target)) and found.message
     }
-    is_shadow = metric.name == "OutputAgreement" and reasons
-    why = f" ({min(reasons)})" if is_shadow else ""
+    is_shadow = metric.kind is MetricName.OUTPUT_AGREEMENT
+    why = f" ({min(reasons)})" if is_shadow and reasons else ""
     return f"has {have} of {count(metric, metric.min_samples)}{recent}{why}"
 
 

@@ -161,11 +161,12 @@ def _restarts(probe: Probe, reports: Sequence[StatusReport]) -> Measurement | No
 
     Each pod counts for itself, on the node's disk: a restart that nobody watched is not lost.
     """
-    given = [report for report in reports if report.assigned == probe.revision]
-    if not given:
-        return None
-    total = sum(report.restarts.get(probe.revision, 0) for report in given)
-    return Measurement(float(total), len(given))
+    counts = [
+        report.restarts.get(probe.revision, 0)
+        for report in reports
+        if report.assigned == probe.revision and report.restarts is not None
+    ]
+    return Measurement(float(sum(counts)), len(counts)) if counts else None
 
 
 def _output_agreement(probe: Probe, reports: Sequence[StatusReport]) -> Measurement | None:

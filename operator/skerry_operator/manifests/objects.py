@@ -15,7 +15,7 @@ from skerry_operator.decide.podtemplate import PodTemplate
 from skerry_operator.decide.rollout import Transition
 from skerry_operator.decide.rollout_look import is_immediate
 from skerry_operator.decide.seating import Seat
-from skerry_operator.decide.trialshadow import shadow_of
+from skerry_operator.decide.shadow import shadow_of
 from skerry_operator.manifests.assignment import (
     CellAssignment,
     as_cell,

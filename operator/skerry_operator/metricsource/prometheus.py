@@ -71,7 +71,7 @@ class Prometheus:
 
     async def _ask(self, text: str) -> Sample:
         url = f"{self._address.url.rstrip('/')}/api/v1/query"
-        data = {"query": text, "timeout": f"{self._address.timeout_s:g}s"}
+        data = {"query": text, "timeout": f"{self._address.timeout_s:g}"}  # seconds, as a number
         async with self._session.post(
             url, data=data, headers=self._headers(), allow_redirects=False
         ) as response:

@@ -51,7 +51,8 @@ class Tracker:
 
     def compared(self, agreement: Agreement) -> None:
         """Note how far the shadow is."""
-        self._update(agreement=agreement)
+        message = f"{agreement.compared} answers compared, {agreement.agreed} agree"
+        self._update(agreement=agreement, message=message)
 
     def of(self, goal: Goal) -> Progress | None:
         """Return the progress of this goal."""

@@ -89,6 +89,10 @@ def test_restarts_of_a_pod_that_does_not_answer_are_missing() -> None:
     assert assess((Metric(name="Restarts", max="0"),), evidence).no_data
 
 
+def test_a_runtime_that_does_not_count_restarts_is_no_proof_that_there_were_none() -> None:
+    assert judge(Metric(name="Restarts", max="0"), n1=make_report("n1", assigned=TARGET)).no_data
+
+
 # --- OutputAgreement ---
 
 AGREEMENT = Metric(name="OutputAgreement", min="0.98", min_samples=200)

@@ -109,6 +109,7 @@ async def test_a_query_goes_out_as_a_form_with_the_token_of_the_moment(
     async def handler(request: web.Request) -> web.StreamResponse:
         form = await request.post()
         seen.append((str(form["query"]), request.headers["Authorization"]))
+        assert form["timeout"] == "0.5"  # a number of seconds: "0.5s" is no duration of Prometheus
         return web.Response(body=answer("vector", [series("1")]))
 
     token = tmp_path / "token"
