@@ -12,6 +12,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -183,8 +185,8 @@ def story(bench: Bench, quiet_s: float) -> None:
     go_off = partial(fleet.switch_off, off)
     bench.roll_out("good version, a tenth goes off", "4.0.0", "Stable", go_off)
     late = fleet.last_to_get(bench.names[0], slow)
-    fail_late = partial(fleet.take_to, Habit.FAILS_LATER, [late])
-    bench.roll_out("fails when all that are on have it", "5.0.0", "RolledBack", fail_late)
+    refuse = partial(fleet.take_to, Habit.REFUSES, [late])
+    bench.roll_out("refused when all others have it", "5.0.0", "RolledBack", refuse)
     fleet.take_to(Habit.GOOD, [late])
     bench.return_(off, "4.0.0")
     bench.quiet(quiet_s)
@@ -201,6 +203,9 @@ def main() -> None:
     parser.add_argument("--quiet-seconds", type=float, default=600.0)
     parser.add_argument("--deployments", type=int, default=1)
     args = parser.parse_args()
+    # told to end, it ends what it started; in the background a shell lets SIGINT be ignored
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: sys.exit(1))
     with tempfile.TemporaryDirectory() as folder, fleet_of(args.nodes, Path(folder)) as fleet:
         bench = Bench(fleet, args.deployments)
         print(HEAD, flush=True)

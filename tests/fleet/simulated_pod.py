@@ -15,6 +15,8 @@ from skerry_runtime.contract import (
     Acceleration,
     Assignment,
     Counters,
+    Failure,
+    FailureReason,
     Latency,
     Progress,
     RevisionContent,
@@ -44,6 +46,7 @@ class Habit(StrEnum):
 
     GOOD = "good"
     NEVER_READY = "never-ready"  # the swap does not end, and says no reason
+    REFUSES = "refuses"  # the exam is not passed, the old model goes on serving
     FAILS_LATER = (
         "fails-later"  # serves, and after a while answers half of all requests with errors
     )
@@ -73,6 +76,7 @@ class SimulatedPod:
     habits: dict[str, Habit] = field(default_factory=dict)
     """Revision -> how this pod takes to it; settled when the pod first hears of it."""
     on_disk: tuple[str, ...] = ()
+    failures: tuple[Failure, ...] = ()
     swaps: list[SwapRecord] = field(default_factory=list)
     """Every swap that ended, the last one last."""
     _swap: _Swap | None = None
@@ -110,6 +114,7 @@ class SimulatedPod:
             assigned=self.assigned,
             serving=self.serving,
             progress=self._progress(),
+            failures=self.failures,
             on_disk=self.on_disk,
             counters=self._counters(now),
             last_swap=self.swaps[-1] if self.swaps else None,
@@ -132,6 +137,9 @@ class SimulatedPod:
         swap = self._swap
         if swap is None or now < swap.ends_at:
             return
+        if self.habits[swap.revision] is Habit.REFUSES:
+            self._refuse(swap)
+            return
         before = self.serving.revision if self.serving else None
         content = self._content(swap.revision)
         self.serving = Served(
@@ -150,6 +158,15 @@ class SimulatedPod:
         kept = (swap.revision, *(one for one in (before, *self.on_disk) if one))
         self.on_disk = tuple(dict.fromkeys(kept))[:2]
         self._swap = None
+
+    def _refuse(self, swap: _Swap) -> None:
+        refusal = Failure(
+            revision=swap.revision,
+            reason=FailureReason.EXAM_FAILED,
+            message="simulated",
+            at=swap.ends_at,
+        )
+        self.failures, self._swap = (refusal, *self.failures)[:10], None
 
     def _progress(self) -> Progress | None:
         if self._swap is None:
