@@ -214,10 +214,13 @@ def main() -> None:
     print(f"\n{HEAD}")
     for made in bench.rows:
         print(made.line())
+    load = " ".join(f"{one:.1f}" for one in os.getloadavg())
+    print(f"machine: {os.cpu_count()} CPUs, load {load} at the end (1, 5, 15 minutes)")
     print(f"operator: {cpu_s:.1f} CPU seconds in all, {rss_mib:.0f} MiB resident at the end")
     figures = {
         **vars(args),
         "cpus": os.cpu_count(),
+        "load": os.getloadavg(),
         "rows": [asdict(made) for made in bench.rows],
         "cpu_s": cpu_s,
         "rss_mib": rss_mib,

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,12 +22,14 @@ from fleet.runtimes import SimulatedRuntimes
 from fleet.simulated_pod import LABEL_HABIT, Habit
 from operator_process import Process, running_operator
 from skerry_operator.api.v1alpha1.edgedeployment_status import EdgeDeploymentStatus
+from skerry_operator.constants import LABEL_MANAGED_BY, MANAGED_BY
 from skerry_operator.kube.client import KubeClient
 from skerry_operator.kube.paths import API_VERSIONS, collection_path, object_path
 from skerry_operator.telemetry import Telemetry
 
 T = TypeVar("T")
 Raw = dict[str, Any]
+Way = Callable[[Path], AbstractContextManager[Path]]
 NAMESPACE = "fleet"
 SITES = ("harbour", "hill", "island")
 NPU = "simulated.skerry.dev/npu"
@@ -127,6 +130,17 @@ class Fleet:
         versions = [pod.serving.version if pod.serving else "" for pod in self.runtimes.pods()]
         return Counter(versions)
 
+    def generated(self) -> set[str]:
+        """Name every object that the operator made and still wants, but for the snapshots."""
+        kinds = ("ConfigMap", "DaemonSet", "Service")
+        found = [(kind, self.client.get(collection_path(kind, NAMESPACE))) for kind in kinds]
+        return {
+            f"{kind}/{item['metadata']['name']}"
+            for kind, listed in found
+            for item in listed["items"]
+            if item["metadata"].get("labels", {}).get(LABEL_MANAGED_BY) == MANAGED_BY
+        }
+
     def is_settled(self) -> bool:
         """Tell whether the operator wrote nothing for a while: effects follow their intent."""
         return not writes(self.audit.requests(time.time() - SETTLED_S))
@@ -155,8 +169,11 @@ class Fleet:
 
 
 @contextlib.contextmanager
-def fleet_of(count: int, folder: Path) -> Iterator[Fleet]:
-    """Start everything for a fleet of `count` nodes with the operator; end it all."""
+def fleet_of(count: int, folder: Path, way: Way = contextlib.nullcontext) -> Iterator[Fleet]:
+    """Start everything for a fleet of `count` nodes with the operator; end it all.
+
+    `way` leads from the operator's kubeconfig to the one that it is really given.
+    """
     audit = Audit(folder)
     profiles = folder / "profiles.yaml"
     profiles.write_text(_PROFILES)
@@ -169,7 +186,7 @@ def fleet_of(count: int, folder: Path) -> Iterator[Fleet]:
         client.apply(f"/api/v1/namespaces/{NAMESPACE}", body, "Namespace")
         runtimes = parts.enter_context(SimulatedRuntimes(kubeconfig))
         flags = ("--no-lease", f"--profiles={profiles}")
-        own = operator_kubeconfig(kubeconfig)
+        own = parts.enter_context(way(operator_kubeconfig(kubeconfig)))
         operator = parts.enter_context(running_operator(own, NAMESPACE, folder, *flags))
         nodes = tuple(f"node-{index:04}" for index in range(count))
         fleet = Fleet(client, runtimes, audit, operator, nodes)

@@ -109,7 +109,11 @@ class SimulatedRuntimes:
             self._task = None
             self._listens.set()
             return
-        async with server, _session(self._kubeconfig) as session, asyncio.TaskGroup() as group:
+        async with (
+            server,
+            server_session(self._kubeconfig) as session,
+            asyncio.TaskGroup() as group,
+        ):
             group.create_task(_follow(session, "/api/v1/nodes", {}, self._node))
             ours = {"labelSelector": _OURS}
             group.create_task(_follow(session, "/api/v1/configmaps", ours, self._file))
@@ -226,7 +230,7 @@ def _listen() -> socket.socket:
     return listener
 
 
-def _session(kubeconfig: Path) -> aiohttp.ClientSession:
+def server_session(kubeconfig: Path) -> aiohttp.ClientSession:
     """Return a session with the server of a bare API's kubeconfig."""
     config = yaml.safe_load(kubeconfig.read_text())
     cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]

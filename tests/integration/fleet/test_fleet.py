@@ -21,7 +21,7 @@ from .conftest import FIRST, NAME, NODES, ROLLOUT
 CELLS = 2
 SLOW = ("node-0010", "node-0011")
 WITHIN_S = 60.0
-QUIET_S = 5.0
+QUIET_S = 3.0
 
 
 @dataclass
@@ -124,7 +124,7 @@ def test_a_rollback_of_the_whole_fleet_is_one_write_for_each_cell_and_one_patch_
 def test_a_unit_that_is_never_ready_fails_the_rollout_at_the_deadline(fleet: Fleet) -> None:
     one = fleet.last_to_get(NAME, SLOW)
     fleet.take_to(Habit.NEVER_READY, [one])
-    fleet.deployment(NAME, {**ROLLOUT, "progressDeadline": "8s"})
+    fleet.deployment(NAME, {**ROLLOUT, "progressDeadline": "5s"})
     fleet.model("4.0.0")
     status = wait_rolled_back(fleet, "4.0.0", "ProgressDeadlineExceeded")
     fleet.take_to(Habit.GOOD, [one])
