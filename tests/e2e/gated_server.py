@@ -56,6 +56,10 @@ class _Handler(FileHandler):
     gate: GatedServer
 
     @override
+    def log_message(self, format: str, *args: object) -> None:
+        """Leave the tests' output alone."""
+
+    @override
     def _send_body(self, file: BinaryIO, span: Span) -> None:
         middle = span.start + span.length // 2
         super()._send_body(file, Span(span.start, middle))

@@ -79,7 +79,7 @@ def cut_ruleset() -> str:
     """
     rule = f"ip daddr {HOST_IP} tcp dport {API_PORT} drop"
     chain = f"chain out {{ type filter hook output priority 0; {rule}; }}"
-    return f"table inet {_CUT} {{ {chain} }}\n"
+    return f"table inet {_CUT} {{ {chain}; }}\n"  # nft 1.0 wants the last semicolon
 
 
 def cut_from_api(node: NodeSpec) -> None:
