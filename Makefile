@@ -51,6 +51,10 @@ bench-placement: $(STAMP) ## CPU of placing 1000 deployments on 1000 nodes, and 
 bench-shadow: $(STAMP) ## What live requests feel of a shadow compare: p50 and p99 with and without, in one run
 	PYTHONPATH=tests:runtime $(PY) -P -m bench.shadow
 
+.PHONY: bench-rollout
+bench-rollout: $(STAMP) ## Writes, reads and seconds of rollouts over 300 simulated nodes (ARGS="--nodes 60 --quiet-seconds 30")
+	PYTHONPATH=tests:runtime:operator:hack/cluster $(PY) -P -m bench.rollout $(ARGS)
+
 ##@ Check and generate
 .PHONY: verify lint typecheck generate lock
 verify: lint typecheck ## Everything that needs no cluster: lint, types, layers, generated files

@@ -196,7 +196,7 @@ class Reconciler:
             asked = [
                 PodAddress(metadata.namespace, metadata.name, pod)
                 for pod in pods
-                if pod.ip and pod.unit and not pod.deleting
+                if pod.ip and pod.unit and not pod.deleting and self._is_in_reach(pod)
             ]
             memory.reports = await self._edges.source.read(asked)
             memory.pods, memory.read_at = pods, now
@@ -221,9 +221,18 @@ class Reconciler:
         """Tell whether the last reports may be out of date: always while anything is under way."""
         if memory.read_at is None or memory.watch_units or memory.pods != pods:
             return True
-        if not all(_is_settled(memory.reports.get(pod.unit)) for pod in pods):
+        in_reach = (pod for pod in pods if self._is_in_reach(pod))
+        if not all(_is_settled(memory.reports.get(pod.unit)) for pod in in_reach):
             return True
         return (now - memory.read_at).total_seconds() >= 0.9 * self._edges.idle_period_s
+
+    def _is_in_reach(self, pod: Pod) -> bool:
+        """Tell whether the pod's node reports.
+
+        The others are not asked: each would cost every look, and so a rollback, the whole timeout.
+        """
+        entry = self._edges.cache.nodes.get(("", pod.node))
+        return entry is None or entry.value.reachable
 
     async def _carry_out(
         self, plan: Plan, observed: Observed, target: Target, memory: _Memory

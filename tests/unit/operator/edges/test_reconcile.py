@@ -26,7 +26,7 @@ from skerry_operator.decide.planned import EventNote, Manifest, ModelPlan, Nudge
 from skerry_operator.kube.client import KubeClient, Threads
 from skerry_operator.kube.errors import Conflict, Forbidden, Invalid
 from skerry_operator.kube.events import Recorder
-from skerry_operator.kube.read import Cache, child_entry, deployment_entry, pod_entry
+from skerry_operator.kube.read import Cache, child_entry, deployment_entry, node_entry, pod_entry
 from skerry_operator.kube.writer import Writer
 from skerry_operator.metricsource.base import PodAddress
 from skerry_operator.reconcile import AT_ONCE_S, Edges, Planner, Reconciler
@@ -134,6 +134,13 @@ class Bench:
         body = {"metadata": metadata, "data": data}
         raw = self.kube.put(f"{ROOT}/configmaps/digits-cpu", body)
         self.cache.children["ConfigMap"].seen(child_entry("ConfigMap", raw))
+
+    def put_node(self, name: str, *, ready: bool, version: int = 1) -> None:
+        condition = {"type": "Ready", "status": "True" if ready else "Unknown"}
+        metadata = {"name": name, "uid": name, "resourceVersion": str(version)}
+        self.cache.nodes.seen(
+            node_entry({"metadata": metadata, "status": {"conditions": [condition]}})
+        )
 
     async def look(self) -> float | None:
         return await self.reconciler.deployment(KEY)
@@ -368,6 +375,29 @@ async def test_a_pod_without_an_address_is_not_asked(bench: Bench) -> None:
     bench.put_pod("b", ip="")
     await bench.look()
     assert bench.source.asked == [["a"]]
+
+
+async def test_pods_of_a_node_out_of_reach_are_not_asked_and_keep_nobody_waiting(
+    bench: Bench,
+) -> None:
+    for unit, ready in (("a", True), ("b", False)):
+        bench.put_node(unit, ready=ready)
+        bench.put_pod(unit)
+    bench.source.reports = {"a": settled("a")}
+    await bench.look()
+    await bench.look()
+    assert bench.source.asked == [["a"]]  # and its silence is no reason to ask again
+
+
+async def test_a_node_that_returns_has_its_pod_asked_at_once(bench: Bench) -> None:
+    for unit, ready in (("a", True), ("b", False)):
+        bench.put_node(unit, ready=ready)
+        bench.put_pod(unit)
+    bench.source.reports = {"a": settled("a")}
+    await bench.look()
+    bench.put_node("b", ready=True, version=2)
+    await bench.look()
+    assert bench.source.asked == [["a"], ["a", "b"]]
 
 
 async def test_the_soonest_of_plan_and_idle_period_counts(bench: Bench) -> None:
