@@ -10,6 +10,8 @@ from functools import cached_property
 from skerry_runtime.contract import Execution, Format, RevisionContent
 
 _SUFFIXES = {Format.ONNX: "model.onnx", Format.ORT: "model.ort"}
+_OTHER = "model.bin"
+"""Name of a file in a format that this runtime does not read, and so refuses."""
 GOLDEN_NAME = "golden.npz"
 
 
@@ -50,7 +52,7 @@ class Goal:
     def model_blob(self) -> Blob:
         """The model file."""
         artifact = self.content.artifact
-        return Blob(artifact.uri, artifact.sha256, _SUFFIXES[artifact.format])
+        return Blob(artifact.uri, artifact.sha256, _SUFFIXES.get(artifact.format, _OTHER))
 
     @property
     def golden_blob(self) -> Blob | None:
