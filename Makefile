@@ -38,12 +38,15 @@ test-e2e: $(STAMP) ## Real pods and real models on three nodes, with faults
 	$(PY) -m pytest tests/e2e $(ARGS)
 
 ##@ Bench
-.PHONY: bench-runtime bench-swap
+.PHONY: bench-runtime bench-swap bench-placement
 bench-runtime: $(STAMP) ## Speed of serving against raw session.run, ratios in one run
 	PYTHONPATH=tests:runtime $(PY) -P -m bench.runtime
 
 bench-swap: $(STAMP) ## Time of a swap, fetched and from the disk
 	PYTHONPATH=tests:runtime $(PY) -P -m bench.swap
+
+bench-placement: $(STAMP) ## CPU of placing 1000 deployments on 1000 nodes, and of one node that flaps
+	PYTHONPATH=operator:runtime:tests $(PY) -P -m bench.placement $(ARGS)
 
 ##@ Check and generate
 .PHONY: verify lint typecheck generate lock
@@ -66,6 +69,7 @@ generate: $(STAMP) ## Write CRDs, API docs and protocol stubs from their sources
 
 lock: $(STAMP) ## Resolve dependencies again (needs `pip install uv`)
 	uv pip compile -q $(LOCK) pyproject.toml --extra runtime -o requirements/runtime.txt
+	uv pip compile -q $(LOCK) pyproject.toml --extra runtime --group openvino --no-emit-package onnxruntime -c requirements/runtime.txt -o requirements/runtime-openvino.txt
 	uv pip compile -q $(LOCK) pyproject.toml --extra operator -o requirements/operator.txt
 	uv pip compile -q $(LOCK) pyproject.toml --extra operator --extra runtime --group test --group demo --group lint -o requirements/dev.txt
 LOCK := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock"

@@ -3,6 +3,7 @@
 Usage: slim.py FOLDER [PATH_BELOW_FOLDER ...]
 """
 
+import hashlib
 import shutil
 import sys
 from pathlib import Path
@@ -23,6 +24,19 @@ def main() -> None:
     for path in root.rglob("*"):
         if path.suffix in SUFFIXES and path.is_file():
             path.unlink()
+    link_twins(root)
+
+
+def link_twins(root: Path) -> None:
+    """Keep one of equal libraries; wheels cannot hold links, so they repeat a file per name."""
+    first: dict[str, Path] = {}
+    for path in sorted(root.rglob("*.so*")):
+        if path.is_symlink() or not path.is_file():
+            continue
+        twin = first.setdefault(hashlib.sha256(path.read_bytes()).hexdigest(), path)
+        if twin is not path and twin.parent == path.parent:
+            path.unlink()
+            path.symlink_to(twin.name)
 
 
 main()

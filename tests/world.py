@@ -7,6 +7,7 @@ it wrote would have become.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -18,13 +19,14 @@ from skerry_operator.api.v1alpha1.edgedeployment import EdgeDeployment
 from skerry_operator.api.v1alpha1.edgedeployment_status import EdgeDeploymentStatus, Stage
 from skerry_operator.api.v1alpha1.edgemodel import EdgeModel
 from skerry_operator.catalogue.profiles import Profile
-from skerry_operator.constants import LABEL_CELL, LABEL_TEMPLATE
+from skerry_operator.constants import LABEL_CELL, LABEL_TEMPLATE, LABEL_UNIT
 from skerry_operator.decide.observed import Node, Observed, ObservedCell, ObservedTemplate, Pod
 from skerry_operator.decide.planned import Manifest, Nudge, ObjectRef, Plan
 from skerry_operator.decide.revision import Snapshot
 from skerry_operator.plan import PlanSettings, plan
 from skerry_runtime.contract import ASSIGNMENT_FILE, Assignment, StatusReport
 
+WORKLOADS = ("DaemonSet", "ReplicaSet")
 SETTINGS = PlanSettings(default_image="registry.example/skerry-runtime:1")
 
 
@@ -42,6 +44,10 @@ class World:
     refusals: set[tuple[str, str]] = field(default_factory=set)
     """(unit, version of the model) that the unit will refuse."""
     broken_images: set[str] = field(default_factory=set)
+    foreign: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """(node, resource) -> devices that pods hold of which Skerry knows nothing."""
+    taken: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Node -> claim -> what other EdgeDeployments hold."""
     events: list[str] = field(default_factory=list)
     least_serving: int = 10**6
     """Fewest units that served at one time since the last `settle` began."""
@@ -57,7 +63,8 @@ class World:
             pods=tuple(pod for _, pod in sorted(self.pods.items())),
             reports=dict(self.reports),
             cells=tuple(_cell(one) for one in self._kind("ConfigMap")),
-            templates=tuple(_template(one) for one in self._kind("DaemonSet")),
+            templates=tuple(_template(one) for kind in WORKLOADS for one in self._kind(kind)),
+            taken=self.taken,
             snapshots={
                 one.body["data"]["revision"]: Snapshot.model_validate(one.body["data"])
                 for one in self._kind("ControllerRevision")
@@ -115,24 +122,73 @@ class World:
         del self.objects[f"{gone.kind}/{gone.name}"]
 
     def pods_follow(self) -> None:
-        """Let the DaemonSets make and delete pods, and the pods read their files."""
+        """Let the workloads make and delete pods, and the pods read their files."""
         cells = {cell.name: cell for cell in self.observed().cells}
         wanted: dict[str, Pod] = {}
         for template in self.observed().templates:
-            for unit in template.nodes:
+            for unit in (template.unit,) if template.unit else template.nodes:
                 name = f"{template.name}-{unit}"
-                fresh = Pod(name, unit, template.cell, template.template, created_at=self.now)
+                fresh = Pod(
+                    name,
+                    unit,
+                    template.cell,
+                    template.template,
+                    created_at=self.now,
+                    node="" if template.unit else unit,
+                    is_scheduled=not template.unit,
+                )
                 wanted[name] = self.pods.get(name, fresh)
         replaced = {pod.unit for name, pod in self.pods.items() if name not in wanted}
         self.pods = wanted
+        self._schedule()
         for unit in replaced:  # the new pod is on its way for one look
             self.reports.pop(unit, None)
-        for name, pod in wanted.items():
-            if pod.unit not in replaced and self._node(pod.unit).reachable:
+        for name, pod in list(self.pods.items()):
+            is_up = bool(pod.node) and self._node(pod.node).reachable
+            if pod.unit not in replaced and is_up:
                 self._read_file(name, cells[pod.cell])
             else:
                 self.pods[name] = replace(pod, ready=False)
         self.least_serving = min(self.least_serving, len(self.served()))
+
+    def _schedule(self) -> None:
+        """Find nodes for pods that have none, as the scheduler does: labels, devices, taints."""
+        for name, pod in sorted(self.pods.items()):
+            if pod.is_scheduled:
+                continue
+            spec = self._workload(pod).body["spec"]["template"]["spec"]
+            fits = [node for node in self.nodes if self._has_place(node, spec)]
+            if not fits:
+                self.pods[name] = replace(pod, waiting_reason="Unschedulable")
+                continue
+            node = min(fits, key=lambda node: (self._pods_on(node.name), node.name))
+            self.pods[name] = replace(pod, node=node.name, is_scheduled=True, waiting_reason="")
+
+    def _has_place(self, node: Node, spec: Mapping[str, Any]) -> bool:
+        if not node.reachable or node.unschedulable:
+            return False
+        if not all(node.labels.get(k) == v for k, v in spec["nodeSelector"].items()):
+            return False
+        for resource in _devices(spec):
+            held = sum(
+                resource in _devices(self._workload(pod).body["spec"]["template"]["spec"])
+                for pod in self.pods.values()
+                if pod.node == node.name
+            )
+            held += self.foreign[node.name, resource] + self.taken.get(node.name, {}).get(
+                resource, 0
+            )
+            if node.allocatable.get(resource, 0) - held < 1:
+                return False
+        return True
+
+    def _pods_on(self, node: str) -> int:
+        return sum(pod.node == node for pod in self.pods.values())
+
+    def _workload(self, pod: Pod) -> Manifest:
+        """Return what made the pod."""
+        name = pod.name.removesuffix(f"-{pod.unit}")
+        return next(found for kind in WORKLOADS if (found := self.objects.get(f"{kind}/{name}")))
 
     def turn(self, seconds: float = 1.0) -> Plan:
         """One look, its effects, and some time."""
@@ -190,7 +246,7 @@ class World:
         return next(node for node in self.nodes if node.name == name)
 
     def _image(self, pod: Pod) -> str:
-        body = self.objects[f"DaemonSet/{pod.cell}-{pod.template}"].body
+        body = self._workload(pod).body
         return str(body["spec"]["template"]["spec"]["containers"][0]["image"])
 
     def _read_file(self, name: str, cell: ObservedCell) -> None:
@@ -225,9 +281,20 @@ def _cell(item: Manifest) -> ObservedCell:
 
 def _template(item: Manifest) -> ObservedTemplate:
     labels: Mapping[str, str] = item.body["metadata"]["labels"]
+    nodes = _hostnames(item.body) if item.ref.kind == "DaemonSet" else ()
     return ObservedTemplate(
-        item.ref.name, labels[LABEL_CELL], labels[LABEL_TEMPLATE], tuple(_hostnames(item.body))
+        item.ref.name,
+        labels[LABEL_CELL],
+        labels[LABEL_TEMPLATE],
+        tuple(nodes),
+        labels.get(LABEL_UNIT, ""),
     )
+
+
+def _devices(spec: Mapping[str, Any]) -> list[str]:
+    """Return the extended resources that a pod asks for."""
+    limits = spec["containers"][0]["resources"].get("limits", {})
+    return [name for name in limits if "/" in name]
 
 
 def _hostnames(daemonset: Mapping[str, Any]) -> Iterable[str]:

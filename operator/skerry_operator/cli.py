@@ -14,8 +14,7 @@ from skerry_operator.catalogue.profiles import (
     BadProfile,
     Profile,
     builtin_profiles,
-    merge_profiles,
-    parse_profiles,
+    extended_profiles,
 )
 from skerry_operator.clock import SystemClock
 from skerry_operator.crdgen.cli import as_yaml
@@ -63,13 +62,14 @@ def build_planner(settings: Settings, profiles: tuple[Profile, ...]) -> Planner:
     """Return the decisions with profiles and settings bound."""
     bound = PlanSettings(
         default_image=settings.runtime_image,
+        flavor_images=settings.runtime_images,
         accelerator_grace_s=settings.accelerator_grace_seconds,
     )
     return Planner(partial(plan, profiles=profiles, settings=bound), plan_model)
 
 
 def read_profiles(path: Path | None) -> tuple[Profile, ...]:
-    """Return the built-in profiles with the file's rows over and before them.
+    """Return the built-in profiles, changed and preceded by the file's rows.
 
     Raises:
         BadProfile: a row is wrong.
@@ -77,8 +77,7 @@ def read_profiles(path: Path | None) -> tuple[Profile, ...]:
     """
     if path is None:
         return builtin_profiles()
-    own = parse_profiles(path.read_text("utf-8"), str(path))
-    return merge_profiles(builtin_profiles(), own)
+    return extended_profiles(path.read_text("utf-8"), str(path))
 
 
 def print_definitions() -> int:

@@ -17,6 +17,9 @@ MANAGED_BY = "skerry"
 LABEL_DEPLOYMENT = f"{GROUP}/deployment"
 LABEL_CELL = f"{GROUP}/cell"
 LABEL_TEMPLATE = f"{GROUP}/template"
+LABEL_PROFILE = f"{GROUP}/profile"
+LABEL_UNIT = f"{GROUP}/unit"
+"""On pods of the mode Replicas: the replica that the pod is."""
 LABEL_REVISION = f"{GROUP}/revision"
 """On pods: the revision that the pod was given; the stable and canary Services select it."""
 
@@ -44,6 +47,7 @@ class ConditionType(StrEnum):
     READY = "Ready"
     AVAILABLE = "Available"
     PROGRESSING = "Progressing"
+    PLACED = "Placed"
     RECONCILING = "Reconciling"
     STALLED = "Stalled"
 
@@ -59,6 +63,14 @@ class Reason(StrEnum):
     MODEL_INVALID = "ModelInvalid"
     NO_ELIGIBLE_NODES = "NoEligibleNodes"
     APPLY_FAILED = "ApplyFailed"
+    # placement
+    PLACED = "Placed"
+    NODES_REJECTED = "NodesRejected"
+    INSUFFICIENT_CAPACITY = "InsufficientCapacity"
+    NODE_REJECTED = "NodeRejected"
+    HARDWARE_LOST = "HardwareLost"
+    HARDWARE_RETURNED = "HardwareReturned"
+    UNIT_MOVED = "UnitMoved"
     # stages of a rollout
     FIRST_DEPLOYMENT = "FirstDeployment"
     ROLLOUT_STARTED = "RolloutStarted"
@@ -93,6 +105,9 @@ class RejectReason(StrEnum):
 
     NO_MATCHING_LABEL = "NoMatchingLabel"
     ACCELERATOR_MISSING = "AcceleratorMissing"
+    ACCELERATOR_IN_USE = "AcceleratorInUse"
+    UNSUPPORTED_HARDWARE = "UnsupportedHardware"
+    IMAGE_MISSING = "ImageMissing"
     NO_VARIANT_FOR = "NoVariantFor"
     ARCHITECTURE_NOT_BUILT = "ArchitectureNotBuilt"
     FALLBACK_FORBIDDEN = "FallbackForbidden"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from skerry_operator.api.v1alpha1.edgedeployment_status import EdgeDeploymentStatus, Stage
 from skerry_operator.api.v1alpha1.edgemodel import EdgeModel
-from skerry_operator.catalogue.profiles import Profile
+from skerry_operator.catalogue.profiles import DEFAULT_FLAVOR, Profile
 from skerry_operator.constants import (
     ANNOTATION_ABORT,
     ANNOTATION_PROMOTE,
@@ -15,7 +16,14 @@ from skerry_operator.constants import (
     Reason,
 )
 from skerry_operator.decide.analysis import assess
-from skerry_operator.decide.conditions import Hindrance, Situation
+from skerry_operator.decide.conditions import Hindrance, Placedness, Situation
+from skerry_operator.decide.explain import (
+    NOBODY_SELECTED,
+    is_all_placed,
+    placed_finding,
+    placement_events,
+    shortage,
+)
 from skerry_operator.decide.facts import Assessment, RolloutFacts, UnitFacts, Verdict
 from skerry_operator.decide.fleet import Fleet
 from skerry_operator.decide.nudges import RENUDGE_S, nudges
@@ -24,6 +32,7 @@ from skerry_operator.decide.placement import (
     DEFAULT_GRACE_S,
     PlacementResult,
     accelerator_problem,
+    replicas_problem,
 )
 from skerry_operator.decide.planned import EventNote, ModelPlan, Plan
 from skerry_operator.decide.revision import Snapshot, revision_of
@@ -49,6 +58,8 @@ class PlanSettings:
 
     default_image: str
     """Runtime image of profiles that name none."""
+    flavor_images: Mapping[str, str] = field(default_factory=dict)
+    """Flavor -> runtime image, apart from the default one."""
     accelerator_grace_s: float = DEFAULT_GRACE_S
     """How long a unit stays on a node whose accelerator is not allocatable."""
     unsettled_s: float = 5.0
@@ -87,14 +98,17 @@ def _fleet(
     wanted: Snapshot | None = None,
 ) -> Fleet:
     own = {wanted.revision: wanted} if wanted else {}
-    return Fleet(observed, profiles, {**observed.snapshots, **own}, settings.accelerator_grace_s)
+    flavors = frozenset({DEFAULT_FLAVOR, *settings.flavor_images})
+    snapshots = {**observed.snapshots, **own}
+    return Fleet(observed, profiles, snapshots, settings.accelerator_grace_s, flavors)
 
 
 def _hindrance(observed: Observed, profiles: tuple[Profile, ...]) -> Hindrance | None:
     """Return why nobody can be placed, most basic cause first; None: units can be."""
     if not observed.nodes:  # a cluster has nodes: who sees none must not clear anything away
         return Hindrance(Reason.NO_ELIGIBLE_NODES, "the operator sees no node at all")
-    problem = accelerator_problem(observed.deployment.spec.placement, profiles)
+    placement = observed.deployment.spec.placement
+    problem = accelerator_problem(placement, profiles) or replicas_problem(placement)
     return Hindrance(Reason.INVALID_SPEC, problem) if problem else None
 
 
@@ -162,12 +176,16 @@ def _situation(
     facts: RolloutFacts,
     transition: Transition | None,
     hindrance: Hindrance | None,
+    placement: PlacementResult | None = None,
 ) -> Situation:
     return Situation(
         generation=fleet.observed.deployment.metadata.generation,
         facts=facts,
         transition=transition,
         hindrance=hindrance,
+        placed=None
+        if placement is None
+        else Placedness(is_all_placed(placement), placed_finding(placement)),
         polled=fleet.observed.polled,
     )
 
@@ -187,8 +205,18 @@ def _wanted_snapshot(
         runtime=spec.runtime,
         serving=spec.serving,
         default_image=settings.default_image,
-        images={profile.name: profile.image for profile in profiles if profile.image},
+        images=_images(profiles, settings),
     )
+
+
+def _images(profiles: tuple[Profile, ...], settings: PlanSettings) -> dict[str, str]:
+    """Return the image of every profile that does not run in the default one."""
+    found = {
+        profile.name: profile.image or settings.flavor_images.get(profile.flavor)
+        for profile in profiles
+        if profile.image or profile.flavor != DEFAULT_FLAVOR
+    }
+    return {name: image for name, image in found.items() if image}
 
 
 @dataclass(frozen=True)
@@ -289,6 +317,7 @@ def _decided_plan(decision: _Decision, snapshot: Snapshot, settings: PlanSetting
         ),
         events=(
             *decision.transition.events,
+            *placement_events(fleet, decision.placement, decision.seats),
             *(_hindrance_events(observed, decision.trouble) if decision.trouble else ()),
         ),
         requeue_after_s=_requeue_s(decision, settings),
@@ -298,7 +327,11 @@ def _decided_plan(decision: _Decision, snapshot: Snapshot, settings: PlanSetting
 
 def _status(decision: _Decision) -> EdgeDeploymentStatus:
     situation = _situation(
-        decision.fleet, decision.facts, decision.transition, _reservation(decision)
+        decision.fleet,
+        decision.facts,
+        decision.transition,
+        _reservation(decision),
+        decision.placement,
     )
     return next_status(Outcome(decision.fleet, decision.placement, situation, decision.transition))
 
@@ -310,13 +343,15 @@ def _reservation(decision: _Decision) -> Hindrance | None:
         return Hindrance(Reason.APPLY_FAILED, error)
     if decision.trouble is not None:
         return decision.trouble
+    if decision.placement.unplaced:
+        return Hindrance(Reason.INSUFFICIENT_CAPACITY, shortage(decision.placement))
     if decision.placement.cells:
         return None
     rejected = decision.placement.rejected
     if not rejected:
         return Hindrance(
             Reason.NO_ELIGIBLE_NODES,
-            "no node has the labels of spec.placement.nodeSelector",
+            NOBODY_SELECTED,
         )
     first = rejected[0]
     return Hindrance(

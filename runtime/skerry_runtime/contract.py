@@ -136,9 +136,9 @@ class Execution(ContractModel):
     provider_options: dict[str, dict[str, str]] = Field(default_factory=dict)
     """Provider -> its options."""
     static_shapes: bool = False
-    """True: a model with an axis that is still dynamic is refused, the hardware could not run it."""
+    """True: a model with an axis that is still dynamic is refused: the hardware cannot run it."""
     fallback: bool = True
-    """False: a session that does not get the first provider is refused."""
+    """False: a session that leaves a node to the CPU is refused, unless the CPU comes first."""
 
 
 class Assignment(ContractModel):
@@ -214,7 +214,12 @@ class Acceleration(ContractModel):
     effective: str
     """Provider that runs most nodes."""
     delegated_percent: float
-    """Share of graph nodes on the first requested provider, 0 to 100."""
+    """Share of graph nodes on the requested providers before the CPU's, 0 to 100; where the CPU's
+    comes first, on that."""
+    nodes: dict[str, int] = Field(default_factory=dict)
+    """Provider -> how many graph nodes it took; empty where the engine keeps no record."""
+    reason: str = Field(default="", max_length=1024)
+    """Why a requested provider was not got; empty when all were."""
 
 
 class Served(ContractModel):

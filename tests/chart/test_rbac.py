@@ -23,6 +23,7 @@ EXPECTED = {
     ("", "configmaps"): MANAGE,
     ("", "services"): MANAGE,
     ("apps", "daemonsets"): MANAGE,
+    ("apps", "replicasets"): MANAGE,
     ("apps", "controllerrevisions"): MANAGE,
     ("", "events"): {"create", "patch"},
     ("coordination.k8s.io", "leases"): {"get", "create", "update"},

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from helm_chart import CHART, EVERYTHING, Rendered, helm
-from skerry_operator.catalogue.profiles import parse_profiles
+from skerry_operator.catalogue.profiles import builtin_profiles, extended_profiles
 from skerry_operator.settings import read_settings
 
 Render = Callable[..., Rendered]
@@ -93,6 +93,7 @@ def test_everything_set_reaches_the_operator(render: Render) -> None:
     rendered = render(everything())
     assert rendered.env == {
         "SKERRY_RUNTIME_IMAGE": "mirror.example/edge/runtime@sha256:" + "1" * 64,
+        "SKERRY_RUNTIME_IMAGES": "openvino=mirror.example/edge/runtime-openvino@sha256:" + "2" * 64,
         "SKERRY_STATUS_ACCESS": "Proxy",
         "SKERRY_ACCELERATOR_GRACE_SECONDS": "0",
         "SKERRY_METRICS_PORT": "9090",
@@ -133,6 +134,20 @@ def test_the_image_is(render: Render, image: dict[str, str], expected: str) -> N
     assert render({"image": image}).container["image"] == expected
     runtime = render({"runtimeImage": image}).env["SKERRY_RUNTIME_IMAGE"]
     assert runtime == expected.replace("operator", "runtime")
+
+
+def test_the_images_of_other_flavors_reach_the_operator(render: Render) -> None:
+    values = {"runtimeImages": {"cuda": {"repository": "edge/cuda", "digest": DIGEST}}}
+    rendered = render(values).env
+    settings = read_settings({name: text for name, text in rendered.items() if text}, {})
+    assert settings.runtime_images == {
+        "cuda": f"edge/cuda@{DIGEST}",
+        "openvino": "skerry/runtime-openvino:0.1.0",
+    }
+
+
+def test_without_other_flavors_nothing_is_said_of_them(render: Render) -> None:
+    assert "SKERRY_RUNTIME_IMAGES" not in render({"runtimeImages": {"openvino": None}}).env
 
 
 @pytest.mark.parametrize(
@@ -196,8 +211,11 @@ def test_selectors_find_the_operators_pod(render: Render, kind: str) -> None:
 
 def test_the_profiles_can_be_read_by_the_operator(render: Render) -> None:
     rendered = render(everything())
-    rows = parse_profiles(rendered.one("ConfigMap")["data"]["profiles.yaml"], "chart")
-    assert [row.name for row in rows] == ["hailo-8"]
+    rows = extended_profiles(rendered.one("ConfigMap")["data"]["profiles.yaml"], "chart")
+    own = {row.name: row for row in rows if row not in builtin_profiles()}
+    assert list(own) == ["reef", "hailo-8"]
+    assert own["reef"].model_fields_set == type(own["reef"]).model_fields.keys() - {"flavor"}
+    assert own["hailo-8"].resource_names == ("hailo.ai/h8", "squat.ai/hailo-8")
     assert rendered.pod["volumes"][1]["configMap"]["name"] == "reef-main-profiles"
 
 
@@ -206,7 +224,7 @@ def test_changed_profiles_restart_the_operator(render: Render) -> None:
         template = render({"accelerators": rows}).one("Deployment")["spec"]["template"]
         return template["metadata"]["annotations"]["checksum/profiles"]
 
-    row = {"name": "a", "class": "npu"}
+    row = {"name": "a", "class": "npu", "labels": [{"a": "b"}]}
     assert checksum([row]) == checksum([row]) != checksum([row | {"class": "gpu"}])
 
 

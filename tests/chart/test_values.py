@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from helm_chart import CHART, EVERYTHING, try_to_render
-from skerry_operator.catalogue.profiles import Profile
+from profile_schema import row_schema
+from skerry_operator.catalogue.profiles import MAX_ROWS
 from skerry_operator.settings import LogFormat, LogLevel, StatusAccess
 
 SCHEMA: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text())
@@ -89,11 +90,17 @@ def test_every_value_is_used_by_a_template() -> None:
 
 def test_the_schema_knows_what_the_operator_knows() -> None:
     properties = SCHEMA["properties"]
-    profile = properties["accelerators"]["items"]["properties"]
-    assert set(profile) == {field.alias or name for name, field in Profile.model_fields.items()}
     assert properties["statusAccess"]["enum"] == [item.value for item in StatusAccess]
     assert properties["logging"]["properties"]["level"]["enum"] == [i.value for i in LogLevel]
     assert properties["logging"]["properties"]["format"]["enum"] == [i.value for i in LogFormat]
+
+
+def test_the_schema_takes_the_profiles_that_the_operator_takes(*, update_golden: bool) -> None:
+    expected = {"type": "array", "maxItems": MAX_ROWS, "items": row_schema()}
+    if update_golden:
+        SCHEMA["properties"]["accelerators"] = expected
+        (CHART / "values.schema.json").write_text(json.dumps(SCHEMA, indent=2) + "\n")
+    assert SCHEMA["properties"]["accelerators"] == expected, "run with --update-golden"
 
 
 @pytest.mark.parametrize(
@@ -110,10 +117,49 @@ def test_the_schema_knows_what_the_operator_knows() -> None:
         pytest.param({"image": {"pullPolicy": "Sometimes"}}, "pullPolicy", id="a pull policy"),
         pytest.param({"runtimeImage": {"repository": ""}}, "repository", id="no repository"),
         pytest.param({"runtimeImage": {"pullPolicy": "Never"}}, "pullPolicy", id="not for pods"),
+        pytest.param(
+            {"runtimeImages": {"openvino": {"tga": "1"}}}, "tga", id="a misspelt field of a flavor"
+        ),
+        pytest.param(
+            {"runtimeImages": {"Open VINO": {"repository": "a"}}}, "Open VINO", id="a bad flavor"
+        ),
+        pytest.param({"runtimeImages": {"cpu": {"repository": "a"}}}, "cpu", id="the flavor cpu"),
         pytest.param({"watchNamespaces": "default"}, "watchNamespaces", id="text for a list"),
         pytest.param({"watchNamespaces": ["De fault"]}, "watchNamespaces", id="a bad namespace"),
         pytest.param({"statusAccess": "proxy"}, "statusAccess", id="an enum in lower case"),
-        pytest.param({"accelerators": [{"name": "a"}]}, "class", id="a profile without class"),
+        pytest.param({"accelerators": [{"class": "npu"}]}, "name", id="a profile without name"),
+        pytest.param(
+            {"accelerators": [{"name": "a", "resourceNames": ["hailo"]}]},
+            "resourceNames",
+            id="a resource without domain",
+        ),
+        pytest.param(
+            {"accelerators": [{"name": "a", "labels": [{"a": True}]}]}, "labels", id="a bare true"
+        ),
+        pytest.param(
+            {"accelerators": [{"name": "a", "labels": [{"a b": "c"}]}]}, "labels", id="a label key"
+        ),
+        pytest.param(
+            {"accelerators": [{"name": "a", "labels": {"a": "b"}}]}, "labels", id="one label"
+        ),
+        pytest.param(
+            {"accelerators": [{"name": "a", "providers": ["cuda"]}]}, "providers", id="a provider"
+        ),
+        pytest.param(
+            {"accelerators": [{"name": "a", "providerOptions": {"cuda": {"a": "b"}}}]},
+            "providerOptions",
+            id="options for no provider",
+        ),
+        pytest.param(
+            {"accelerators": [{"name": "a", "supplementalGroups": [0]}]},
+            "supplementalGroups",
+            id="the group of root",
+        ),
+        pytest.param(
+            {"accelerators": [{"name": "a", "support": "supported"}]}, "support", id="support"
+        ),
+        pytest.param({"accelerators": [{"name": "a", "watts": 5}]}, "watts", id="watts as number"),
+        pytest.param({"nodeFeatureRules": {"enabled": "yes"}}, "enabled", id="text for a rule"),
         pytest.param(
             {"accelerators": [{"name": "a", "class": "tpu"}]}, "class", id="an unknown class"
         ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -70,10 +70,15 @@ class FakeAgent:
         return None
 
 
-def load(path: Path, execution: Execution | None = None) -> OnnxModel:
+def load(
+    path: Path,
+    execution: Execution | None = None,
+    input_shapes: Mapping[str, tuple[int, ...]] | None = None,
+) -> OnnxModel:
     model_format = Format.ORT if path.suffix == ".ort" else Format.ONNX
     execution = execution or Execution(profile="cpu")
-    return OnnxBackend().load(LoadRequest(path, model_format, execution, threads=1))
+    shapes = input_shapes or {}
+    return OnnxBackend().load(LoadRequest(path, model_format, execution, 1, shapes))
 
 
 def serving(model: object, revision: str = "r1", version: str = "1.0.0") -> ServingModel:

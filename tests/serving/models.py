@@ -55,6 +55,32 @@ def product(path: Path) -> Path:
     )
 
 
+def doubled(path: Path, axes: list[int | str | None]) -> Path:
+    """y = x + x, for an x with these axes: lengths, names, or None for dynamic without a name."""
+    return _save(
+        path,
+        [helper.make_node("Add", ["x", "x"], ["y"])],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, axes)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, axes)],
+    )
+
+
+def normalized_product(path: Path) -> Path:
+    """y = x @ w, its rows of length 1 by an operator that only ONNX Runtime's CPU has."""
+    domain = "ai.onnx.ml"
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["product"]),
+        helper.make_node("Normalizer", ["product"], ["y"], domain=domain, norm="L2"),
+    ]
+    return _save(
+        path,
+        nodes,
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 3])],
+        {"w": np.arange(12, dtype=np.float32).reshape(4, 3)},
+    )
+
+
 def constant(path: Path, value: float) -> Path:
     """y and z are `value` wherever x is a number: every output names its model."""
     inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 4])]
@@ -90,6 +116,7 @@ def _save(
 ) -> Path:
     initializers = [numpy_helper.from_array(array, name) for name, array in (weights or {}).items()]
     graph = helper.make_graph(nodes, "graph", inputs, outputs, initializers)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=9)
     onnx.save(model, path)
     return path

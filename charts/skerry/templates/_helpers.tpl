@@ -37,6 +37,15 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if .image.digest }}@{{ .image.digest }}{{ else }}:{{ .image.tag | default $.root.Chart.AppVersion }}{{ end -}}
 {{- end -}}
 
+{{/* Images by flavor, as `flavor=address` with commas between: dict "images" "root" $. */}}
+{{- define "skerry.runtimeImages" -}}
+{{- $pairs := list -}}
+{{- range $flavor, $image := .images -}}
+{{- $pairs = append $pairs (printf "%s=%s" $flavor (include "skerry.image" (dict "image" $image "root" $.root))) -}}
+{{- end -}}
+{{- join "," $pairs -}}
+{{- end -}}
+
 {{- define "skerry.serviceAccountName" -}}
 {{- .Values.serviceAccount.name | default (ternary (include "skerry.fullname" .) "default" .Values.serviceAccount.create) -}}
 {{- end -}}
@@ -70,7 +79,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
   resources: [configmaps, services]
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [apps]
-  resources: [daemonsets, controllerrevisions]
+  resources: [daemonsets, replicasets, controllerrevisions]
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [""]
   resources: [events]

@@ -110,13 +110,13 @@ def _start_node(item: Node, programs: dict[str, Path], pause_archive: Path) -> b
     return was_down
 
 
-def start_device_plugin(item: Node) -> None:
-    """Start the plugin of an accelerated node."""
+def start_device_plugin(item: Node, resource: str | None = None) -> None:
+    """Start the plugin of an accelerated node, of its usual resource or another one."""
     if item.spec.resource is None:
         return
     main = str(SOURCES / "main.py")
     lost = str(item.layout.device_lost(item.spec.name))
-    serve = ("device", "serve", item.spec.name, item.spec.resource, lost)
+    serve = ("device", "serve", item.spec.name, resource or item.spec.resource, lost)
     item.start_part("device-plugin", sys.executable, main, *serve)
 
 

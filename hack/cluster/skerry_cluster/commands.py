@@ -9,6 +9,7 @@ from pathlib import Path
 from skerry_cluster import cluster, containers, external, kwok, status, teardown, tools
 from skerry_cluster.command import ClusterError
 from skerry_cluster.locks import alone
+from skerry_cluster.node import Node
 from skerry_cluster.progress import say, step
 from skerry_cluster.settings import HOST_IP, Layout
 
@@ -38,7 +39,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_images(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--only", choices=["runtime", "operator"])
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "--only",
+        choices=["runtime", "operator", "runtime-openvino"],
+        help="this one (default: the two that every cluster needs)",
+    )
+    which.add_argument("--all", action="store_true", help="also those for special hardware")
     parser.add_argument("--print", action="store_true", help="only print the references as JSON")
 
 
@@ -46,6 +53,10 @@ def _add_device(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True)
     for name in ("lose", "regain"):
         actions.add_parser(name).add_argument("node")
+    actions.add_parser("stop-plugin", help="end a device plugin's process").add_argument("node")
+    start = actions.add_parser("start-plugin", help="start it, also under another resource")
+    start.add_argument("node")
+    start.add_argument("--resource", help="what the device is called now")
     serve = actions.add_parser("serve", help="(used by `up`) run the plugin of one node")
     for name in ("node", "resource"):
         serve.add_argument(name)
@@ -130,7 +141,8 @@ def _kwok(layout: Layout, args: argparse.Namespace) -> int:
 def _images(layout: Layout, args: argparse.Namespace) -> int:
     from skerry_cluster import images  # noqa: PLC0415 - only this verb needs it
 
-    return images.command(layout, args.only, only_print=args.print)
+    chosen = images.choose(args.only, everything=args.all)
+    return images.command(layout, chosen, only_print=args.print)
 
 
 def _device(layout: Layout, args: argparse.Namespace) -> int:
@@ -141,6 +153,8 @@ def _device(layout: Layout, args: argparse.Namespace) -> int:
     node = cluster.find_node(layout, args.node)
     if node.spec.resource is None:
         raise ClusterError(f"{args.node} has no simulated device")
+    if args.action in ("stop-plugin", "start-plugin"):
+        return _device_plugin(node, args)
     mark = layout.device_lost(args.node)
     if args.action == "lose":
         mark.touch()
@@ -148,6 +162,15 @@ def _device(layout: Layout, args: argparse.Namespace) -> int:
         mark.unlink(missing_ok=True)
     word = "lost" if args.action == "lose" else "back"
     say(f"{args.node}: its simulated {node.spec.resource} is {word}")
+    return 0
+
+
+def _device_plugin(node: Node, args: argparse.Namespace) -> int:
+    if args.action == "start-plugin":
+        cluster.start_device_plugin(node, args.resource)
+        return 0
+    was_running = node.stop_part("device-plugin")
+    say(f"{args.node}: device plugin {'stopped' if was_running else 'was not running'}")
     return 0
 
 

@@ -21,6 +21,7 @@ from skerry_cluster.tools import cache_key
 
 KEPT_ARCHIVES = 4
 """How many archives of one image stay in the cache: each is some 100 MB."""
+TAG_LENGTH = 12
 _BASE_PYTHON = (3, 11)
 
 
@@ -29,13 +30,23 @@ class Image:
     """One image and what it is made of."""
 
     name: str
-    """Short name; also names its Containerfile and its lock file."""
+    """Short name; also names its lock file."""
     code: tuple[str, ...]
     """Files and folders of the repository that it holds."""
+    recipe: str = ""
+    """Name of its Containerfile; empty: the image's own."""
+    is_extra: bool = False
+    """Built only when it is named, or all are: large, and not every cluster needs it."""
+
+    @property
+    def containerfile(self) -> str:
+        """Its Containerfile, in the folder images."""
+        return f"{self.recipe or self.name}.Containerfile"
 
 
 IMAGES = (
     Image("runtime", ("runtime/skerry_runtime",)),
+    Image("runtime-openvino", ("runtime/skerry_runtime",), recipe="runtime", is_extra=True),
     Image(
         "operator",
         (
@@ -64,7 +75,7 @@ class Inputs:
     @property
     def tag(self) -> str:
         """The image's tag: a hash of its inputs."""
-        return cache_key(self.files, rootfs.key(), platform.machine())[:12]
+        return cache_key(self.files, rootfs.key(), platform.machine())[:TAG_LENGTH]
 
     @property
     def local(self) -> str:
@@ -87,7 +98,7 @@ def _local(name: str, tag: str) -> str:
 def read_inputs(image: Image, repository: Path = REPOSITORY) -> Inputs:
     """Read what goes into an image, without compiled files."""
     found: dict[str, bytes] = {}
-    support = ("slim.py", "base.Containerfile", f"{image.name}.Containerfile")
+    support = ("slim.py", "base.Containerfile", image.containerfile)
     names = [f"requirements/{image.name}.txt", *(f"images/{name}" for name in support)]
     for name in (*names, *image.code):
         start = repository / name
@@ -97,10 +108,17 @@ def read_inputs(image: Image, repository: Path = REPOSITORY) -> Inputs:
     return Inputs(image, found)
 
 
-def command(layout: Layout, only: str | None, *, only_print: bool) -> int:
+def choose(only: str | None, *, everything: bool) -> list[Image]:
+    """Return the images that are meant: the named one, all, or those that every cluster needs."""
+    if only is not None:
+        return [image for image in IMAGES if image.name == only]
+    return [image for image in IMAGES if everything or not image.is_extra]
+
+
+def command(layout: Layout, images: list[Image], *, only_print: bool) -> int:
     """Build, deliver and print the references."""
     target = registry.from_environment()
-    chosen = [read_inputs(image) for image in IMAGES if only in (None, image.name)]
+    chosen = [read_inputs(image) for image in images]
     if not only_print:
         deliver(layout, chosen, target)
     name = target.reference if target else str
@@ -142,12 +160,12 @@ def ensure_archive(layout: Layout, inputs: Inputs) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     with buildah.unmounted(layout):
         base = _ensure_base(layout)
-    libraries = _ensure_libraries(layout, inputs)
+    libraries = ensure_libraries(layout, inputs)
     building = step(f"image {name}: building {inputs.local}")
     with buildah.unmounted(layout), building, TemporaryDirectory() as context:
         inputs.write(Path(context))
         arguments = (f"--build-arg=BASE={base}", f"--build-context=packages={libraries}")
-        file = Path(context) / "images" / f"{name}.Containerfile"
+        file = Path(context) / "images" / inputs.image.containerfile
         buildah.build(layout, file, inputs.local, Path(context), *arguments)
         buildah.save(layout, inputs.local, archive)
     say(f"image {name}: {archive.stat().st_size / 1e6:.0f} MB uncompressed")
@@ -166,7 +184,7 @@ def _ensure_base(layout: Layout) -> str:
     return name
 
 
-def _ensure_libraries(layout: Layout, inputs: Inputs) -> Path:
+def ensure_libraries(layout: Layout, inputs: Inputs) -> Path:
     """Install the locked dependencies into a folder, with this machine's pip and its mirrors.
 
     Raises:
@@ -194,10 +212,9 @@ def _ensure_libraries(layout: Layout, inputs: Inputs) -> Path:
 
 
 def _forget_old(layout: Layout, image: Image) -> None:
-    archives = sorted(
-        (layout.cache / "images").glob(f"{image.name}-*.tar"), key=lambda p: p.stat().st_mtime
-    )
-    for archive in archives[:-KEPT_ARCHIVES]:
+    # The tag's length tells `runtime-<tag>` from `runtime-openvino-<tag>`.
+    found = (layout.cache / "images").glob(f"{image.name}-{'?' * TAG_LENGTH}.tar")
+    for archive in sorted(found, key=lambda path: path.stat().st_mtime)[:-KEPT_ARCHIVES]:
         archive.unlink()
         buildah.forget(layout, _local(image.name, archive.stem.removeprefix(f"{image.name}-")))
 

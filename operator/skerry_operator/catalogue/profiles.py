@@ -5,12 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from importlib import resources
-from typing import Annotated
+from typing import Annotated, Any, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 
+from skerry_operator.api.v1alpha1.edgedeployment import LabelKey, LabelValue
 from skerry_operator.api.v1alpha1.edgemodel import Precision
 from skerry_runtime.contract import Format
 
@@ -44,105 +53,307 @@ class Tier(StrEnum):
 DEFAULT_FLAVOR = "cpu"
 """The runtime image with ONNX Runtime's own CPU provider."""
 
+SHIPPED_FLAVORS = (DEFAULT_FLAVOR, "openvino")
+"""Runtime images that Skerry builds itself."""
+
 DEFAULT_PREFERENCE = (AcceleratorClass.NPU, AcceleratorClass.GPU, AcceleratorClass.CPU)
 """Order when a deployment names none."""
+
+MAX_ROWS = 128
+"""Profiles that an operator takes: each is tried on each node."""
+
+
+def _not_kubernetes_own(name: str) -> str:
+    domain = name.partition("/")[0]
+    if domain == "kubernetes.io" or domain.endswith(".kubernetes.io"):
+        raise ValueError("Kubernetes keeps this domain for itself")
+    return name
+
+
+_NUMBER = r"[0-9]+(\.[0-9]+)?"
+_DNS_LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+RowName = Annotated[str, StringConstraints(pattern=rf"^{_DNS_LABEL}$", max_length=40)]
+ResourceName = Annotated[
+    str,
+    StringConstraints(
+        pattern=rf"^{_DNS_LABEL}(\.{_DNS_LABEL})*/[A-Za-z0-9]([-A-Za-z0-9_.]{{0,61}}[A-Za-z0-9])?$",
+        max_length=253,
+    ),
+    AfterValidator(_not_kubernetes_own),
+]
+"""Name of an extended resource."""
+Provider = Annotated[
+    str, StringConstraints(pattern=r"^[A-Z][A-Za-z0-9]*ExecutionProvider$", max_length=64)
+]
+Architecture = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+$", max_length=16)]
+Labels = Annotated[dict[LabelKey, LabelValue], Field(max_length=8)]
+Option = Annotated[str, StringConstraints(max_length=256)]
+ImageName = Annotated[str, StringConstraints(pattern=r"^[^\s]+$", max_length=512)]
+SubdomainName = Annotated[
+    str, StringConstraints(pattern=rf"^{_DNS_LABEL}(\.{_DNS_LABEL})*$", max_length=253)
+]
 
 
 class Profile(BaseModel):
     """One accelerator family."""
 
     model_config = ConfigDict(
-        alias_generator=to_camel, populate_by_name=True, frozen=True, extra="forbid"
+        alias_generator=to_camel,
+        populate_by_name=True,
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
     )
 
-    name: Annotated[
-        str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=40)
-    ]
+    name: RowName
+    """What `accelerators` and `runsOn` may name."""
     accelerator_class: Annotated[AcceleratorClass, Field(alias="class")]
-    resource_names: tuple[str, ...] = ()
+    """npu, gpu or cpu: names all profiles of the class, best first."""
+    only_by_name: bool = False
+    """Found where a deployment names the profile itself, never by its class."""
+    resource_names: Annotated[tuple[ResourceName, ...], Field(max_length=24)] = ()
     """Extended resources, best first; in status.allocatable they prove that a pod can get one."""
-    labels: tuple[dict[str, str], ...] = ()
+    labels: Annotated[tuple[Labels, ...], Field(max_length=32)] = ()
     """Label alternatives, of which one whole must match. They place a profile that has no resource;
     of one that has, they only tell why a device is expected: a label is no capacity."""
-    architectures: tuple[str, ...] = ("amd64", "arm64")
+    excluded_by: Annotated[tuple[Labels, ...], Field(max_length=32)] = ()
+    """Label alternatives of another family with the same resource: one that matches rules the
+    profile out, whatever is allocatable."""
+    architectures: Annotated[tuple[Architecture, ...], Field(min_length=1, max_length=8)] = (
+        "amd64",
+        "arm64",
+    )
     """CPU architectures that the runtime image is built for."""
-    providers: tuple[str, ...] = ("CPUExecutionProvider",)
-    """ONNX Runtime execution providers, best first."""
-    provider_options: dict[str, dict[str, str]] = Field(default_factory=dict)
-    """Provider -> its options, for example `{"OpenVINOExecutionProvider": {"device_type": "NPU"}}`."""
-    formats: tuple[Format, ...] = (Format.ONNX, Format.ORT)
+    providers: Annotated[tuple[Provider, ...], Field(min_length=1, max_length=8)] = (
+        "CPUExecutionProvider",
+    )
+    """Execution providers, best first."""
+    provider_options: Annotated[
+        dict[Provider, Annotated[dict[Option, Option], Field(max_length=16)]], Field(max_length=8)
+    ] = Field(default_factory=dict)
+    """Provider -> its options: `{"OpenVINOExecutionProvider": {"device_type": "NPU"}}`."""
+    formats: Annotated[tuple[Format, ...], Field(min_length=1, max_length=4)] = (
+        Format.ONNX,
+        Format.ORT,
+    )
     """Model formats that the profile's runtime can load."""
-    precisions: tuple[Precision, ...] = ()
+    precisions: Annotated[tuple[Precision, ...], Field(max_length=4)] = ()
     """Precisions that the hardware computes; empty: all."""
     static_shapes: bool = False
-    """The hardware wants every axis fixed: the variant's `inputShapes` must name the dynamic ones."""
+    """The hardware wants every axis fixed: `inputShapes` of a variant must fix the dynamic ones."""
     exclusive: bool = True
     """One unit holds a device alone; for a profile without a resource: one unit per node."""
-    image: str | None = None
-    """Runtime image; None: Skerry's own of the `flavor`."""
-    flavor: str = DEFAULT_FLAVOR
-    """Which of Skerry's own runtime images serves on it, a name of the setting `runtimeImages`."""
-    runtime_class_name: str | None = None
-    supplemental_groups: tuple[int, ...] = ()
-    vendor: str = ""
+    image: ImageName | None = None
+    """Runtime image; without it that of the `flavor`."""
+    flavor: RowName = DEFAULT_FLAVOR
+    """Kind of runtime image that serves on it; the operator's settings say which image that is."""
+    runtime_class_name: SubdomainName | None = None
+    """RuntimeClass of the pods."""
+    supplemental_groups: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=2**31 - 1)], ...], Field(max_length=8)
+    ] = ()
+    """Groups of the pods' process, by number: those that own the device files on the nodes."""
+    vendor: Annotated[str, StringConstraints(max_length=64)] = ""
+    """Who makes it."""
     tier: Tier | None = None
-    watts: str = ""
+    """Rough size by power: micro, low, mid, high or server."""
+    watts: Annotated[
+        str,
+        StringConstraints(pattern=r"^([0-9]+(\.[0-9]+)?(-[0-9]+(\.[0-9]+)?)?)?$", max_length=16),
+    ] = ""
     """Power of the part or board, for people, for example `7-25`."""
-    tops_int8: float | None = None
+    tops_int8: Annotated[float, Field(gt=0, le=100_000)] | None = None
     """Peak int8 operations per second, in units of 10^12, as the vendor says."""
     support: Support = Support.SUPPORTED
-    unsupported_reason: str = ""
+    """Whether a deployment can use it."""
+    unsupported_reason: Annotated[str, StringConstraints(max_length=512)] = ""
     """Why nothing serves on it, and what to do instead."""
-    description: str = ""
+    description: Annotated[str, StringConstraints(max_length=1024)] = ""
+    """What the hardware is, and what its image must hold."""
+
+    @model_validator(mode="after")
+    def _must_make_sense(self) -> Self:
+        for is_wrong, message in self._mistakes():
+            if is_wrong:
+                raise ValueError(message)
+        return self
+
+    def _mistakes(self) -> Iterable[tuple[bool, str]]:
+        is_unsupported = self.support is Support.UNSUPPORTED
+        strange = sorted(self.provider_options.keys() - set(self.providers))
+        yield (
+            self.name in {AcceleratorClass.NPU, AcceleratorClass.GPU},
+            f"name: {self.name!r} is a class: name the hardware, for example my-{self.name}",
+        )
+        yield (
+            self.name == AcceleratorClass.CPU
+            and self.accelerator_class is not AcceleratorClass.CPU,
+            "class: `cpu` is the row that the class cpu ends with: leave its class cpu",
+        )
+        yield (
+            not self.resource_names and not self.labels,
+            "resourceNames: no resource and no labels, so no node can match: give one of the two",
+        )
+        yield (
+            self.image is not None and "flavor" in self.model_fields_set,
+            "image: flavor is given too, and only one image can run: remove one of the two",
+        )
+        yield (
+            is_unsupported and not self.unsupported_reason,
+            "unsupportedReason: say why nothing serves on it, and what to do instead",
+        )
+        yield (
+            bool(self.unsupported_reason) and not is_unsupported,
+            f"unsupportedReason: support is {self.support}: remove the reason, or set "
+            "support: Unsupported",
+        )
+        yield (
+            Format.CUSTOM in self.formats
+            and self.support is Support.SUPPORTED
+            and self.image is None,
+            "formats: no image of Skerry reads Custom: give an image, or set "
+            "support: BringYourOwnImage",
+        )
+        yield (
+            bool(strange),
+            f"providerOptions: {', '.join(strange)} is not among the providers: add it there",
+        )
+
+    def answers_to(self, entry: str) -> bool:
+        """Tell whether an entry of `accelerators` names this profile, or its class."""
+        return entry == self.name or (entry == self.accelerator_class and not self.only_by_name)
+
+    def is_ruled_out(self, node_labels: Mapping[str, str]) -> bool:
+        """Tell whether the node's labels say that its resource is another family's."""
+        return any(alternative.items() <= node_labels.items() for alternative in self.excluded_by)
 
 
 class BadProfile(ValueError):  # noqa: N818 (it says what is bad)
     """A profile row is wrong; the text names the row, the field and the remedy."""
 
 
-def parse_profiles(text: str, origin: str) -> tuple[Profile, ...]:
-    """Read profile rows from YAML text: a list, best first within a class.
+def builtin_profiles() -> tuple[Profile, ...]:
+    """Return the profiles that ship with the operator, best first within a class."""
+    return _profiles(_builtin_rows(), _BUILTIN)
+
+
+def extended_profiles(text: str, origin: str) -> tuple[Profile, ...]:
+    """Return the built-in profiles, changed and preceded by the rows of a YAML list.
+
+    A row with the name of a built-in one changes only the fields that it gives (null: the
+    field's default). Rows with new names come before all others: a user's own row is the more
+    specific one.
+
+    Args:
+        text: the chart's value `accelerators`.
+        origin: what error messages call the text, for example its file name.
 
     Raises:
-        BadProfile: a row is wrong, or two rows share a name.
+        BadProfile: the text is no list, a row is wrong, or two rows share a name.
     """
+    return _profiles(_merged(_builtin_rows(), _rows(text, origin)), origin)
+
+
+_BUILTIN = "built-in profiles"
+
+_Rows = dict[str, dict[str, Any]]
+"""Name -> the row as it was written."""
+
+
+def _builtin_rows() -> _Rows:
+    text = resources.files(__package__).joinpath("profiles.yaml").read_text("utf-8")
+    return _rows(text, _BUILTIN)
+
+
+def _rows(text: str, origin: str) -> _Rows:
     try:
-        rows = yaml.safe_load(text) or []
+        items = yaml.safe_load(text) or []
     except yaml.YAMLError as error:
         raise BadProfile(f"{origin}: not YAML: {error}") from error
-    if not isinstance(rows, list):
-        raise BadProfile(f"{origin}: must be a list of profiles")
-    profiles = tuple(_parse_row(row, index, origin) for index, row in enumerate(rows))
-    names = [profile.name for profile in profiles]
-    repeated = {name for name in names if names.count(name) > 1}
-    if repeated:
-        raise BadProfile(f"{origin}: name {sorted(repeated)[0]!r} is used twice: rename one row")
-    return profiles
+    if not isinstance(items, list):
+        raise BadProfile(f"{origin}: must be a list of profiles, each starting with `- name:`")
+    if len(items) > MAX_ROWS:
+        raise BadProfile(f"{origin}: {len(items)} profiles, at most {MAX_ROWS} are taken")
+    rows: _Rows = {}
+    for number, item in enumerate(items, start=1):
+        name = item.get("name") if isinstance(item, dict) else None
+        if not isinstance(name, str):
+            raise BadProfile(f"{origin}: profile number {number}: name: missing: give it a name")
+        if name in rows:
+            raise BadProfile(f"{origin}: profile {name}: name: used twice: rename one row")
+        rows[name] = item
+    return rows
 
 
-def _parse_row(row: object, index: int, origin: str) -> Profile:
-    name = row.get("name", f"number {index + 1}") if isinstance(row, Mapping) else index + 1
+def _merged(base: _Rows, own: _Rows) -> _Rows:
+    changed = {name: _changed(row, own.get(name, {})) for name, row in base.items()}
+    return {name: row for name, row in own.items() if name not in base} | changed
+
+
+_ONE_QUESTION = (("image", "flavor"), ("support", "unsupportedReason"))
+"""Fields that answer one question together: who gives one of them gives the whole answer."""
+
+
+def _changed(row: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
+    stale = {
+        field
+        for fields in _ONE_QUESTION
+        if any(change.get(field) is not None for field in fields)
+        for field in fields
+    }
+    kept = {field: value for field, value in row.items() if field not in stale}
+    return {field: value for field, value in (kept | change).items() if value is not None}
+
+
+def _profiles(rows: _Rows, origin: str) -> tuple[Profile, ...]:
+    return tuple(_profile(row, origin) for row in rows.values())
+
+
+def _profile(row: dict[str, Any], origin: str) -> Profile:
     try:
-        return Profile.model_validate(row)
+        return Profile.model_validate(row, by_alias=True, by_name=False)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "row"
-        raise BadProfile(
-            f"{origin}: profile {name}: {field}: {first['msg']} (got {first['input']!r})"
-        ) from error
+        raise BadProfile(f"{origin}: profile {row['name']}: {_explain(error)}") from error
 
 
-def builtin_profiles() -> tuple[Profile, ...]:
-    """Return the profiles that ship with the operator."""
-    text = resources.files(__package__).joinpath("profiles.yaml").read_text("utf-8")
-    return parse_profiles(text, "built-in profiles")
+_REMEDIES = {
+    "name": "write small letters, digits and hyphens, at most 40",
+    "class": "write npu, gpu or cpu; or, to change a built-in row, the exact name of that row",
+    "resourceNames": "write domain/name, for example hailo.ai/h8",
+    "labels": 'write Kubernetes labels with quoted values, for example {example.com/npu: "true"}',
+    "excludedBy": 'write Kubernetes labels with quoted values, for example {example.com/a: "true"}',
+    "providers": "write names as ONNX Runtime has them, for example OpenVINOExecutionProvider",
+    "providerOptions": 'write provider: {option: "value"}',
+    "supplementalGroups": "write numbers of groups from 1 on",
+    "flavor": "write the name of a runtime image in the operator's settings, such as openvino",
+    "image": "write the address of an image, without spaces",
+    "runtimeClassName": "write the name of a RuntimeClass, such as nvidia",
+    "architectures": "write names as in the node label kubernetes.io/arch, such as arm64",
+    "watts": "write a number or a range, for example 7-25",
+}
+"""What to write, where the refusal alone does not say it."""
 
 
-def merge_profiles(base: Iterable[Profile], extra: Iterable[Profile]) -> tuple[Profile, ...]:
-    """Return `base` with rows of the same name replaced, and new rows put before all others.
+def _explain(error: ValidationError) -> str:
+    first = error.errors()[0]
+    message = first["msg"].removeprefix("Value error, ")
+    if not first["loc"]:  # a rule over several fields names them itself
+        return message
+    if first["type"] == "extra_forbidden":
+        message = "no such field; there are " + ", ".join(_field_names())
+    if first["type"] == "string_pattern_mismatch":
+        message = "not of the right form"  # the pattern itself helps nobody
+    field = ".".join(str(part) for part in first["loc"])
+    remedy = _REMEDIES.get(str(first["loc"][0]))
+    return f"{field}: {message} (got {_short(first)})" + (f": {remedy}" if remedy else "")
 
-    A user's own row is the more specific one, so it is looked at first.
-    """
-    own = {profile.name: profile for profile in extra}
-    kept = tuple(own.pop(profile.name, profile) for profile in base)
-    return tuple(own.values()) + kept
+
+def _short(problem: Mapping[str, Any]) -> str:
+    if problem["type"] == "missing":
+        return "nothing"
+    text = repr(problem["input"])
+    return text if len(text) <= 100 else text[:97] + "..."
+
+
+def _field_names() -> list[str]:
+    return [field.alias or name for name, field in Profile.model_fields.items()]

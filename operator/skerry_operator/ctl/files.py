@@ -13,8 +13,7 @@ from skerry_operator.catalogue.profiles import (
     BadProfile,
     Profile,
     builtin_profiles,
-    merge_profiles,
-    parse_profiles,
+    extended_profiles,
 )
 from skerry_operator.ctl.answer import Answer, Exit, Refused
 from skerry_operator.ctl.cluster import Cluster
@@ -208,7 +207,7 @@ def _profiles(name: str | None) -> tuple[Profile, ...]:
     if name is None:
         return builtin_profiles()
     try:
-        return merge_profiles(builtin_profiles(), parse_profiles(read_text(name), name))
+        return extended_profiles(read_text(name), name)
     except BadProfile as error:
         raise Refused(str(error)) from error
 

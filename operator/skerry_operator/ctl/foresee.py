@@ -8,14 +8,13 @@ from datetime import datetime
 from typing import Any
 
 from skerry_operator.api.v1alpha1.edgedeployment_status import RejectedNode
-from skerry_operator.catalogue.profiles import Profile
+from skerry_operator.catalogue.profiles import SHIPPED_FLAVORS, Profile
 from skerry_operator.constants import ConditionType, Reason
 from skerry_operator.ctl.documents import Raw
 from skerry_operator.decide.fleet import Fleet
 from skerry_operator.decide.observed import Observed
 from skerry_operator.decide.placement import Cell
 from skerry_operator.decide.planned import Manifest, Plan
-from skerry_operator.decide.podtemplate import template_of
 from skerry_operator.decide.revision import Snapshot, revision_of
 from skerry_operator.kube.read import (
     Cache,
@@ -95,7 +94,11 @@ def foresee(deployment: Raw, around: Surroundings, known: Hardware, now: datetim
         BadResource: the deployment or its model cannot be read.
     """
     observed = _observed(as_applied(deployment, around.existing), around, now)
-    settings = PlanSettings(default_image=known.image or _usual_image(observed))
+    settings = PlanSettings(
+        default_image=known.image or _usual_image(observed),
+        # the chart names them all; what it was told only the operator knows
+        flavor_images=dict.fromkeys(SHIPPED_FLAVORS, UNKNOWN_IMAGE),
+    )
     made = plan(observed, known.profiles, settings)
     whole = plan(replace(observed, generated={}), known.profiles, settings)
     wanted = _wanted(observed, whole)
@@ -165,7 +168,8 @@ def _told(look: _Look) -> Foresight:
     observed = look.observed
     metadata, wanted = observed.deployment.metadata, look.wanted
     own = {wanted.revision: wanted} if wanted else {}
-    fleet = Fleet(observed, look.profiles, {**observed.snapshots, **own})
+    snapshots = {**observed.snapshots, **own}
+    fleet = Fleet(observed, look.profiles, snapshots, flavors=frozenset(SHIPPED_FLAVORS))
     reason, message = _ready(look)
     is_invalid = reason in _INVALID
     placement = fleet.place(wanted.revision) if wanted and not is_invalid else None
@@ -197,7 +201,7 @@ def _cell(fleet: Fleet, wanted: Snapshot, cell: Cell) -> CellForesight:
         profile=cell.hardware.profile.name,
         arch=cell.hardware.arch,
         variant=cell.variant.name,
-        image=template_of(wanted, cell.hardware).image,
+        image=fleet.template(wanted.revision, cell.hardware).image,
         units=len(cell.units),
         change=_change(fleet, wanted, cell),
     )

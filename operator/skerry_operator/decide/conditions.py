@@ -14,7 +14,7 @@ from skerry_operator.api.v1alpha1.edgedeployment_status import Phase, Stage
 from skerry_operator.constants import ConditionType, Reason
 from skerry_operator.decide.facts import RolloutFacts, UnitFacts
 from skerry_operator.decide.rollout import Transition
-from skerry_operator.decide.rollout_look import some
+from skerry_operator.decide.rollout_look import Finding, some
 from skerry_operator.decide.rollout_state import clip
 
 MESSAGE_LIMIT = 4096
@@ -56,6 +56,14 @@ class Hindrance:
 
 
 @dataclass(frozen=True)
+class Placedness:
+    """Whether every unit that is asked for has hardware, and which has none."""
+
+    is_complete: bool
+    finding: Finding
+
+
+@dataclass(frozen=True)
 class Situation:
     """Everything that conditions are made from."""
 
@@ -65,6 +73,8 @@ class Situation:
     transition: Transition | None
     """None: no step could be taken."""
     hindrance: Hindrance | None = None
+    placed: Placedness | None = None
+    """Whether all units have their hardware; None keeps what was last known."""
     polled: bool = True
     """The pods were asked in this reconcile; False keeps what was last known of availability."""
 
@@ -131,6 +141,8 @@ def _statements(known: dict[str, Condition], situation: Situation) -> Iterator[_
     yield _ready(situation, available)
     yield available
     yield progressing
+    if placed := _placed(known, situation):
+        yield placed
     if _is_reconciling(situation, progressing):
         yield _as(ConditionType.RECONCILING, _hindered(situation) or progressing)
     elif stalled := _stalled(situation):
@@ -208,6 +220,19 @@ def _ready(situation: Situation, available: _Statement) -> _Statement:
     if available.status is not ConditionStatus.TRUE:
         return _as(ConditionType.READY, available)
     return _statement(ConditionType.READY, ConditionStatus.TRUE, Reason.STABLE, transition.message)
+
+
+def _placed(known: dict[str, Condition], situation: Situation) -> _Statement | None:
+    """Return whether all units have their hardware; None: nobody ever found out."""
+    found = situation.placed
+    if found is not None:
+        status = ConditionStatus.TRUE if found.is_complete else ConditionStatus.FALSE
+        finding = found.finding
+        return _statement(ConditionType.PLACED, status, finding.reason, finding.message)
+    before = known.get(ConditionType.PLACED)
+    if before is None:
+        return None
+    return _statement(ConditionType.PLACED, before.status, Reason(before.reason), before.message)
 
 
 def _progressing(situation: Situation) -> _Statement:

@@ -4,32 +4,31 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
+from skerry_operator.api.v1alpha1.edgedeployment import PlacementMode
 from skerry_operator.catalogue.profiles import Profile
+from skerry_operator.decide.fitting import DEFAULT_GRACE_S, Incumbents, Wish
+from skerry_operator.decide.hardware import Hardware, hardware_of
 from skerry_operator.decide.observed import Node, Observed, ObservedCell, Pod
-from skerry_operator.decide.placement import (
-    DEFAULT_GRACE_S,
-    Hardware,
-    Incumbents,
-    PlacementResult,
-    Wish,
-    hardware_of,
-    place,
-)
-from skerry_operator.decide.podtemplate import template_of
+from skerry_operator.decide.placement import PlacementResult, place
+from skerry_operator.decide.podtemplate import PodTemplate, template_of
 from skerry_operator.decide.revision import Snapshot
 from skerry_runtime.contract import RevisionContent
 
 HOSTNAME_LABEL = "kubernetes.io/hostname"
+SPILL_S = 30.0
+"""How long a replica's pod may find no place before other hardware is tried."""
+UNSCHEDULABLE = "Unschedulable"
+"""Waiting reason of a pod that the scheduler finds no node for."""
 _BEGINNING = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, order=True)
 class Berth:
-    """The DaemonSet that a unit's pod comes from."""
+    """The DaemonSet, or with Replicas the kind of ReplicaSet, that a unit's pod comes from."""
 
     cell: str
     template: str
@@ -49,6 +48,13 @@ class Fleet:
     snapshots: Mapping[str, Snapshot]
     """Revision -> snapshot, that of the wanted revision included."""
     grace_s: float = DEFAULT_GRACE_S
+    flavors: frozenset[str] | None = None
+    """Flavors of the runtime images that the operator has; None: it has one for everything."""
+
+    @property
+    def is_per_node(self) -> bool:
+        """Tell whether a unit is a node, and not a replica."""
+        return self.observed.deployment.spec.placement.mode is PlacementMode.PER_NODE
 
     @cached_property
     def nodes(self) -> dict[str, Node]:
@@ -59,7 +65,9 @@ class Fleet:
     def hardware(self) -> dict[str, Hardware]:
         """Return every cell that could be, by name."""
         name = self.observed.deployment.metadata.name
-        return hardware_of(name, self.profiles, (node.arch for node in self.observed.nodes))
+        choices = max((len(one.model.variants) for one in self.snapshots.values()), default=1)
+        architectures = (node.arch for node in self.observed.nodes)
+        return hardware_of(name, self.profiles, architectures, choices)
 
     @cached_property
     def cells(self) -> dict[str, ObservedCell]:
@@ -68,10 +76,12 @@ class Fleet:
 
     @cached_property
     def listed(self) -> dict[str, tuple[Berth, ...]]:
-        """Return the DaemonSets that name a unit's node: one, or two after a torn write."""
+        """Return what makes pods for a unit: one, or two after a torn write."""
         names = {hostname_of(node): node.name for node in self.observed.nodes}
         berths: dict[str, list[Berth]] = defaultdict(list)
         for template in self.observed.templates:
+            if template.unit:
+                berths[template.unit].append(Berth(template.cell, template.template))
             for hostname in template.nodes:
                 if hostname in names:
                     berths[names[hostname]].append(Berth(template.cell, template.template))
@@ -79,7 +89,7 @@ class Fleet:
 
     @cached_property
     def listed_cells(self) -> dict[str, str]:
-        """Return the cell that each unit is in now, by its DaemonSet."""
+        """Return the cell that each unit is in now, by what makes its pod."""
         return {unit: berths[0].cell for unit, berths in self.listed.items()}
 
     @cached_property
@@ -97,15 +107,37 @@ class Fleet:
             )
         }
 
+    def node_of(self, unit: str) -> Node | None:
+        """Return the node that a unit is, or that its pod runs on; None: it has none yet."""
+        if self.is_per_node:
+            return self.nodes.get(unit)
+        pod = self.pods.get(unit)
+        return self.nodes.get(pod.node) if pod else None
+
+    def is_reachable(self, unit: str) -> bool:
+        """Tell whether the unit's node reports; one that is still to be found counts as if."""
+        node = self.node_of(unit)
+        return node is None or node.reachable
+
     @cached_property
     def incumbents(self) -> Incumbents:
         """Return where the units are, for a placement that keeps them there."""
+        waiting = {unit: pod for unit, pod in self.pods.items() if not pod.is_scheduled}
         return Incumbents(
             now=self.observed.now,
             cells=self.listed_cells,
             lost={lost.node: lost.since for lost in self.observed.deployment.status.lost_hardware},
             grace_s=self.grace_s,
+            taken=self.observed.taken,
+            waiting=frozenset(waiting),
+            spilled=frozenset(unit for unit, pod in waiting.items() if self._is_spilled(pod)),
         )
+
+    def _is_spilled(self, pod: Pod) -> bool:
+        """Tell whether the scheduler has found no place for a replica for too long."""
+        if self.is_per_node or pod.waiting_reason != UNSCHEDULABLE or pod.created_at is None:
+            return False
+        return self.observed.now - pod.created_at >= timedelta(seconds=SPILL_S)
 
     def place(self, revision: str) -> PlacementResult:
         """Return the placement of a revision; an unknown one is placed nowhere."""
@@ -113,8 +145,21 @@ class Fleet:
         if snapshot is None:
             return PlacementResult()
         metadata, spec = self.observed.deployment.metadata, self.observed.deployment.spec
-        wish = Wish(metadata.name, spec.placement, snapshot.model.variants, self.profiles)
-        return place(self.observed.nodes, wish, self.incumbents)
+        flavors = None if snapshot.runtime.image else self.flavors
+        variants = snapshot.model.variants
+        wish = Wish(metadata.name, spec.placement, variants, self.profiles, flavors)
+        incumbents = replace(self.incumbents, climbing=self._climbing(revision))
+        return place(self.observed.nodes, wish, incumbents)
+
+    def _climbing(self, revision: str) -> frozenset[str]:
+        """Return the replicas that a rollout of the revision may take to better hardware.
+
+        Those that have it already stay: who climbed and found no place must not climb again.
+        """
+        stable = self.observed.deployment.status.stable_revision
+        if self.is_per_node or stable is None or revision == stable:
+            return frozenset()
+        return frozenset(unit for unit in self.listed if self.assigned(unit) != revision)
 
     def berth(self, revision: str, cell: str) -> Berth:
         """Return the DaemonSet of a revision's pods in a cell.
@@ -124,9 +169,18 @@ class Fleet:
         """
         known = self._berths.get((revision, cell))
         if known is None:
-            template = template_of(self.snapshots[revision], self.hardware[cell])
+            template = self.template(revision, self.hardware[cell])
             known = self._berths[revision, cell] = Berth(cell, template.hash)
         return known
+
+    def template(self, revision: str, hardware: Hardware) -> PodTemplate:
+        """Return the template of a revision's pods on some hardware.
+
+        Raises:
+            KeyError: no such snapshot.
+        """
+        placement = self.observed.deployment.spec.placement
+        return template_of(self.snapshots[revision], hardware, placement)
 
     @cached_property
     def _berths(self) -> dict[tuple[str, str], Berth]:
@@ -136,7 +190,8 @@ class Fleet:
     def site(self, unit: str) -> str:
         """Return the unit's site; nodes without the label share one that has no name."""
         label = self.observed.deployment.spec.placement.site_label
-        return self.nodes[unit].labels.get(label, "")
+        node = self.node_of(unit)
+        return node.labels.get(label, "") if node else ""
 
     def assigned(self, unit: str, cell: str | None = None) -> str | None:
         """Return the revision that the cluster gives the unit now."""

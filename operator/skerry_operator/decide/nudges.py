@@ -54,7 +54,7 @@ def nudges(
 def _pod_in(fleet: Fleet, seat: Seat) -> Pod | None:
     """Return the unit's pod, unless nobody can reach it or another replaces it."""
     pod = fleet.pods.get(seat.unit)
-    if pod is None or not fleet.nodes[seat.unit].reachable:
+    if pod is None or not fleet.is_reachable(seat.unit):
         return None
     return pod if Berth(pod.cell, pod.template) == seat.berth else None
 

@@ -38,6 +38,8 @@ class Node:
     unschedulable: bool = False
     reachable: bool = True
     """The Ready condition is True: its kubelet reports. A node that is not is offline."""
+    memo: dict[object, object] = field(default_factory=dict, init=False, compare=False, repr=False)
+    """What was worked out about this very value; holds no fact of its own."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,8 @@ class Pod:
 
     name: str
     unit: str
-    """Name of its node, also while it only waits for it; empty when nobody says which."""
+    """PerNode: name of its node, also while it only waits for it; empty when nobody says which.
+    Replicas: name of the replica that it is."""
     cell: str
     template: str
     """Template hash of the DaemonSet that made it."""
@@ -63,6 +66,10 @@ class Pod:
     nudge: str = ""
     """Value of the nudge annotation: the assignment digest it was last pointed at."""
     created_at: datetime | None = None
+    node: str = ""
+    """Where it runs; empty while it has no place."""
+    claim: str | None = None
+    """What it takes from other pods of its node (`hardware.claim_of`)."""
 
 
 @dataclass(frozen=True)
@@ -77,13 +84,15 @@ class ObservedCell:
 
 @dataclass(frozen=True)
 class ObservedTemplate:
-    """A DaemonSet of the deployment as it is in the cluster."""
+    """A DaemonSet (PerNode) or ReplicaSet (Replicas) of the deployment as it is in the cluster."""
 
     name: str
     cell: str
     template: str
-    nodes: tuple[str, ...]
-    """Hostnames in its affinity."""
+    nodes: tuple[str, ...] = ()
+    """Hostnames in the affinity of a DaemonSet."""
+    unit: str = ""
+    """The one replica of a ReplicaSet."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +113,8 @@ class Observed:
     """The pods were asked in this reconcile; False: `reports` are those of an earlier one."""
     cells: tuple[ObservedCell, ...] = ()
     templates: tuple[ObservedTemplate, ...] = ()
+    taken: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Node -> claim -> how many pods of other EdgeDeployments hold it there."""
     snapshots: Mapping[str, Snapshot] = field(default_factory=dict)
     """Revision -> its snapshot."""
     generated: Mapping[str, str] = field(default_factory=dict)

@@ -8,9 +8,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 from skerry_operator.api.quantity import quantity
-from skerry_operator.api.v1alpha1.edgedeployment import Resources
-from skerry_operator.decide.placement import Hardware
+from skerry_operator.api.v1alpha1.edgedeployment import Placement, PlacementMode, Resources
+from skerry_operator.decide.hardware import Hardware
 from skerry_operator.decide.revision import Snapshot, content_hash
+from skerry_operator.decide.variants import variant_of
 
 TEMPLATE_VERSION = 1
 """Raise it to replace every pod at the next operator upgrade, within maxUnavailable."""
@@ -33,14 +34,29 @@ class PodTemplate:
     disk_limit: str | None
     runtime_class_name: str | None
     supplemental_groups: tuple[int, ...]
+    scheduling: str | None = None
+    """Replicas: hash of what the scheduler is told. A pod that runs cannot take it over."""
 
     @property
     def hash(self) -> str:
-        """Return the template's name: a hash of the inputs, not of their rendering."""
-        return content_hash({"version": TEMPLATE_VERSION, **asdict(self)}, HASH_LENGTH)
+        """Return the template's name: a hash of the inputs, not of their rendering.
+
+        Inputs that came later count only where they are used, so that they replace no other pod.
+        """
+        inputs = {
+            name: value for name, value in asdict(self).items() if not _is_unused(name, value)
+        }
+        return content_hash({"version": TEMPLATE_VERSION, **inputs}, HASH_LENGTH)
 
 
-def template_of(snapshot: Snapshot, hardware: Hardware) -> PodTemplate:
+_ADDED_LATER = frozenset({"scheduling"})
+
+
+def _is_unused(name: str, value: object) -> bool:
+    return name in _ADDED_LATER and value is None
+
+
+def template_of(snapshot: Snapshot, hardware: Hardware, placement: Placement) -> PodTemplate:
     """Return the template of a revision's pods in a cell."""
     profile = hardware.profile
     return PodTemplate(
@@ -48,12 +64,31 @@ def template_of(snapshot: Snapshot, hardware: Hardware) -> PodTemplate:
         model_name=snapshot.model_name,
         http_port=snapshot.serving.port,
         grpc_port=snapshot.serving.grpc_port,
-        requests=_requests(snapshot.runtime.resources),
+        requests=_requests(
+            snapshot.runtime.resources, _model_memory(snapshot, hardware, placement)
+        ),
         limits=_limits(snapshot.runtime.resources, hardware.resource),
         disk_limit=snapshot.runtime.resources.disk_limit,
         runtime_class_name=profile.runtime_class_name,
         supplemental_groups=profile.supplemental_groups,
+        scheduling=_scheduling(placement),
     )
+
+
+def _scheduling(placement: Placement) -> str | None:
+    """Return what a replica's pod must be made anew for; a node that is named is no such thing."""
+    if placement.mode is PlacementMode.PER_NODE:
+        return None
+    tolerations = [toleration.to_dict() for toleration in placement.tolerations]
+    return content_hash([dict(placement.node_selector), tolerations], HASH_LENGTH)
+
+
+def _model_memory(snapshot: Snapshot, hardware: Hardware, placement: Placement) -> str | None:
+    """Return what the model says it needs, where the scheduler has to find a node that has it."""
+    if placement.mode is PlacementMode.PER_NODE:
+        return None
+    variant = variant_of(hardware, snapshot.model.variants)
+    return variant.memory if variant else None
 
 
 def _image(snapshot: Snapshot, hardware: Hardware) -> str:
@@ -66,11 +101,11 @@ def _image(snapshot: Snapshot, hardware: Hardware) -> str:
     )
 
 
-def _requests(resources: Resources) -> dict[str, str]:
+def _requests(resources: Resources, model_memory: str | None) -> dict[str, str]:
+    memory = model_memory or _DEFAULT_MEMORY_REQUEST
     return {
         "cpu": resources.cpu_request or _at_most(_DEFAULT_CPU_REQUEST, resources.cpu_limit),
-        "memory": resources.memory_request
-        or _at_most(_DEFAULT_MEMORY_REQUEST, resources.memory_limit),
+        "memory": resources.memory_request or _at_most(memory, resources.memory_limit),
     }
 
 

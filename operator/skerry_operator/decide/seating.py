@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from skerry_operator.decide.fleet import Berth, Fleet
-from skerry_operator.decide.placement import PlacementResult, variant_for
+from skerry_operator.decide.placement import PlacementResult
+from skerry_operator.decide.variants import variant_of
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def can_run(fleet: Fleet, revision: str | None, cell: str) -> bool:
     snapshot, hardware = fleet.snapshots.get(revision or ""), fleet.hardware.get(cell)
     if snapshot is None:
         return revision in fleet.known_contents(cell)
-    return bool(hardware and variant_for(hardware.profile, snapshot.model.variants))
+    return bool(hardware and variant_of(hardware, snapshot.model.variants))
 
 
 def _wish(fleet: Fleet, intent: Intent, unit: str) -> Seat | None:
@@ -85,21 +86,26 @@ def _is_serving(fleet: Fleet, seat: Seat) -> bool:
 
 
 def _busy_by_site(fleet: Fleet, wishes: Iterable[Seat]) -> Counter[str]:
-    """Count the reachable units of each site that do not serve."""
+    """Count the reachable units of each site that do not serve; replicas share one budget."""
     return Counter(
-        fleet.site(seat.unit)
+        _budget(fleet, seat.unit)
         for seat in wishes
-        if fleet.nodes[seat.unit].reachable and not _is_serving(fleet, seat)
+        if fleet.is_reachable(seat.unit) and not _is_serving(fleet, seat)
     )
+
+
+def _budget(fleet: Fleet, unit: str) -> str:
+    """Return whose maxUnavailable the unit counts for: a replica may come up at another site."""
+    return fleet.site(unit) if fleet.is_per_node else ""
 
 
 def _settle(fleet: Fleet, intent: Intent, wish: Seat, busy: Counter[str]) -> Seat:
     """Let the unit move when that costs nothing or its turn has come; counts it in `busy`."""
-    if not _must_move(fleet, wish) or not fleet.nodes[wish.unit].reachable:
+    if not _must_move(fleet, wish) or not fleet.is_reachable(wish.unit):
         return wish
     if not _is_serving(fleet, wish):  # nothing to lose, and perhaps a way back
         return wish
-    site = fleet.site(wish.unit)
+    site = _budget(fleet, wish.unit)
     if busy[site] < fleet.observed.deployment.spec.rollout.max_unavailable:
         busy[site] += 1
         return wish

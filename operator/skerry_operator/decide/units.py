@@ -33,14 +33,14 @@ def unit_facts(fleet: Fleet, cells: Mapping[str, str], trial: Trial) -> tuple[Un
 
 
 def _facts(fleet: Fleet, unit: str, cells: Mapping[str, str], trial: Trial) -> UnitFacts:
-    node, pod = fleet.nodes[unit], fleet.pods.get(unit)
+    node, pod = fleet.node_of(unit), fleet.pods.get(unit)
     report = fleet.observed.reports.get(unit) if pod is not None else None
     return UnitFacts(
         name=unit,
         cell=cells[unit],
         site=fleet.site(unit),
-        reachable=node.reachable,
-        canary=node.labels.get(LABEL_CANARY) == "true",
+        reachable=fleet.is_reachable(unit),
+        canary=node is not None and node.labels.get(LABEL_CANARY) == "true",
         assigned=fleet.assigned(unit, cells[unit]),
         serving=_serving(fleet, unit, trial),
         answered=report is not None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from skerry_operator.decide.observed import Node
+from skerry_operator.decide.observed import Node, Pod
 from skerry_operator.handlers.feed import Change
 from skerry_operator.handlers.queue import Key
 from skerry_operator.kube.cache import Entry
@@ -28,12 +28,33 @@ def node_wakes(cache: Cache, change: Change[Node]) -> Iterable[Key]:
     A heartbeat never comes so far: it changes nothing of what a node is reduced to.
     """
     nodes = [entry.value for entry in (change.before, change.after) if entry]
-    tenants = {entry.owner for entry in cache.pods if entry.value.unit == nodes[0].name}
+    name = nodes[0].name
+    tenants = {entry.owner for entry in cache.pods if name in (entry.value.node, entry.value.unit)}
     return [
         ("EdgeDeployment", *deployment.key)
         for deployment in cache.deployments
         if deployment.owner in tenants or any(_selects(deployment, node) for node in nodes)
     ]
+
+
+def pod_wakes(cache: Cache, change: Change[Pod]) -> Iterable[Key]:
+    """Return the pod's EdgeDeployment, and those that may take the device that it gives back."""
+    node = _left_device(cache, change)
+    waiting = (
+        ("EdgeDeployment", *deployment.key)
+        for deployment in cache.deployments
+        if node is not None and _selects(deployment, node)
+    )
+    return {*owner_wakes(cache, change), *waiting}
+
+
+def _left_device(cache: Cache, change: Change[Pod]) -> Node | None:
+    """Return the node on which a pod holds its device no longer."""
+    before, after = (entry.value if entry else None for entry in (change.before, change.after))
+    if before is None or before.claim is None or (after is not None and after.node == before.node):
+        return None
+    entry = cache.nodes.get(("", before.node))
+    return entry.value if entry else None
 
 
 def _selects(deployment: Entry[dict[str, Any]], node: Node) -> bool:

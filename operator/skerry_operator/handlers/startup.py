@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import kopf
 
-from skerry_operator.handlers.children import node_wakes, owner_wakes
+from skerry_operator.handlers.children import node_wakes, owner_wakes, pod_wakes
 from skerry_operator.handlers.feed import Feed, select_generated
 from skerry_operator.handlers.probes import Watchdog
 from skerry_operator.handlers.queue import Key
@@ -47,7 +47,9 @@ def build_feeds(
         "EdgeDeployment", cache.deployments, deployment_entry, deployment_wakes, **sinks
     )
     nodes: Feed[Any] = Feed("Node", cache.nodes, node_entry, partial(node_wakes, cache), **sinks)
-    pods: Feed[Any] = Feed("Pod", cache.pods, pod_entry, **generated)
+    pods: Feed[Any] = Feed(
+        "Pod", cache.pods, pod_entry, partial(pod_wakes, cache), is_generated=True, **sinks
+    )
     return (models, deployments, nodes, pods, *children)
 
 

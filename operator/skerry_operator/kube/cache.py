@@ -8,7 +8,7 @@ a while an older copy that a slow watch still delivers is refused.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
@@ -38,10 +38,17 @@ class Entry(Generic[V]):
 
 
 class Table(Generic[V]):
-    """Objects of one kind. Used from the event loop's thread only."""
+    """Objects of one kind. Used from the event loop's thread only.
 
-    def __init__(self, monotonic: Callable[[], float]) -> None:
+    `group` names the group of a value, None: it is in none.
+    """
+
+    def __init__(
+        self, monotonic: Callable[[], float], group: Callable[[V], str | None] = lambda _: None
+    ) -> None:
         self._monotonic = monotonic
+        self._group = group
+        self._groups: dict[str, dict[Key, Entry[V]]] = {}
         self._entries: dict[Key, Entry[V]] = {}
         self._owned: dict[Key, dict[Key, Entry[V]]] = {}
         self._guards: dict[Key, float] = {}
@@ -61,6 +68,11 @@ class Table(Generic[V]):
     def owned_by(self, owner: Key) -> tuple[Entry[V], ...]:
         """Return the objects of one EdgeDeployment, by name."""
         return tuple(entry for _, entry in sorted(self._owned.get(owner, {}).items()))
+
+    @property
+    def groups(self) -> Mapping[str, Mapping[Key, Entry[V]]]:
+        """Return the members of every group that has some."""
+        return self._groups
 
     def seen(self, entry: Entry[V]) -> bool:
         """Take what a watch delivered; return whether that changes the value.
@@ -112,6 +124,8 @@ class Table(Generic[V]):
         self._entries[entry.key] = entry
         if entry.owner:
             self._owned.setdefault(entry.owner, {})[entry.key] = entry
+        if (group := self._group(entry.value)) is not None:
+            self._groups.setdefault(group, {})[entry.key] = entry
         return current is None or current.uid != entry.uid or current.value is not entry.value
 
     def _remove(self, entry: Entry[V], *, keep_guard: bool = False) -> None:
@@ -122,6 +136,11 @@ class Table(Generic[V]):
             siblings.pop(entry.key, None)
             if not siblings:
                 del self._owned[entry.owner]
+        group = self._group(entry.value)
+        if group is not None and (members := self._groups.get(group)) is not None:
+            members.pop(entry.key, None)
+            if not members:
+                del self._groups[group]
 
     def _bury(self, uid: str) -> None:
         if not uid or uid in self._graves:

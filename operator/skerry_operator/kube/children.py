@@ -14,6 +14,7 @@ from skerry_operator.constants import (
     FIELD_MANAGER,
     LABEL_CELL,
     LABEL_TEMPLATE,
+    LABEL_UNIT,
 )
 from skerry_operator.decide.observed import ObservedCell, ObservedTemplate
 from skerry_operator.decide.revision import Snapshot
@@ -22,6 +23,9 @@ from skerry_runtime.contract import ASSIGNMENT_FILE, Assignment
 
 _CONTENT = frozenset({"f:spec", "f:data", "f:binaryData", "f:revision"})
 """Top-level fields whose change by others is drift."""
+
+WORKLOADS = frozenset({"DaemonSet", "ReplicaSet"})
+"""Kinds that make pods."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,7 @@ def read_child(kind: str, raw: Raw) -> Child:
         edited=is_edited(metadata.get("managedFields") or ()),
         owner_uid=owner_uid_of(raw),
         cell=_cell(raw) if kind == "ConfigMap" else None,
-        template=_template(raw) if kind == "DaemonSet" else None,
+        template=_template(raw) if kind in WORKLOADS else None,
         snapshot=_snapshot(raw) if kind == "ControllerRevision" else None,
     )
 
@@ -97,6 +101,7 @@ def _template(raw: Raw) -> ObservedTemplate:
         cell=labels.get(LABEL_CELL, ""),
         template=labels.get(LABEL_TEMPLATE, ""),
         nodes=_hostnames(spec.get("affinity") or {}),
+        unit=labels.get(LABEL_UNIT, ""),
     )
 
 

@@ -14,6 +14,7 @@ PLURALS = {
     "Lease": "leases",
     "Node": "nodes",
     "Pod": "pods",
+    "ReplicaSet": "replicasets",
     "Service": "services",
 }
 """Every kind that the operator touches, with its name in addresses."""
@@ -28,6 +29,7 @@ API_VERSIONS = {
     "Lease": "coordination.k8s.io/v1",
     "Node": "v1",
     "Pod": "v1",
+    "ReplicaSet": "apps/v1",
     "Service": "v1",
 }
 """Group and version of each of them."""

@@ -9,8 +9,10 @@ from typing import Any
 from skerry_operator.constants import (
     ANNOTATION_NUDGE,
     LABEL_CELL,
+    LABEL_PROFILE,
     LABEL_REVISION,
     LABEL_TEMPLATE,
+    LABEL_UNIT,
 )
 from skerry_operator.decide.observed import Pod
 from skerry_operator.kube.raw import Raw, metadata_of
@@ -30,7 +32,7 @@ def read_pod(raw: Raw) -> Pod:
     spec = raw.get("spec") or {}
     return Pod(
         name=metadata["name"],
-        unit=spec.get("nodeName") or _node_it_waits_for(spec),
+        unit=labels.get(LABEL_UNIT) or spec.get("nodeName") or _node_it_waits_for(spec),
         is_scheduled=bool(spec.get("nodeName")),
         cell=labels.get(LABEL_CELL, ""),
         template=labels.get(LABEL_TEMPLATE, ""),
@@ -43,7 +45,21 @@ def read_pod(raw: Raw) -> Pod:
         revision_label=labels.get(LABEL_REVISION, ""),
         nudge=annotations.get(ANNOTATION_NUDGE, ""),
         created_at=_time(metadata.get("creationTimestamp")),
+        node=spec.get("nodeName") or "",
+        claim=_claim(spec, labels.get(LABEL_PROFILE, "")),
     )
+
+
+def _claim(spec: Mapping[str, Any], profile: str) -> str | None:
+    """Return the extended resource that the pod asks for, else the profile that it has alone."""
+    limits: dict[str, Any] = {}
+    for container in spec.get("containers") or ():
+        limits |= (container.get("resources") or {}).get("limits") or {}
+    devices = sorted(name for name in limits if "/" in name)
+    if devices:
+        return devices[0]
+    is_alone = bool((spec.get("affinity") or {}).get("podAntiAffinity"))
+    return f"profile/{profile}" if is_alone and profile else None
 
 
 def _node_it_waits_for(spec: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -35,10 +36,10 @@ class Cache:
         self.deployments: Table[Raw] = Table(monotonic)
         self.models: Table[Raw] = Table(monotonic)
         self.nodes: Table[Node] = Table(monotonic)
-        self.pods: Table[Pod] = Table(monotonic)
+        self.pods: Table[Pod] = Table(monotonic, _node_of_claim)
         self.children: Mapping[str, Table[Child]] = {
             kind: Table(monotonic)
-            for kind in ("ConfigMap", "DaemonSet", "Service", "ControllerRevision")
+            for kind in ("ConfigMap", "DaemonSet", "ReplicaSet", "Service", "ControllerRevision")
         }
         self._repaired: dict[tuple[str, Key], int] = {}
 
@@ -230,6 +231,7 @@ def observe(
         polled=polled,
         cells=tuple(c for _, e in children if (c := e.value.cell)),
         templates=tuple(t for _, e in children if (t := e.value.template)),
+        taken=_taken(cache, owner),
         snapshots=_snapshots(entry.value.snapshot for _, entry in children),
         generated={
             f"{kind}/{entry.key[1]}": cache.digest_of(kind, entry, subject.uid)
@@ -237,6 +239,20 @@ def observe(
         },
         apply_error=apply_error,
     )
+
+
+def _node_of_claim(pod: Pod) -> str | None:
+    """Return the node on which the pod holds something."""
+    return pod.node if pod.node and pod.claim else None
+
+
+def _taken(cache: Cache, owner: Key) -> dict[str, Counter[str]]:
+    """Return what pods of other deployments hold, by node."""
+    held = {
+        node: Counter(str(entry.value.claim) for entry in members.values() if entry.owner != owner)
+        for node, members in cache.pods.groups.items()
+    }
+    return {node: claims for node, claims in held.items() if claims}
 
 
 def pods_of(cache: Cache, owner: Key) -> tuple[Pod, ...]:

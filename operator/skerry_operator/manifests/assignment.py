@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from skerry_operator.api.base import ObjectMeta
 from skerry_operator.api.quantity import quantity
 from skerry_operator.api.v1alpha1.edgemodel import Golden, Variant
-from skerry_operator.catalogue.profiles import Profile
+from skerry_operator.decide.hardware import Hardware
 from skerry_operator.decide.observed import ObservedCell
-from skerry_operator.decide.placement import Hardware, variant_for
 from skerry_operator.decide.planned import Manifest
 from skerry_operator.decide.revision import Snapshot, canonical_json
+from skerry_operator.decide.variants import variant_of
 from skerry_operator.manifests.metadata import cell_labels, manifest, ref
 from skerry_runtime.contract import (
     ASSIGNMENT_FILE,
@@ -100,11 +100,11 @@ def _content_or_earlier(
 ) -> RevisionContent | None:
     if snapshot is None:
         return cell.earlier.get(revision)
-    return _content(snapshot, cell.hardware.profile, cell.retries.get(revision, ""))
+    return _content(snapshot, cell.hardware, cell.retries.get(revision, ""))
 
 
-def _content(snapshot: Snapshot, profile: Profile, retry: str) -> RevisionContent | None:
-    variant = variant_for(profile, snapshot.model.variants)
+def _content(snapshot: Snapshot, hardware: Hardware, retry: str) -> RevisionContent | None:
+    variant = variant_of(hardware, snapshot.model.variants)
     if variant is None:
         return None
     return RevisionContent(

@@ -28,6 +28,7 @@ API_VERSIONS: Mapping[str, str] = {
     "ConfigMap": "v1",
     "Service": "v1",
     "DaemonSet": "apps/v1",
+    "ReplicaSet": "apps/v1",
     "ControllerRevision": "apps/v1",
 }
 """Every kind that Skerry generates."""
@@ -41,6 +42,11 @@ def ref(kind: str, name: str) -> ObjectRef:
 def daemonset_name(berth: Berth) -> str:
     """Return the name of a cell's DaemonSet of one pod template."""
     return f"{berth.cell}-{berth.template}"
+
+
+def replicaset_name(berth: Berth, unit: str) -> str:
+    """Return the name of a replica's ReplicaSet of one cell and pod template."""
+    return f"{daemonset_name(berth)}-{unit.rpartition('-')[2]}"
 
 
 def snapshot_name(deployment: str, revision: str) -> str:

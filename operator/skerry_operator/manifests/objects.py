@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from skerry_operator.api.base import ObjectMeta
-from skerry_operator.api.v1alpha1.edgedeployment import Fallback, Serving
+from skerry_operator.api.v1alpha1.edgedeployment import Fallback, Serving, TrafficPolicy
 from skerry_operator.decide.fleet import Berth, Fleet, hostname_of
 from skerry_operator.decide.observed import ObservedCell
 from skerry_operator.decide.planned import Manifest, ObjectRef
-from skerry_operator.decide.podtemplate import PodTemplate, template_of
+from skerry_operator.decide.podtemplate import PodTemplate
 from skerry_operator.decide.rollout import Transition
 from skerry_operator.decide.seating import Seat
 from skerry_operator.manifests.assignment import (
@@ -22,6 +22,7 @@ from skerry_operator.manifests.assignment import (
 )
 from skerry_operator.manifests.daemonset import CellPods, build_daemonset
 from skerry_operator.manifests.metadata import API_VERSIONS, ref, snapshot_name
+from skerry_operator.manifests.replicaset import Replica, build_replicaset
 from skerry_operator.manifests.service import (
     RevisionService,
     build_revision_service,
@@ -65,7 +66,7 @@ def build_objects(scene: Scene, cells: Mapping[str, ObservedCell]) -> tuple[Mani
     return (
         *(build_config_map(scene.owner, cell.assignment) for cell in cells.values()),
         *_services(scene),
-        *_daemonsets(scene),
+        *(_daemonsets(scene) if scene.fleet.is_per_node else _replicasets(scene)),
     )
 
 
@@ -136,10 +137,27 @@ def _daemonset(scene: Scene, berth: Berth, seats: list[Seat]) -> Manifest:
     pods = CellPods(
         berth=berth,
         template=_template(scene, berth, seats),
+        hardware=scene.fleet.hardware[berth.cell],
         hostnames=tuple(hostname_of(scene.fleet.nodes[seat.unit]) for seat in seats),
         tolerations=scene.fleet.observed.deployment.spec.placement.tolerations,
     )
     return build_daemonset(scene.owner, pods)
+
+
+def _replicasets(scene: Scene) -> list[Manifest]:
+    return [
+        build_replicaset(
+            scene.owner,
+            Replica(
+                unit=seat.unit,
+                berth=seat.berth,
+                template=_template(scene, seat.berth, [seat]),
+                hardware=scene.fleet.hardware[seat.berth.cell],
+                placement=scene.fleet.observed.deployment.spec.placement,
+            ),
+        )
+        for seat in scene.seats
+    ]
 
 
 def _template(scene: Scene, berth: Berth, seats: list[Seat]) -> PodTemplate:
@@ -151,8 +169,7 @@ def _template(scene: Scene, berth: Berth, seats: list[Seat]) -> PodTemplate:
     hardware = scene.fleet.hardware[berth.cell]
     state = scene.transition.state
     known = {
-        revision: template_of(snapshot, hardware)
-        for revision, snapshot in scene.fleet.snapshots.items()
+        revision: scene.fleet.template(revision, hardware) for revision in scene.fleet.snapshots
     }
     for template in known.values():
         if template.hash == berth.template:
@@ -171,9 +188,14 @@ def _services(scene: Scene) -> list[Manifest]:
         if revision in snapshots and revision is not None
     ]
     return [
-        build_service(scene.owner, _client_serving(scene)),
+        build_service(scene.owner, _client_serving(scene), _usual_policy(scene)),
         *(build_revision_service(scene.owner, service) for service in found),
     ]
+
+
+def _usual_policy(scene: Scene) -> TrafficPolicy:
+    """Return where clients go: to their own node's pod, where every node has one."""
+    return TrafficPolicy.LOCAL if scene.fleet.is_per_node else TrafficPolicy.CLUSTER
 
 
 def _client_serving(scene: Scene) -> Serving:

@@ -22,9 +22,12 @@ class RevisionService:
     serving: Serving
 
 
-def build_service(owner: ObjectMeta, serving: Serving) -> Manifest:
-    """Return the Service that clients use, in front of every pod."""
-    policy = serving.service.internal_traffic_policy
+def build_service(owner: ObjectMeta, serving: Serving, usual: TrafficPolicy) -> Manifest:
+    """Return the Service that clients use, in front of every pod.
+
+    `usual` is the policy where the user names none.
+    """
+    policy = serving.service.internal_traffic_policy or usual
     return manifest(
         owner,
         ref("Service", service_name(owner.name)),

@@ -7,6 +7,8 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 
+from typing_extensions import override
+
 from skerry_runtime.contract import Execution, Format, RevisionContent
 
 _SUFFIXES = {Format.ONNX: "model.onnx", Format.ORT: "model.ort"}
@@ -42,6 +44,11 @@ class Goal:
         ]
         text = json.dumps(document, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
+
+    @override
+    def __hash__(self) -> int:
+        """Hash by the key: content and execution hold mappings."""
+        return hash(self.key)
 
     @property
     def sha256(self) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from skerry_runtime.agent.host import Host
 from skerry_runtime.agent.ports import MIB
@@ -42,6 +42,7 @@ class ProbeRequest(_Wire):
     format: Format
     execution: Execution
     threads: int
+    input_shapes: dict[str, tuple[int, ...]] = Field(default_factory=dict)
     memory_bytes: int | None = None
     """Resident memory that the child may reach in all."""
     timeout_s: float

@@ -142,7 +142,9 @@ def _is_external(path: Path) -> bool:
 
 
 def _load_request(request: ProbeRequest) -> LoadRequest:
-    return LoadRequest(request.path, request.format, request.execution, request.threads)
+    return LoadRequest(
+        request.path, request.format, request.execution, request.threads, request.input_shapes
+    )
 
 
 def _first_run(request: ProbeRequest, model: Model) -> ProbeAnswer:

@@ -43,6 +43,9 @@ LOADED_OVERHEAD_BYTES = 30 * MIB
 PROBE_OVERHEAD_BYTES = 96 * MIB
 """What the child needs before it loads anything: interpreter, numpy, engine."""
 
+ENGINES = ("onnxruntime", "onnxruntime-openvino", "onnxruntime-gpu")
+"""Distributions that may bring the engine: a new one is probed again."""
+
 _UNBOUNDED = 1 << 62
 """Stands for memory that nothing limits."""
 
@@ -62,10 +65,11 @@ def fingerprint(goal: Goal) -> str:
     golden = goal.golden_blob
     facts = [
         __version__,
-        _version("onnxruntime"),
+        *(_version(distribution) for distribution in ENGINES),
         goal.sha256,
         golden.sha256 if golden else "",
         goal.execution.model_dump(mode="json"),
+        sorted(goal.content.artifact.input_shapes.items()),
     ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
@@ -171,6 +175,7 @@ class Stages:
             format=goal.content.artifact.format,
             execution=Execution(profile=goal.execution.profile) if is_stand_in else goal.execution,
             threads=goal.content.threads or self.threads,
+            input_shapes=goal.content.artifact.input_shapes,
             memory_bytes=self._probe_limit(),
             timeout_s=self.tuning.probe_timeout_s,
             cpu_s=self.tuning.probe_cpu_s,
@@ -195,6 +200,7 @@ class Stages:
             format=goal.content.artifact.format,
             execution=goal.execution,
             threads=goal.content.threads or self.threads,
+            input_shapes=goal.content.artifact.input_shapes,
         )
         try:
             return await self.worker.run(self.backend.load, request)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -13,6 +14,11 @@ import numpy.typing as npt
 from skerry_runtime.contract import Acceleration, Execution, Format
 
 Tensors = Mapping[str, npt.NDArray[np.generic]]
+
+MAX_MESSAGE = 300
+"""Longest engine message that is passed on."""
+
+_FILE_PATH = re.compile(r"(?:[A-Za-z]:)?(?:[/\\][\w.+\-]+){2,}(?::\d+)?")
 
 
 class LoadError(Exception):
@@ -49,6 +55,8 @@ class LoadRequest:
     format: Format
     execution: Execution
     threads: int
+    input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Input -> the shape that its dynamic axes are fixed to."""
 
 
 class Model(Protocol):
@@ -101,3 +109,8 @@ class Backend(Protocol):
             LoadError: the file is no model that this engine can run.
         """
         ...
+
+
+def safe_text(error: Exception) -> str:
+    """Return an engine's message without paths of this machine, on one line, truncated."""
+    return _FILE_PATH.sub("(file)", " ".join(str(error).split()))[:MAX_MESSAGE]

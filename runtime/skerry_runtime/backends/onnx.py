@@ -1,14 +1,8 @@
-"""ONNX Runtime: .onnx and .ort files on the execution providers of the cell.
-
-ONNX Runtime itself never fails on a missing provider, it moves the graph to the CPU and warns.
-So what was wanted is forced where fallback is forbidden, and what was got is measured.
-"""
+"""ONNX Runtime: .onnx and .ort files on the execution providers of the cell."""
 
 from __future__ import annotations
 
 import ctypes
-import re
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,14 +14,13 @@ from skerry_runtime.backends.base import (
     LoadError,
     LoadRequest,
     ModelMetadata,
-    ProviderMissing,
     Tensors,
     TensorSpec,
+    safe_text,
 )
-from skerry_runtime.contract import Acceleration, Execution, Format
+from skerry_runtime.backends.onnxsession import open_session
+from skerry_runtime.contract import Acceleration
 from skerry_runtime.errors import InferenceFailed, InvalidRequest
-
-CPU = "CPUExecutionProvider"
 
 DATATYPES = {
     "tensor(bool)": "BOOL",
@@ -50,11 +43,6 @@ DATATYPES = {
 ONNX_BFLOAT16 = 16
 """TensorProto.BFLOAT16: numpy has no such type, so these tensors travel as 16-bit words."""
 
-MAX_MESSAGE = 300
-"""Longest engine message that is passed on."""
-
-_FILE_PATH = re.compile(r"(?:[A-Za-z]:)?(?:[/\\][\w.+\-]+){2,}(?::\d+)?")
-
 
 class OnnxBackend:
     """The ONNX Runtime engine."""
@@ -63,21 +51,15 @@ class OnnxBackend:
         """Open the file.
 
         Raises:
-            ProviderMissing: fallback is forbidden and the first provider did not take the graph.
-            LoadError: the file is no model that ONNX Runtime can run.
+            ProviderMissing: fallback is forbidden, and the accelerators did not take the graph.
+            LoadError: the file is no model that ONNX Runtime can run, or its shapes do not fit.
         """
-        session = _open_session(request)
+        session, acceleration = open_session(request)
         metadata = ModelMetadata(
             platform="onnxruntime_onnx",
             inputs=tuple(_spec_of(node, "input") for node in session.get_inputs()),
             outputs=tuple(_spec_of(node, "output") for node in session.get_outputs()),
         )
-        acceleration = _measure(session, request.execution.providers)
-        if _is_accelerator_required(request.execution) and not acceleration.delegated_percent:
-            raise ProviderMissing(
-                f"{request.execution.providers[0]} took no part of the graph, "
-                f"it runs on {acceleration.effective}, and fallback is forbidden"
-            )
         return OnnxModel(session, metadata, acceleration)
 
 
@@ -124,7 +106,7 @@ class OnnxModel:
             else:
                 arrays = session.run(names, feed, self._run_options)
         except Exception as error:  # the engine's exceptions share no base class
-            raise InferenceFailed(f"the model failed: {_safe_text(error)}") from error
+            raise InferenceFailed(f"the model failed: {safe_text(error)}") from error
         return {name: self._as_tensor(name, a) for name, a in zip(names, arrays, strict=True)}
 
     def interrupt(self) -> None:
@@ -160,99 +142,6 @@ class OnnxModel:
             _words_of(value) if name in self._bfloats else value.numpy()
             for name, value in zip(names, results, strict=True)
         ]
-
-
-def _open_session(request: LoadRequest) -> ort.InferenceSession:
-    """Create the session, on the CPU when the providers fail and fallback is allowed."""
-    providers = _choose_providers(request.execution)
-    try:
-        return _create(request, providers)
-    except LoadError:
-        if providers == [CPU] or not request.execution.fallback:
-            raise
-        return _create(request, [CPU])  # visible in the measured acceleration
-
-
-def _create(request: LoadRequest, providers: list[str]) -> ort.InferenceSession:
-    try:
-        return ort.InferenceSession(
-            str(request.path),
-            _session_options(request),
-            providers=providers,
-            enable_fallback=0,  # the engine's own fallback is silent
-        )
-    except Exception as error:  # the engine's exceptions share no base class
-        text = _safe_text(error)
-        if "fallback to CPU EP has been explicitly disabled" in text:
-            raise ProviderMissing(
-                f"{providers[0]} cannot run the whole graph, and fallback is forbidden"
-            ) from error
-        raise LoadError(f"the engine cannot load the file: {text}") from error
-
-
-def _session_options(request: LoadRequest) -> ort.SessionOptions:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = request.threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3  # errors; warnings name every node
-    # A spinning thread would take the CPU from the event loop and from the neighbours.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-    # Told, not guessed from the file's name: slots name files by their digest.
-    options.add_session_config_entry(
-        "session.load_model_format", "ORT" if request.format is Format.ORT else "ONNX"
-    )
-    if _is_accelerator_required(request.execution):
-        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-    return options
-
-
-def _is_accelerator_required(execution: Execution) -> bool:
-    """Tell whether a session on the CPU alone would be refused."""
-    return not execution.fallback and bool(execution.providers) and execution.providers[0] != CPU
-
-
-def _choose_providers(execution: Execution) -> list[str]:
-    """Return the wanted providers that this build has, in order.
-
-    Raises:
-        ProviderMissing: fallback is forbidden and the first one is not there.
-    """
-    available = ort.get_available_providers()
-    chosen = [name for name in execution.providers if name in available]
-    if _is_accelerator_required(execution):
-        if chosen[:1] != [execution.providers[0]]:
-            raise ProviderMissing(
-                f"{execution.providers[0]} is not part of this runtime image, which has "
-                f"{', '.join(available)}; fallback is forbidden"
-            )
-        return [name for name in chosen if name != CPU]  # the engine refuses CPU beside the ban
-    return chosen if CPU in chosen else [*chosen, CPU]
-
-
-def _measure(session: ort.InferenceSession, requested: tuple[str, ...]) -> Acceleration:
-    """Count the graph's nodes per provider, or believe the session where it keeps no record."""
-    nodes = _nodes_per_provider(session)
-    if not nodes:
-        nodes = Counter({session.get_providers()[0]: 1})
-    first = requested[0] if requested else CPU
-    return Acceleration(
-        requested=requested,
-        effective=nodes.most_common(1)[0][0],
-        delegated_percent=round(100.0 * nodes[first] / nodes.total(), 2),
-    )
-
-
-def _nodes_per_provider(session: ort.InferenceSession) -> Counter[str]:
-    nodes: Counter[str] = Counter()
-    try:
-        subgraphs = session.get_provider_graph_assignment_info()
-    except Exception:  # noqa: BLE001 an engine without the record: old, or built without it
-        return nodes
-    for subgraph in subgraphs:
-        nodes[subgraph.ep_name] += len(subgraph.get_nodes())
-    return nodes
 
 
 def _spec_of(node: Any, role: str) -> TensorSpec:
@@ -302,8 +191,3 @@ def _words_of(value: Any) -> npt.NDArray[np.uint16]:
     shape = tuple(value.shape())
     raw = ctypes.string_at(value.data_ptr(), 2 * int(np.prod(shape, dtype=np.int64)))
     return np.frombuffer(raw, dtype=np.uint16).reshape(shape)
-
-
-def _safe_text(error: Exception) -> str:
-    """Return an engine's message without paths of this machine, on one line, truncated."""
-    return _FILE_PATH.sub("(file)", " ".join(str(error).split()))[:MAX_MESSAGE]

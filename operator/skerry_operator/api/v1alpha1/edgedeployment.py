@@ -181,8 +181,9 @@ class TrafficPolicy(StrEnum):
 class ServiceSpec(KubeModel):
     """The Service in front of the pods."""
 
-    internal_traffic_policy: TrafficPolicy = TrafficPolicy.LOCAL
-    """Local: a client gets the pod of its own node."""
+    internal_traffic_policy: TrafficPolicy | None = None
+    """Local: a client gets the pod of its own node. Default: Local with PerNode, where every node
+    has one; Cluster with Replicas."""
 
 
 class Serving(KubeModel):
@@ -359,6 +360,16 @@ class Rollout(KubeModel):
 
 class EdgeDeploymentSpec(KubeModel):
     """Where a model runs, how it serves and how it changes."""
+
+    cel: ClassVar[tuple[Cel, ...]] = (
+        Cel(
+            "(has(self.placement) && has(self.placement.mode) ? self.placement.mode : 'PerNode') "
+            "== (has(oldSelf.placement) && has(oldSelf.placement.mode) ? "
+            "oldSelf.placement.mode : 'PerNode')",
+            "placement.mode cannot change, all units would get other names at one time: "
+            "make another EdgeDeployment",
+        ),
+    )
 
     model_ref: ModelRef
     """The model."""

@@ -169,7 +169,7 @@ class EdgeDeploymentStatus(KubeModel):
     phase: Phase | None = None
     """One word for people; never read by code."""
     conditions: Annotated[tuple[Condition, ...], Field(max_length=16)] = ()
-    """Ready, Available, Progressing always; Reconciling and Stalled only while true."""
+    """Ready, Available, Progressing and Placed; Reconciling and Stalled only while true."""
     model_version: ShortText | None = None
     """Version of the wanted model."""
     stable_revision: Revision | None = None

@@ -10,7 +10,7 @@ import pytest
 from builders import NOW
 from crd_objects import builds, deployment, model
 from ctl_objects import node
-from skerry_operator.catalogue.profiles import builtin_profiles, merge_profiles, parse_profiles
+from skerry_operator.catalogue.profiles import builtin_profiles, extended_profiles
 from skerry_operator.ctl.answer import Exit
 from skerry_operator.ctl.foresee import (
     UNKNOWN_IMAGE,
@@ -88,7 +88,7 @@ def test_what_hinders_the_operator_makes_the_input_invalid(
 
 def test_profiles_of_the_chart_are_hardware_too() -> None:
     rows = "[{name: coral, class: npu, resourceNames: [google.com/tpu], image: coral:1}]"
-    known = Hardware(merge_profiles(builtin_profiles(), parse_profiles(rows, "test")), "runtime:1")
+    known = Hardware(extended_profiles(rows, "test"), "runtime:1")
     with_tpu = node("node-c")
     with_tpu["status"]["allocatable"]["google.com/tpu"] = "1"
     around = Surroundings((with_tpu,), in_edge(model()))

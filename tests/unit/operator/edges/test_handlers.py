@@ -120,7 +120,26 @@ async def test_a_node_wakes_those_that_have_a_pod_on_it_whatever_they_select_now
     assert await world.node("n", {"site": "south"}) == [ed("north")]
 
 
-@pytest.mark.parametrize("kind", ["Pod", "ConfigMap", "DaemonSet", "Service", "ControllerRevision"])
+async def test_a_device_that_is_given_back_wakes_those_that_could_take_it(world: World) -> None:
+    await world.node("n", {"site": "x"})
+    await world.deployment("holder")
+    await world.deployment("near", nodeSelector={"site": "x"})
+    await world.deployment("far", nodeSelector={"site": "y"})
+    holding = world.raw(
+        "pod",
+        metadata={"labels": {LABEL_DEPLOYMENT: "holder"}},
+        spec={
+            "nodeName": "n",
+            "containers": [{"resources": {"limits": {"hailo.ai/h8": "1", "cpu": "1"}}}],
+        },
+    )
+    assert await world.tell("Pod", holding) == [ed("holder")]
+    assert set(await world.tell("Pod", holding, "DELETED")) == {ed("holder"), ed("near")}
+
+
+@pytest.mark.parametrize(
+    "kind", ["Pod", "ConfigMap", "DaemonSet", "ReplicaSet", "Service", "ControllerRevision"]
+)
 async def test_a_generated_object_wakes_its_deployment_also_when_it_goes(
     world: World, kind: str
 ) -> None:
@@ -145,7 +164,7 @@ async def test_the_first_list_is_no_relist_and_the_second_is(world: World) -> No
 def test_only_generated_kinds_are_filtered_by_the_server(world: World) -> None:
     selected = build_settings(world.feeds.values()).watching.label_selectors
     assert {str(value) for value in selected.values()} == {SELECTOR}
-    assert len(selected) == 5
+    assert len(selected) == 6
 
 
 def test_kopf_is_told_to_write_nothing(world: World) -> None:
@@ -225,7 +244,9 @@ def test_a_bad_profile_stops_the_start_with_its_message(
     path.write_text("- {name: hailo, class: tpu}\n")
     status = cli.main(["run", "--runtime-image", "a", "--profiles", str(path)])
     assert status == cli.BAD_USAGE
-    assert "profile hailo: class" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert f"{path}: profile hailo: class: " in error
+    assert "(got 'tpu'): write npu, gpu or cpu" in error
 
 
 def test_an_own_profile_goes_before_the_built_in_ones(tmp_path: Path) -> None:

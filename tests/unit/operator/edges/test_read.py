@@ -15,8 +15,10 @@ from skerry_operator.constants import (
     FIELD_MANAGER,
     LABEL_CELL,
     LABEL_DEPLOYMENT,
+    LABEL_PROFILE,
     LABEL_REVISION,
     LABEL_TEMPLATE,
+    LABEL_UNIT,
 )
 from skerry_operator.decide.observed import Node, Pod, Taint
 from skerry_operator.kube.children import is_edited, read_child
@@ -200,6 +202,7 @@ def test_a_running_pod_is_reduced_to_what_decisions_read() -> None:
         revision_label="v1-a",
         nudge="abc.1",
         created_at=datetime(2026, 11, 23, 11, tzinfo=UTC),
+        node="node-7",
     )
 
 
@@ -422,3 +425,42 @@ def test_nothing_is_remembered_of_objects_that_are_gone() -> None:
         cache.wrote_child("ConfigMap", raw)
         cache.children["ConfigMap"].discard(("edge", f"c{number}"), uid)
     assert len(cache._repaired) <= 2
+
+
+def holding(deployment: str, name: str, node: str = "node-7") -> Raw:
+    raw = raw_pod(name=name, uid=name)
+    raw["metadata"]["labels"] = {LABEL_DEPLOYMENT: deployment}
+    limits = {"hailo.ai/h8": "1", "memory": "1Gi"}
+    raw["spec"] = {"nodeName": node, "containers": [{"resources": {"limits": limits}}]}
+    return raw
+
+
+def test_devices_that_other_deployments_hold_are_counted_by_node() -> None:
+    cache = Cache()
+    for raw in (holding("digits", "own"), holding("other", "a"), holding("third", "b")):
+        cache.pods.seen(pod_entry(raw))
+    deployment = {"metadata": {"name": "digits", "namespace": "edge", "uid": "u"}}
+    subject = read_deployment(deployment_entry(deployment | {"spec": {"modelRef": {"name": "m"}}}))
+
+    def taken() -> Any:
+        return observe(cache, subject, now=NOW, reports={}, polled=True, apply_error=None).taken
+
+    assert taken() == {"node-7": {"hailo.ai/h8": 2}}
+    cache.pods.discard(("edge", "a"))
+    assert taken() == {"node-7": {"hailo.ai/h8": 1}}
+    cache.pods.discard(("edge", "b"))
+    assert taken() == {}
+
+
+def test_a_pod_that_has_a_profile_alone_claims_it() -> None:
+    raw = raw_pod()
+    raw["metadata"]["labels"][LABEL_PROFILE] = "arm-mali"
+    raw["spec"] = {"nodeName": "n", "affinity": {"podAntiAffinity": {"required": []}}}
+    assert read_pod(raw).claim == "profile/arm-mali"
+
+
+def test_a_replica_is_named_by_its_label_wherever_it_runs() -> None:
+    raw = raw_pod()
+    raw["metadata"]["labels"][LABEL_UNIT] = "digits-0"
+    pod = read_pod(raw)
+    assert (pod.unit, pod.node) == ("digits-0", "node-7")

@@ -6,20 +6,21 @@ from typing import Any
 
 import pytest
 
-from builders import HAILO, NVIDIA, make_deployment, make_model
+from builders import CPU, HAILO, NVIDIA, make_deployment, make_model
 from skerry_operator.api.v1alpha1.edgedeployment import Toleration
 from skerry_operator.catalogue.profiles import Profile, builtin_profiles
 from skerry_operator.decide.fleet import Berth
-from skerry_operator.decide.placement import Hardware
+from skerry_operator.decide.hardware import Hardware
 from skerry_operator.decide.podtemplate import PodTemplate, template_of
 from skerry_operator.decide.revision import Snapshot
 from skerry_operator.manifests.daemonset import CellPods, build_daemonset
 from skerry_runtime.contract import ADMIN_PORT, ASSIGNMENT_DIR, SLOTS_DIR
 
 PROFILES = [*builtin_profiles(), HAILO, NVIDIA]
+ANY = Hardware("cell", PROFILES[0], "amd64", None)
 
 
-def make_template(profile: Profile = PROFILES[0], **spec: Any) -> PodTemplate:
+def make_template(profile: Profile = CPU, **spec: Any) -> PodTemplate:
     deployment = make_deployment(**spec).spec
     snapshot = Snapshot(
         revision="v1-0123456789",
@@ -30,11 +31,12 @@ def make_template(profile: Profile = PROFILES[0], **spec: Any) -> PodTemplate:
         default_image="registry.example/runtime:1",
     )
     resource = profile.resource_names[0] if profile.resource_names else None
-    return template_of(snapshot, Hardware("cell", profile, "amd64", resource))
+    hardware = Hardware("cell", profile, "amd64", resource)
+    return template_of(snapshot, hardware, deployment.placement)
 
 
 def pod_of(template: PodTemplate, *tolerations: Toleration) -> dict[str, Any]:
-    pods = CellPods(Berth("cell", template.hash), template, ("n2", "n1"), tolerations)
+    pods = CellPods(Berth("cell", template.hash), template, ANY, ("n2", "n1"), tolerations)
     spec: dict[str, Any] = daemonset_spec(pods)["template"]["spec"]
     return spec
 
@@ -117,7 +119,7 @@ def test_the_probes_ask_the_admin_port(container: dict[str, Any]) -> None:
 
 def test_pods_are_replaced_by_the_operator_alone() -> None:
     template = make_template()
-    spec = daemonset_spec(CellPods(Berth("cell", template.hash), template, ("n1",)))
+    spec = daemonset_spec(CellPods(Berth("cell", template.hash), template, ANY, ("n1",)))
     assert spec["updateStrategy"] == {"type": "OnDelete"}
     labels = spec["template"]["metadata"]["labels"]
     assert spec["selector"]["matchLabels"].items() <= labels.items()
@@ -152,6 +154,19 @@ def test_the_hardware_decides_about_devices_runtime_class_and_groups() -> None:
     assert pod["runtimeClassName"] == "nvidia"
     assert pod["securityContext"]["supplementalGroups"] == [44]
     assert pod["containers"][0]["image"] == NVIDIA.image
+
+
+def test_only_nvidias_hardware_asks_for_a_runtime_class() -> None:
+    asking = {
+        profile.name: pod_of(make_template(profile)).get("runtimeClassName")
+        for profile in builtin_profiles()
+    }
+    assert {name for name in asking if asking[name]} == {
+        "nvidia-jetson",
+        "nvidia-gpu",
+        "nvidia-mig",
+    }
+    assert set(asking.values()) == {None, "nvidia"}
 
 
 def test_a_cpu_pod_asks_for_nothing_special() -> None:

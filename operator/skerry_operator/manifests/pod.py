@@ -1,0 +1,189 @@
+"""The pod of a unit, whatever makes it.
+
+Pods pass PodSecurity `restricted`: no privilege, no capability, no host path, a read-only root,
+no Kubernetes credentials.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from skerry_operator.api.base import ObjectMeta
+from skerry_operator.api.quantity import quantity
+from skerry_operator.constants import LABEL_PROFILE
+from skerry_operator.decide.fleet import HOSTNAME_LABEL, Berth
+from skerry_operator.decide.hardware import Hardware
+from skerry_operator.decide.podtemplate import PodTemplate
+from skerry_operator.manifests.metadata import berth_labels, deployment_labels
+from skerry_runtime.contract import (
+    ADMIN_PORT,
+    ASSIGNMENT_DIR,
+    ENV_GRPC_PORT,
+    ENV_HTTP_PORT,
+    ENV_MODEL_NAME,
+    ENV_SLOTS_LIMIT_BYTES,
+    ENV_UNIT,
+    SLOTS_DIR,
+)
+
+CONTAINER = "runtime"
+USER_ID = 65532
+"""Nobody in particular: the user of distroless and of Skerry's images."""
+TMP_LIMIT = "64Mi"
+GRACE_S = 30
+
+
+@dataclass(frozen=True)
+class UnitPod:
+    """A pod before it is told where to run."""
+
+    berth: Berth
+    template: PodTemplate
+    hardware: Hardware
+    unit: Mapping[str, Any]
+    """Value of the environment variable that names the unit: `value` or `valueFrom`."""
+
+
+def pod_template(
+    owner: ObjectMeta,
+    pod: UnitPod,
+    labels: Mapping[str, str],
+    scheduling: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return the template of the pods of a workload.
+
+    `labels` are added to those that every pod has; `scheduling` holds the fields of the pod's spec
+    that say where it may run.
+    """
+    own = {LABEL_PROFILE: pod.hardware.profile.name}
+    return {
+        "metadata": {
+            "labels": {**deployment_labels(owner), **berth_labels(pod.berth), **own, **labels}
+        },
+        "spec": {**_pod_spec(pod), **scheduling},
+    }
+
+
+def alone_on_its_node(hardware: Hardware) -> dict[str, Any]:
+    """Return the affinity that keeps a second unit off hardware that no device plugin counts."""
+    if hardware.resource is not None or hardware.claim is None:
+        return {}
+    term = {
+        "labelSelector": {"matchLabels": {LABEL_PROFILE: hardware.profile.name}},
+        "namespaceSelector": {},  # those of every namespace
+        "topologyKey": HOSTNAME_LABEL,
+    }
+    return {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
+
+
+def _pod_spec(pod: UnitPod) -> dict[str, Any]:
+    template = pod.template
+    spec: dict[str, Any] = {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": GRACE_S,
+        "securityContext": _pod_security(template),
+        "containers": [_container(template, pod.unit)],
+        "volumes": _volumes(pod.berth.cell, template.disk_limit),
+    }
+    if template.runtime_class_name:
+        spec["runtimeClassName"] = template.runtime_class_name
+    return spec
+
+
+def _pod_security(template: PodTemplate) -> dict[str, Any]:
+    context: dict[str, Any] = {
+        "runAsNonRoot": True,
+        "runAsUser": USER_ID,
+        "runAsGroup": USER_ID,
+        "fsGroup": USER_ID,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    if template.supplemental_groups:
+        context["supplementalGroups"] = list(template.supplemental_groups)
+    return context
+
+
+def _container_security() -> dict[str, Any]:
+    return {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+def _container(template: PodTemplate, unit: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "name": CONTAINER,
+        "image": template.image,
+        "imagePullPolicy": "IfNotPresent",
+        "args": ["serve"],
+        "env": _environment(template, unit),
+        "ports": [
+            _port("http", template.http_port),
+            _port("grpc", template.grpc_port),
+            _port("admin", ADMIN_PORT),
+        ],
+        "resources": _resources(template),
+        "securityContext": _container_security(),
+        "startupProbe": _probe("/healthz", period_s=2, failures=60),
+        "livenessProbe": _probe("/healthz", period_s=10, failures=6),
+        "readinessProbe": _probe("/readyz", period_s=2, failures=2),
+        "volumeMounts": _mounts(),
+    }
+
+
+def _environment(template: PodTemplate, unit: Mapping[str, Any]) -> list[dict[str, Any]]:
+    limit = template.disk_limit
+    disk = [] if limit is None else [{"name": ENV_SLOTS_LIMIT_BYTES, "value": _bytes(limit)}]
+    return [
+        {"name": ENV_UNIT, **unit},
+        {"name": ENV_MODEL_NAME, "value": template.model_name},
+        {"name": ENV_HTTP_PORT, "value": str(template.http_port)},
+        {"name": ENV_GRPC_PORT, "value": str(template.grpc_port)},
+        *disk,
+    ]
+
+
+def _bytes(limit: str) -> str:
+    return str(int(quantity(limit)))
+
+
+def _port(name: str, port: int) -> dict[str, Any]:
+    return {"name": name, "containerPort": port, "protocol": "TCP"}
+
+
+def _resources(template: PodTemplate) -> dict[str, Any]:
+    resources: dict[str, Any] = {"requests": dict(template.requests)}
+    if template.limits:
+        resources["limits"] = dict(template.limits)
+    return resources
+
+
+def _probe(path: str, *, period_s: int, failures: int) -> dict[str, Any]:
+    return {
+        "httpGet": {"path": path, "port": "admin"},
+        "periodSeconds": period_s,
+        "timeoutSeconds": 5,  # a small board under load answers late, and is alive
+        "failureThreshold": failures,
+    }
+
+
+def _mounts() -> list[dict[str, Any]]:
+    return [
+        # The folder, not the file: a subPath mount would never be refreshed.
+        {"name": "assignment", "mountPath": ASSIGNMENT_DIR, "readOnly": True},
+        {"name": "slots", "mountPath": SLOTS_DIR},
+        {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 (a volume of the pod's own)
+    ]
+
+
+def _volumes(cell: str, disk_limit: str | None) -> list[dict[str, Any]]:
+    slots: dict[str, Any] = {"sizeLimit": disk_limit} if disk_limit else {}
+    return [
+        {"name": "assignment", "configMap": {"name": cell}},
+        {"name": "slots", "emptyDir": slots},
+        {"name": "tmp", "emptyDir": {"medium": "Memory", "sizeLimit": TMP_LIMIT}},
+    ]
