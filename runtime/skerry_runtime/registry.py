@@ -21,8 +21,16 @@ class Users:
         self._retired = False
         self._drained = threading.Event()
 
-    def enter(self) -> None:
-        """Add a request."""
+    def enter(self) -> bool:
+        """Add a request; false, and none added, when the model is retired."""
+        with self._lock:
+            if self._retired:
+                return False
+            self._count += 1
+            return True
+
+    def enter_beside(self) -> None:
+        """Add a user on behalf of one that is in, even of a retired model."""
         with self._lock:
             self._count += 1
 
@@ -69,21 +77,26 @@ class Registry:
         """The model that new requests get."""
         return self._current
 
-    @contextmanager
-    def acquire(self) -> Iterator[ServingModel]:
-        """Lend the current model for one request; it is not closed before the end.
+    def lend(self) -> ServingModel:
+        """Return the current model for one request; it stays open until `users.leave()`.
 
-        Work that may outlive the request (a thread whose client has left) enters and leaves
-        `users` of the lent model on its own account.
+        Work that may outlive the request (a thread whose client has left) enters beside it and
+        leaves `users` of the lent model on its own account.
 
         Raises:
             NotReady: nothing serves.
         """
-        with self._lock:
+        while True:
             serving = self._current
             if serving is None:
                 raise NotReady("no model is serving yet: see the pod's /status for its progress")
-            serving.users.enter()
+            if serving.users.enter():  # false: it was switched away in this very moment
+                return serving
+
+    @contextmanager
+    def acquire(self) -> Iterator[ServingModel]:
+        """Lend the current model for the time of a `with`; raises as `lend`."""
+        serving = self.lend()
         try:
             yield serving
         finally:
@@ -96,8 +109,8 @@ class Registry:
         """
         with self._lock:
             old, self._current = self._current, new
-            if old is not None:
-                old.users.retire()
+        if old is not None:
+            old.users.retire()
         return old
 
     @staticmethod

@@ -26,15 +26,19 @@ from skerry_runtime.metrics import Metrics
 from skerry_runtime.registry import Registry, ServingModel
 from skerry_runtime.rest.admin import AdminApp
 from skerry_runtime.rest.app import RestApp
-from skerry_runtime.rest.body import BodyReader
+from skerry_runtime.rest.body import Memory
 from skerry_runtime.rest.codec import Limits
 from skerry_runtime.rest.exposition import Exposition
-from skerry_runtime.rest.listener import Listener, ListenerLimits, bind_all
+from skerry_runtime.rest.hub import ListenerLimits
+from skerry_runtime.rest.listener import Listener, bind_all
 from skerry_runtime.rpc.servicer import RpcLimits, Servicer, build_server
 from skerry_runtime.settings import Settings
 
 RESTART_MIN_S, RESTART_MAX_S = 1.0, 30.0
 """Pause before an agent that died is started again."""
+
+ADMIN_BYTES = 64 * 1024
+"""Bodies that the admin port reads, all together; what it offers needs none."""
 
 _log = logging.getLogger(__name__)
 
@@ -80,7 +84,9 @@ class Server:
             workers=settings.workers,
             queue_limit=settings.queue_limit,
         )
-        self._rest_app = _rest_app(settings, self.dataplane)
+        self._memory = Memory(settings.max_body_bytes, settings.max_buffered_bytes)
+        tensor_limits = Limits(settings.max_dimensions, settings.max_tensors)
+        self._rest_app = RestApp(self.dataplane, self._memory, tensor_limits)
         exposition = Exposition(settings.model_name, metrics, registry)
         self._admin_app = AdminApp(agent.status, exposition.text, self.dataplane.is_ready)
 
@@ -94,11 +100,12 @@ class Server:
         self._rpc = build_server(Servicer(self.dataplane, limits), limits)
         grpc_port = _bind_rpc(self._rpc, settings.host, settings.grpc_port)
         http, admin = bind_all(settings.host, settings.http_port, settings.admin_port)
-        self._rest = Listener(self._rest_app, http, _listener_limits(settings))
-        self._admin = Listener(self._admin_app, admin, _listener_limits(settings))
-        await self._rpc.start()
-        self._rest_task = asyncio.create_task(self._rest.run_until_stopped())
-        self._admin_task = asyncio.create_task(self._admin.run_until_stopped())
+        port_limits = _listener_limits(settings)
+        self._rest = Listener(self._rest_app, http, port_limits, self._memory)
+        self._admin = Listener(
+            self._admin_app, admin, port_limits, Memory(ADMIN_BYTES, ADMIN_BYTES)
+        )
+        await asyncio.gather(self._rpc.start(), self._rest.start(), self._admin.start())
         self._agent_task = asyncio.create_task(self._keep_agent_alive())
         return Ports(self._rest.port, grpc_port, self._admin.port)
 
@@ -117,17 +124,16 @@ class Server:
         deadline = time.monotonic() + self._settings.grace_s
         _log.info("draining")
         self.dataplane.drain()
+        self._rest.drain()
         await asyncio.sleep(min(self._settings.linger_s, self._settings.grace_s))
         await self._close_doors(max(0.0, deadline - time.monotonic()))
         await self._stop_agent(max(1.0, deadline - time.monotonic()))
-        self._admin.stop(1.0)
-        await self._admin_task
+        await self._admin.stop(1.0)
         self.dataplane.close()
         _log.info("stopped")
 
     async def _close_doors(self, timeout_s: float) -> None:
-        self._rest.stop(timeout_s)
-        await asyncio.gather(self._rest_task, self._rpc.stop(timeout_s))
+        await asyncio.gather(self._rest.stop(timeout_s), self._rpc.stop(timeout_s))
 
     async def _stop_agent(self, timeout_s: float) -> None:
         with suppress(TimeoutError):
@@ -245,13 +251,6 @@ def _build_agent(
     from skerry_runtime.agent.agent import Agent as ClusterAgent  # noqa: PLC0415 only here needed
 
     return ClusterAgent(settings, registry, metrics, backend)
-
-
-def _rest_app(settings: Settings, dataplane: Dataplane) -> RestApp:
-    bodies = BodyReader(
-        settings.max_body_bytes, settings.max_buffered_bytes, settings.read_timeout_s
-    )
-    return RestApp(dataplane, bodies, Limits(settings.max_dimensions, settings.max_tensors))
 
 
 def _listener_limits(settings: Settings) -> ListenerLimits:

@@ -107,7 +107,10 @@ class OnnxModel:
                 arrays = session.run(names, feed, self._run_options)
         except Exception as error:  # the engine's exceptions share no base class
             raise InferenceFailed(f"the model failed: {safe_text(error)}") from error
-        return {name: self._as_tensor(name, a) for name, a in zip(names, arrays, strict=True)}
+        results = dict(zip(names, arrays, strict=True))
+        for name in self._texts.intersection(results):
+            results[name] = _encoded(results[name])
+        return results
 
     def interrupt(self) -> None:
         """End every run at its next node; the model is of no use afterwards."""
@@ -123,9 +126,6 @@ class OnnxModel:
             name: _decoded(name, array) if name in self._texts else array
             for name, array in inputs.items()
         }
-
-    def _as_tensor(self, name: str, array: npt.NDArray[Any]) -> npt.NDArray[np.generic]:
-        return _encoded(array) if name in self._texts else np.asarray(array)
 
     def _run_with_bfloats(
         self, session: ort.InferenceSession, names: list[str], feed: Tensors

@@ -44,6 +44,8 @@ MAX_NAME = 256
 
 _MAX_NESTING = 64  # as numpy's own for numbers; no shape has so many axes
 
+_VIEWED_BYTES = 16 * 1024  # below, a copy costs less than a view
+
 _LENGTH = struct.Struct("<I")
 
 _ACCEPTED_KINDS = {"b": "b", "i": "iu", "u": "iu", "f": "fiu"}
@@ -111,11 +113,17 @@ def from_raw(name: str, datatype: str, shape: tuple[int, ...], raw: bytes | memo
     return array if array.flags.aligned else array.copy()
 
 
-def to_raw(datatype: str, array: Array) -> bytes:
-    """Return the array as little-endian, row-major bytes."""
+def to_raw(datatype: str, array: Array) -> bytes | memoryview:
+    """Return the array as little-endian, row-major bytes; a large one is not copied."""
     if datatype != "BYTES":
-        return array.tobytes()
+        return array.tobytes() if array.nbytes < _VIEWED_BYTES else view(array)
     return b"".join(part for item in array.flat for part in (_LENGTH.pack(len(item)), item))
+
+
+def view(array: Array) -> memoryview:
+    """Return an array's memory as bytes, row-major; copied only when it lies otherwise."""
+    buffer: Any = np.ascontiguousarray(array)  # a buffer, which numpy's types do not say
+    return memoryview(buffer).cast("B")
 
 
 def from_values(name: str, datatype: str, shape: tuple[int, ...], values: object) -> Array:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from skerry_runtime.protocol.tensors import Array
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that would triple the cost of making one
 class Tensor:
     """A named tensor. BYTES are object arrays of bytes, BF16 are 16-bit words."""
 
@@ -16,14 +17,14 @@ class Tensor:
     array: Array
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that would triple the cost of making one
 class InferRequest:
     """One inference."""
 
     model: str
     version: str | None
     """The version (or revision) that the client insists on; None takes what serves."""
-    inputs: tuple[Tensor, ...]
+    inputs: Sequence[Tensor]
     outputs: tuple[str, ...] | None
     """Names in the order wanted; None means all in the model's order."""
     id: str
@@ -31,7 +32,7 @@ class InferRequest:
     """Monotonic seconds at which the request had arrived; latency counts from here."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that would triple the cost of making one
 class InferResponse:
     """The answer of one revision."""
 
@@ -39,7 +40,7 @@ class InferResponse:
     version: str
     revision: str
     id: str
-    outputs: tuple[Tensor, ...]
+    outputs: list[Tensor]
 
 
 @dataclass(frozen=True, slots=True)

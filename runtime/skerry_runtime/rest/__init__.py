@@ -1,1 +1,1 @@
-"""Open Inference Protocol over HTTP, and the admin port: thin ASGI adapters."""
+"""Open Inference Protocol over HTTP, and the admin port: an HTTP server and two thin adapters."""

@@ -6,37 +6,42 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from skerry_runtime.contract import StatusReport
-from skerry_runtime.rest.asgi import JSON, Headers, Receive, Reply, Scope, Send, send_reply
+from skerry_runtime.rest.http import JSON, Handler, Reply, Request
 from skerry_runtime.rest.statuses import HttpError, reply_of
 
-TEXT: Headers = ((b"content-type", b"text/plain; charset=utf-8"),)
-PROMETHEUS: Headers = ((b"content-type", b"text/plain; version=0.0.4; charset=utf-8"),)
+TEXT = b"content-type: text/plain; charset=utf-8\r\n"
+PROMETHEUS = b"content-type: text/plain; version=0.0.4; charset=utf-8\r\n"
 
 
 @dataclass(frozen=True)
 class AdminApp:
-    """ASGI application; what it tells is asked for at each request."""
+    """What it tells is asked for at each request."""
 
     status: Callable[[], StatusReport]
     metrics: Callable[[], bytes]
     is_ready: Callable[[], bool]
 
-    async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        await send_reply(send, self._answer(scope["method"], scope["path"]))
+    def open(self, request: Request) -> Handler:
+        """Return what answers a path.
 
-    def _answer(self, method: str, path: str) -> Reply:
+        Raises:
+            HttpError: there is no such path, or not for this method.
+        """
         answer = {
-            "/status": self._status,
-            "/metrics": lambda: Reply(200, self.metrics(), PROMETHEUS),
-            "/healthz": lambda: Reply(200, b"alive\n", TEXT),
-            "/readyz": self._ready,
-        }.get(path)
+            b"/status": self._status,
+            b"/metrics": lambda: Reply(200, self.metrics(), PROMETHEUS),
+            b"/healthz": lambda: Reply(200, b"alive\n", TEXT),
+            b"/readyz": self._ready,
+        }.get(request.target.partition(b"?")[0])
         if answer is None:
-            return reply_of(HttpError(404, "no such path"))
-        if method not in ("GET", "HEAD"):
-            return reply_of(HttpError(405, "use GET", ((b"allow", b"GET"),)))
-        return answer()
+            raise HttpError(404, "no such path")
+        if request.method not in ("GET", "HEAD"):
+            raise HttpError(405, "use GET", b"allow: GET\r\n")
+        return lambda _: answer()
+
+    def refuse(self, _: Request, error: Exception) -> Reply:
+        """Return the answer to a request whose body could not be read."""
+        return reply_of(error)
 
     def _status(self) -> Reply:
         return Reply(200, self.status().model_dump_json(by_alias=True).encode(), JSON)

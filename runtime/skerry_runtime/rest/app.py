@@ -2,39 +2,44 @@
 
 from __future__ import annotations
 
-import logging
-import time
+import asyncio
 from collections.abc import Callable
+from functools import lru_cache, partial
+from urllib.parse import unquote
+
+import httptools
 
 from skerry_runtime.dataplane import Dataplane
-from skerry_runtime.errors import InvalidRequest, ServingError
+from skerry_runtime.errors import InvalidRequest
+from skerry_runtime.protocol.types import InferRequest
 from skerry_runtime.rest import views
-from skerry_runtime.rest.asgi import CLOSE, Receive, Reply, Scope, Send, json_reply, send_reply
-from skerry_runtime.rest.body import BodyReader, ClientGone
-from skerry_runtime.rest.codec import (
-    HEAD_LENGTH,
-    Limits,
-    Target,
-    decode_request,
-    encode_response,
-)
+from skerry_runtime.rest.body import WINDOW_BITS, Memory, inflate
+from skerry_runtime.rest.codec import Decoder, Encoder, Limits, OutputForm
+from skerry_runtime.rest.http import HEAD_LENGTH, Answer, Handler, Reply, Request, json_reply
 from skerry_runtime.rest.statuses import HttpError, reply_of
 
-_log = logging.getLogger(__name__)
+KNOWN_TARGETS = 256
+"""Targets whose way is remembered: clients ask for the same few."""
+
+INLINE_JSON_BYTES = 64 * 1024
+"""Longer JSON is decoded in a thread, so that others get their turn meanwhile."""
+
+View = Callable[[], Reply]
 
 
 class RestApp:
-    """ASGI application."""
+    """What the REST port serves."""
 
-    def __init__(self, dataplane: Dataplane, bodies: BodyReader, limits: Limits) -> None:
+    def __init__(self, dataplane: Dataplane, memory: Memory, limits: Limits) -> None:
         self._dataplane = dataplane
-        self._bodies = bodies
-        self._limits = limits
-        self._fixed: dict[str, tuple[tuple[str, ...], Callable[[], Reply]]] = {
-            "/v2": (("GET",), lambda: json_reply(views.server(dataplane.server_info()))),
-            "/v2/health/live": (("GET",), lambda: Reply(200)),
-            "/v2/health/ready": (("GET",), lambda: Reply(200 if dataplane.is_ready() else 503)),
-            "/v2/repository/index": (
+        self._memory = memory
+        self._decoder, self._encoder = Decoder(limits), Encoder()
+        self._way = lru_cache(KNOWN_TARGETS)(self._find_way)
+        self._fixed: dict[str, tuple[tuple[str, ...], View]] = {
+            "v2": (("GET",), lambda: json_reply(views.server(dataplane.server_info()))),
+            "v2/health/live": (("GET",), lambda: Reply(200)),
+            "v2/health/ready": (("GET",), lambda: Reply(200 if dataplane.is_ready() else 503)),
+            "v2/repository/index": (
                 ("GET", "POST"),  # POST is the protocol's; GET is what people type
                 lambda: json_reply(views.index(dataplane.repository_index())),
             ),
@@ -46,63 +51,106 @@ class RestApp:
             "stats": self._statistics,
         }
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        try:
-            reply = await self._answer(scope, receive)
-        except ClientGone:
-            return
-        except (ServingError, HttpError) as error:
-            reply = reply_of(error)
-        except Exception:  # noqa: BLE001 no defect of ours may show its trace to a client
-            _log.exception("request failed unexpectedly")
-            reply = json_reply({"error": "internal error"}, 500)
-        await send_reply(send, reply, *(CLOSE if self._dataplane.is_draining else ()))
+    def open(self, request: Request) -> Handler:
+        """Return what answers a request.
 
-    async def _answer(self, scope: Scope, receive: Receive) -> Reply:
-        method: str = scope["method"]
-        path: str = scope["path"]
-        match path.split("/")[1:]:
+        Raises:
+            HttpError: the path is unknown, or not for this method or encoding.
+        """
+        methods, handler = self._way(request.target)
+        _require_method(request.method, methods)
+        encoding = request.headers.get(b"content-encoding")
+        if encoding is None or encoding.lower() == b"identity":
+            return handler
+        if encoding.lower() not in WINDOW_BITS:
+            raise HttpError(415, "content-encoding must be gzip, deflate or identity")
+        return partial(self._inflated, handler, encoding.lower())
+
+    def refuse(self, request: Request, error: Exception) -> Reply:
+        """Return the answer to a request whose body could not be read, and count it."""
+        if _is_infer(_segments(request.target)):
+            self._dataplane.reject()
+        return reply_of(error)
+
+    def _find_way(self, target: bytes) -> tuple[tuple[str, ...], Handler]:
+        """Return methods and handler of a target.
+
+        Raises:
+            HttpError: nothing is there.
+        """
+        segments = _segments(target)
+        match segments:
             case ["v2", "models", name, "infer"]:
-                return await self._infer(scope, receive, name, None)
+                return ("POST",), partial(self._infer, name, None)
             case ["v2", "models", name, "versions", version, "infer"]:
-                return await self._infer(scope, receive, name, version)
+                return ("POST",), partial(self._infer, name, version)
             case ["v2", "models", name, "versions", version, *verb] if len(verb) <= 1:
-                return self._model(method, name, version, "".join(verb))
+                return ("GET",), self._view_of_model("".join(verb), name, version)
             case ["v2", "models", name, *verb] if len(verb) <= 1:
-                return self._model(method, name, None, "".join(verb))
-        methods, answer = self._fixed.get(path.rstrip("/"), ((), _not_found))
-        _require_method(method, methods)
-        return answer()
+                return ("GET",), self._view_of_model("".join(verb), name, None)
+        if segments[-1:] == [""]:
+            segments.pop()
+        way = self._fixed.get("/".join(segments))
+        if way is None:
+            raise _not_found()
+        return way[0], lambda _: way[1]()
 
-    def _model(self, method: str, name: str, version: str | None, verb: str) -> Reply:
+    def _view_of_model(self, verb: str, name: str, version: str | None) -> Handler:
         answer = self._of_model.get(verb)
         if answer is None:
-            return _not_found()
-        _require_method(method, ("GET",))
-        return answer(name, version)
+            raise _not_found()
+        return lambda _: answer(name, version)
 
-    async def _infer(self, scope: Scope, receive: Receive, name: str, version: str | None) -> Reply:
-        _require_method(scope["method"], ("POST",))
-        headers = dict(scope["headers"])
+    async def _inflated(self, handler: Handler, encoding: bytes, request: Request) -> Reply:
+        """Answer a compressed request; zlib works in a thread, for it drops the GIL."""
+        limit = self._memory.max_body_bytes
         try:
-            body = await self._bodies.read(headers, receive)
-        except HttpError:
-            self._dataplane.reject()
-            raise
+            plain = await asyncio.to_thread(inflate, request.body, encoding, limit)
+            self._memory.check_length(limit + 1 if plain is None else len(plain))
+        except (HttpError, ValueError) as error:
+            known = error if isinstance(error, HttpError) else HttpError(400, str(error))
+            return self.refuse(request, known)
+        assert plain is not None  # noqa: S101 its length was refused above
+        self._memory.hold(len(plain))
         try:
-            target = Target(name, version, time.perf_counter())
-            return await self._infer_body(body, headers.get(HEAD_LENGTH), target)
+            request.body = plain
+            outcome = handler(request)
+            return outcome if isinstance(outcome, Reply) else await outcome
         finally:
-            self._bodies.release(len(body))
+            self._memory.release(len(plain))
 
-    async def _infer_body(self, body: bytes, head_length: bytes | None, target: Target) -> Reply:
+    def _infer(self, name: str, version: str | None, request: Request) -> Answer:
+        """Answer at once when neither the decoding nor the model takes long."""
+        if HEAD_LENGTH not in request.headers and len(request.body) > INLINE_JSON_BYTES:
+            return self._infer_large(name, version, request)
+        inference, form = self._decode(name, version, request)
+        response = self._dataplane.infer_now(inference)
+        if response is None:
+            return self._infer_slowly(inference, form)
+        return self._encoder.encode(response, form)
+
+    async def _infer_large(self, name: str, version: str | None, request: Request) -> Reply:
+        inference, form = await asyncio.to_thread(self._decode, name, version, request)
+        return await self._infer_slowly(inference, form)
+
+    async def _infer_slowly(self, inference: InferRequest, form: OutputForm) -> Reply:
+        return self._encoder.encode(await self._dataplane.infer(inference), form)
+
+    def _decode(
+        self, name: str, version: str | None, request: Request
+    ) -> tuple[InferRequest, OutputForm]:
+        """Read the body. Safe from any thread.
+
+        Raises:
+            InvalidRequest: it is no inference; it is counted.
+        """
         try:
-            request, form = decode_request(body, head_length, target, self._limits)
+            plan, inputs = self._decoder.decode(request.body, request.headers.get(HEAD_LENGTH))
         except InvalidRequest:
             self._dataplane.reject()
             raise
-        return encode_response(await self._dataplane.infer(request), form)
+        inference = InferRequest(name, version, inputs, plan.outputs, plan.id, request.received)
+        return inference, plan.form
 
     def _metadata(self, name: str, version: str | None) -> Reply:
         return json_reply(views.model(self._dataplane.model_info(name, version)))
@@ -118,12 +166,28 @@ class RestApp:
         return Reply(200)
 
 
+def _segments(target: bytes) -> list[str]:
+    """Return the parts of a target's path.
+
+    Raises:
+        HttpError: it is no target.
+    """
+    try:
+        path = httptools.parse_url(target).path or b""
+        return [unquote(part.decode("ascii")) for part in path.split(b"/")[1:]]
+    except (httptools.HttpParserInvalidURLError, UnicodeDecodeError) as error:
+        raise HttpError(400, "not a valid URL") from error
+
+
+def _is_infer(segments: list[str]) -> bool:
+    return segments[:2] == ["v2", "models"] and segments[-1] == "infer"
+
+
 def _require_method(method: str, allowed: tuple[str, ...]) -> None:
-    """Raise HttpError for another method; a path without methods was not found."""
-    if allowed and method not in allowed:
-        allow = (b"allow", ", ".join(allowed).encode())
-        raise HttpError(405, f"use {' or '.join(allowed)}", (allow, *CLOSE))
+    if method not in allowed:
+        allow = f"allow: {', '.join(allowed)}\r\n".encode()
+        raise HttpError(405, f"use {' or '.join(allowed)}", allow)
 
 
-def _not_found() -> Reply:
-    raise HttpError(404, "no such path; see /v2 and /v2/models/NAME")
+def _not_found() -> HttpError:
+    return HttpError(404, "no such path; see /v2 and /v2/models/NAME")

@@ -1,105 +1,88 @@
-"""Reads request bodies within bounds: one body's size, all bodies' memory, time."""
+"""Request bodies within bounds: the size of one, the memory of all, and decompression."""
 
 from __future__ import annotations
 
-import asyncio
 import zlib
-from collections.abc import Mapping
 
-from skerry_runtime.rest.asgi import Receive
-from skerry_runtime.rest.statuses import HttpError
+import numpy as np
+
+from skerry_runtime.protocol.tensors import view
+from skerry_runtime.rest.http import Buffer
+from skerry_runtime.rest.statuses import RETRY_AFTER, HttpError
 
 WINDOW_BITS = {b"gzip": 31, b"deflate": 15}
 """Content encodings that are taken, and zlib's parameter for each."""
 
+ALIGNMENT = 16
+"""Of the first tensor behind a body's JSON head: engines read it where it lies."""
 
-class ClientGone(Exception):  # noqa: N818 (an event, no error)
-    """The client left before its request was complete."""
 
+class Memory:
+    """Counts the bytes of all bodies of one server. Lives on one event loop."""
 
-class BodyReader:
-    """Reads bodies of one server. Lives on one event loop."""
-
-    def __init__(self, max_bytes: int, max_buffered_bytes: int, timeout_s: float) -> None:
+    def __init__(self, max_body_bytes: int, max_bytes: int) -> None:
+        self.max_body_bytes = max_body_bytes
         self._max_bytes = max_bytes
-        self._max_buffered_bytes = max_buffered_bytes
-        self._timeout_s = timeout_s
-        self._buffered_bytes = 0
+        self._held = 0
 
-    async def read(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes:
-        """Return the body, decompressed. The caller gives its length back to `release`.
+    def check_length(self, length: int) -> None:
+        """Raise HttpError when one body would be as long as this and may not be."""
+        if length > self.max_body_bytes:
+            raise HttpError(413, f"the body is larger than {self.max_body_bytes} bytes")
+
+    def hold(self, length: int) -> None:
+        """Note that so many more bytes are held; give them back with `release`.
 
         Raises:
-            ClientGone: nobody waits for an answer any more.
-            HttpError: too large, too slow, too many at once, or encoded in an unknown way.
+            HttpError: too many at once, and none of these was noted.
         """
-        self._check_declared(headers)
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                body = await self._collect(receive)
-        except TimeoutError as error:
-            raise HttpError.unread(408, "the body came too slowly") from error
-        encoding = headers.get(b"content-encoding", b"identity").lower()
-        return body if encoding == b"identity" else await self._decompressed(body, encoding)
+        if self._held + length > self._max_bytes:
+            raise HttpError(429, "too many requests are being read", RETRY_AFTER)
+        self._held += length
 
     def release(self, length: int) -> None:
-        """Note that a body of so many bytes is no longer held."""
-        self._buffered_bytes -= length
-
-    def _check_declared(self, headers: Mapping[bytes, bytes]) -> None:
-        """Refuse by the headers alone what would be refused after reading."""
-        if int(headers.get(b"content-length", b"0")) > self._max_bytes:
-            raise self._too_large()
-        encoding = headers.get(b"content-encoding", b"identity").lower()
-        if encoding != b"identity" and encoding not in WINDOW_BITS:
-            raise HttpError.unread(415, "content-encoding must be gzip, deflate or identity")
-
-    async def _collect(self, receive: Receive) -> bytes:
-        """Read all chunks; what was held is released when the reading fails."""
-        chunks: list[bytes] = []
-        length, more = 0, True
-        try:
-            while more:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise ClientGone
-                chunk = message.get("body", b"")
-                more = message.get("more_body", False)
-                length += len(chunk)
-                self._hold(len(chunk))
-                chunks.append(chunk)
-                if length > self._max_bytes:
-                    raise self._too_large()
-        except BaseException:
-            self.release(length)
-            raise
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-    def _hold(self, length: int) -> None:
-        self._buffered_bytes += length
-        if self._buffered_bytes > self._max_buffered_bytes:
-            raise HttpError.unread(429, "too many requests are being read")
-
-    async def _decompressed(self, body: bytes, encoding: bytes) -> bytes:
-        """Decompress in a thread, for zlib drops the GIL; never more than the limit."""
-        try:
-            plain = await asyncio.to_thread(inflate, body, encoding, self._max_bytes)
-        except BaseException as error:
-            self.release(len(body))
-            if isinstance(error, ValueError):
-                raise HttpError(400, str(error)) from error
-            raise
-        if plain is None:
-            self.release(len(body))
-            raise self._too_large()
-        self.release(len(body) - len(plain))
-        return plain
-
-    def _too_large(self) -> HttpError:
-        return HttpError.unread(413, f"the body is larger than {self._max_bytes} bytes")
+        """Note that so many bytes are no longer held."""
+        self._held -= length
 
 
-def inflate(body: bytes, encoding: bytes, max_bytes: int) -> bytes | None:
+class SizedBody:
+    """A body of a declared length: the socket writes into it, and tensors point into it.
+
+    Memory is asked for at once, but the system gives it page by page as data arrives.
+    """
+
+    def __init__(self, length: int, head_length: int) -> None:
+        offset = -head_length % ALIGNMENT
+        self._view = view(np.empty(length + offset, np.uint8))[offset:]
+        self._filled = 0
+
+    @property
+    def missing(self) -> int:
+        """Bytes that have not come yet."""
+        return len(self._view) - self._filled
+
+    @property
+    def rest(self) -> memoryview:
+        """Where the next bytes go."""
+        return self._view[self._filled :]
+
+    @property
+    def whole(self) -> memoryview:
+        """The complete body."""
+        return self._view
+
+    def put(self, data: memoryview) -> int:
+        """Write what belongs here into `rest`; return how much that was."""
+        count = min(len(data), self.missing)
+        self._view[self._filled : self._filled + count] = data[:count]
+        return count
+
+    def grow(self, count: int) -> None:
+        """Note that so many bytes were written into `rest`."""
+        self._filled += count
+
+
+def inflate(body: Buffer, encoding: bytes, max_bytes: int) -> bytes | None:
     """Return the decompressed body, or None when it is larger than `max_bytes`.
 
     Raises:

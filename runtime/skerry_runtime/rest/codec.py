@@ -20,12 +20,15 @@ from skerry_runtime.protocol.tensors import (
     to_raw,
     to_values,
 )
-from skerry_runtime.protocol.types import InferRequest, InferResponse, Tensor
-from skerry_runtime.rest.asgi import JSON, Headers, Reply
+from skerry_runtime.protocol.types import InferResponse, Tensor
+from skerry_runtime.rest.head import number
+from skerry_runtime.rest.http import HEAD_LENGTH, JSON, Buffer, Reply
 
-HEAD_LENGTH = b"inference-header-content-length"
-_MAX_LENGTH_DIGITS = 19  # int() itself gives up at 4300 digits, and with another error
-BINARY: Headers = ((b"content-type", b"application/octet-stream"),)
+KEPT_PLANS = 64
+KEPT_PLAN_BYTES = 1024
+"""How many plans are kept, and of what length at most."""
+
+BINARY = b"content-type: application/octet-stream\r\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +37,6 @@ class Limits:
 
     max_dimensions: int
     max_tensors: int
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What the path and the clock say of a request."""
-
-    model: str
-    version: str | None
-    received: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,66 +51,120 @@ class OutputForm:
         return self.binary.get(name, self.default)
 
 
-class BinaryPart:
-    """The bytes behind the JSON head, taken from front to back."""
+@dataclass(frozen=True, slots=True)
+class InputPlan:
+    """One input as the JSON describes it."""
 
-    def __init__(self, data: memoryview) -> None:
-        self._data = data
-        self._offset = 0
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+    size: int | None
+    """Bytes in the binary part; None: the values are in the JSON."""
+    values: object
 
-    def take(self, name: str, size: object) -> memoryview:
-        """Return the next `size` bytes.
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A request's JSON, checked; with the binary part it makes a request."""
+
+    inputs: tuple[InputPlan, ...]
+    outputs: tuple[str, ...] | None
+    form: OutputForm
+    id: str
+    size: int
+    """Bytes of the binary part."""
+
+
+class Decoder:
+    """Reads requests. Safe from any thread.
+
+    Clients ask the same again and again with other numbers: the JSON in front of binary data is
+    then the same text, and its plan is kept.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._plans: dict[bytes, Plan] = {}
+
+    def decode(self, body: Buffer, head_length: bytes | None) -> tuple[Plan, list[Tensor]]:
+        """Return what is asked, and its inputs.
 
         Raises:
-            InvalidRequest: the size is no length, or more than is left.
+            InvalidRequest: it is no infer request.
         """
-        if type(size) is not int or size < 0:
-            raise InvalidRequest(f"input '{name}': binary_data_size must be an integer from 0 up")
-        start, self._offset = self._offset, self._offset + size
-        if self._offset > len(self._data):
-            raise InvalidRequest(f"input '{name}': the body ends before its binary data")
-        return self._data[start : self._offset]
+        if head_length is None:
+            plan = _plan(body, self._limits)
+            return plan, _tensors(plan, memoryview(b""))
+        head, raw = _split(body, head_length)
+        plan = self._plan_of(head)
+        return plan, _tensors(plan, raw)
 
-    def require_end(self) -> None:
-        """Raise InvalidRequest when bytes are left."""
-        if self._offset != len(self._data):
-            left = len(self._data) - self._offset
-            raise InvalidRequest(f"the body has {left} bytes more than its inputs take")
-
-
-def decode_request(
-    body: bytes, head_length: bytes | None, target: Target, limits: Limits
-) -> tuple[InferRequest, OutputForm]:
-    """Read an infer request and the form in which its outputs are wanted.
-
-    Raises:
-        InvalidRequest: it is not one.
-    """
-    head, binary = _split(body, head_length)
-    root = _object(_parsed(head), "the request")
-    entries = _entries(root, "inputs", limits)
-    inputs = tuple(_input(entry, binary, limits) for entry in entries)
-    binary.require_end()
-    outputs, form = _outputs(root, limits)
-    identity = _text(root.get("id", ""), "id")
-    request = InferRequest(target.model, target.version, inputs, outputs, identity, target.received)
-    return request, form
+    def _plan_of(self, head: memoryview) -> Plan:
+        if len(head) > KEPT_PLAN_BYTES:
+            return _plan(head, self._limits)
+        text = bytes(head)
+        plan = self._plans.get(text)
+        if plan is None:
+            plan = _plan(text, self._limits)
+            if len(self._plans) >= KEPT_PLANS:
+                self._plans.clear()
+            self._plans[text] = plan
+        return plan
 
 
-def encode_response(response: InferResponse, form: OutputForm) -> Reply:
-    """Return the answer, binary as soon as one output is wanted so.
+class Encoder:
+    """Writes answers. The JSON in front of binary data is kept, as with requests."""
 
-    Raises:
-        InvalidRequest: an output has no JSON form and was not asked for as binary data.
-    """
-    blobs: list[bytes] = []
-    outputs = [_output(tensor, form, blobs) for tensor in response.outputs]
-    head = orjson.dumps(_answer(response, outputs), option=orjson.OPT_SERIALIZE_NUMPY)
-    revision = (b"skerry-revision", response.revision.encode())
+    def __init__(self) -> None:
+        self._heads: dict[object, tuple[bytes, bytes]] = {}
+
+    def encode(self, response: InferResponse, form: OutputForm) -> Reply:
+        """Return the answer, binary as soon as one output is wanted so.
+
+        Raises:
+            InvalidRequest: an output has no JSON form and was not asked for as binary data.
+        """
+        if response.id or form.binary or not form.default:
+            return _encode(response, form)
+        blobs: list[Buffer] = []
+        key: list[object] = [response.revision, response.version, response.model]
+        for tensor in response.outputs:
+            blob = to_raw(tensor.datatype, tensor.array)
+            blobs.append(blob)
+            key += (tensor.name, tensor.array.shape, len(blob))
+        head = self._head_of(tuple(key), response, blobs)
+        return Reply(200, head[0], head[1], blobs)
+
+    def _head_of(
+        self, key: object, response: InferResponse, blobs: list[Buffer]
+    ) -> tuple[bytes, bytes]:
+        """Return JSON and headers of an answer that is binary throughout."""
+        head = self._heads.get(key)
+        if head is None:
+            pairs = zip(response.outputs, blobs, strict=True)
+            head = _head(response, [_binary_output(tensor, blob) for tensor, blob in pairs])
+            if len(self._heads) >= KEPT_PLANS:
+                self._heads.clear()
+            self._heads[key] = head
+        return head
+
+
+def _encode(response: InferResponse, form: OutputForm) -> Reply:
+    blobs: list[Buffer] = []
+    head, headers = _head(response, [_output(tensor, form, blobs) for tensor in response.outputs])
     if not blobs:
-        return Reply(200, head, (*JSON, revision))
-    length = (HEAD_LENGTH, str(len(head)).encode())
-    return Reply(200, b"".join((head, *blobs)), (*BINARY, length, revision))
+        headers = JSON + _revision(response)
+    return Reply(200, head, headers, blobs)
+
+
+def _head(response: InferResponse, outputs: list[dict[str, object]]) -> tuple[bytes, bytes]:
+    """Return the JSON of an answer and the headers of one that has binary data."""
+    head = orjson.dumps(_answer(response, outputs), option=orjson.OPT_SERIALIZE_NUMPY)
+    return head, BINARY + b"%s: %d\r\n" % (HEAD_LENGTH, len(head)) + _revision(response)
+
+
+def _revision(response: InferResponse) -> bytes:
+    return b"skerry-revision: %s\r\n" % response.revision.encode()
 
 
 def _answer(response: InferResponse, outputs: list[dict[str, object]]) -> dict[str, object]:
@@ -131,39 +179,67 @@ def _answer(response: InferResponse, outputs: list[dict[str, object]]) -> dict[s
     return answer
 
 
-def _output(tensor: Tensor, form: OutputForm, blobs: list[bytes]) -> dict[str, object]:
-    entry: dict[str, object] = {
-        "name": tensor.name,
-        "datatype": tensor.datatype,
-        "shape": tensor.array.shape,
-    }
+def _output(tensor: Tensor, form: OutputForm, blobs: list[Buffer]) -> dict[str, object]:
     if form.is_binary(tensor.name):
         blobs.append(to_raw(tensor.datatype, tensor.array))
-        entry["parameters"] = {"binary_data_size": len(blobs[-1])}
-    else:
-        entry["data"] = to_values(tensor.name, tensor.datatype, tensor.array)
-    return entry
+        return _binary_output(tensor, blobs[-1])
+    return _described(tensor) | {"data": to_values(tensor.name, tensor.datatype, tensor.array)}
 
 
-def _split(body: bytes, head_length: bytes | None) -> tuple[bytes | memoryview, BinaryPart]:
+def _binary_output(tensor: Tensor, blob: Buffer) -> dict[str, object]:
+    return _described(tensor) | {"parameters": {"binary_data_size": len(blob)}}
+
+
+def _described(tensor: Tensor) -> dict[str, object]:
+    return {"name": tensor.name, "datatype": tensor.datatype, "shape": tensor.array.shape}
+
+
+def _split(body: Buffer, head_length: bytes) -> tuple[memoryview, memoryview]:
     """Divide the body into its JSON head and its binary part."""
-    if head_length is None:
-        return body, BinaryPart(memoryview(b""))
-    is_number = head_length.isdigit() and len(head_length) <= _MAX_LENGTH_DIGITS
-    if not is_number or int(head_length) > len(body):
+    length = number(head_length)
+    if length is None or length > len(body):
         raise InvalidRequest("Inference-Header-Content-Length is not a length inside the body")
-    view, length = memoryview(body), int(head_length)
-    return view[:length], BinaryPart(view[length:])
+    view = memoryview(body)
+    return view[:length], view[length:]
 
 
-def _parsed(head: bytes | memoryview) -> object:
+def _plan(head: Buffer, limits: Limits) -> Plan:
+    """Check a request's JSON."""
+    root = _object(_parsed(head), "the request")
+    inputs = tuple(_input(entry, limits) for entry in _entries(root, "inputs", limits))
+    outputs, form = _outputs(root, limits)
+    size = sum(entry.size or 0 for entry in inputs)
+    return Plan(inputs, outputs, form, _text(root.get("id", ""), "id"), size)
+
+
+def _tensors(plan: Plan, raw: memoryview) -> list[Tensor]:
+    """Give every input of a plan its data."""
+    if plan.size > len(raw):
+        raise InvalidRequest(f"the body ends before its binary data, which take {plan.size} bytes")
+    if plan.size < len(raw):
+        left = len(raw) - plan.size
+        raise InvalidRequest(f"the body has {left} bytes more than its inputs take")
+    tensors, start = [], 0
+    for entry in plan.inputs:
+        name, datatype, shape = entry.name, entry.datatype, entry.shape
+        if entry.size is None:
+            array = from_values(name, datatype, shape, entry.values)
+        else:
+            end = start + entry.size
+            array = from_raw(name, datatype, shape, raw[start:end])
+            start = end
+        tensors.append(Tensor(name, datatype, array))
+    return tensors
+
+
+def _parsed(head: Buffer) -> object:
     try:
         return orjson.loads(head)
     except orjson.JSONDecodeError as error:
         raise InvalidRequest(f"the request is not valid JSON: {error.msg[:100]}") from error
 
 
-def _input(value: object, binary: BinaryPart, limits: Limits) -> Tensor:
+def _input(value: object, limits: Limits) -> InputPlan:
     entry = _object(value, "an input")
     name = checked_name(_text(entry.get("name"), "an input's name"))
     datatype = _text(entry.get("datatype"), "an input's datatype")
@@ -171,11 +247,10 @@ def _input(value: object, binary: BinaryPart, limits: Limits) -> Tensor:
     if not isinstance(axes, list):
         raise InvalidRequest(f"input '{name}': shape must be a list")
     shape = checked_shape(name, axes, limits.max_dimensions)
-    parameters = _parameters(entry)
-    if "binary_data_size" not in parameters:
-        return Tensor(name, datatype, from_values(name, datatype, shape, entry.get("data")))
-    raw = binary.take(name, parameters["binary_data_size"])
-    return Tensor(name, datatype, from_raw(name, datatype, shape, raw))
+    size = _parameters(entry).get("binary_data_size")
+    if size is not None and (type(size) is not int or size < 0):
+        raise InvalidRequest(f"input '{name}': binary_data_size must be an integer from 0 up")
+    return InputPlan(name, datatype, shape, size, entry.get("data"))
 
 
 def _outputs(root: dict[str, Any], limits: Limits) -> tuple[tuple[str, ...] | None, OutputForm]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+
 from skerry_runtime.errors import Code, ServingError
-from skerry_runtime.rest.asgi import CLOSE, Headers, Reply, json_reply
+from skerry_runtime.rest.http import Reply, json_reply
 
 STATUSES = {
     Code.INVALID: 400,
@@ -13,29 +15,28 @@ STATUSES = {
     Code.INTERNAL: 500,
 }
 
-RETRY_AFTER: Headers = ((b"retry-after", b"1"),)  # seconds; a queue of inferences empties sooner
+RETRY_AFTER = b"retry-after: 1\r\n"  # seconds; a queue of inferences empties sooner
 
 _RETRYABLE = {Code.NOT_READY, Code.OVERLOADED}
+
+_log = logging.getLogger(__name__)
 
 
 class HttpError(Exception):
     """A mistake that only HTTP knows: path, method, length, encoding."""
 
-    def __init__(self, status: int, text: str, headers: Headers = ()) -> None:
+    def __init__(self, status: int, text: str, headers: bytes = b"") -> None:
         super().__init__(text)
         self.status = status
         self.headers = headers
 
-    @classmethod
-    def unread(cls, status: int, text: str) -> HttpError:
-        """Return an error that leaves the body unread, so the connection cannot go on."""
-        return cls(status, text, CLOSE)
 
-
-def reply_of(error: ServingError | HttpError) -> Reply:
-    """Return the answer for an error."""
-    value = {"error": str(error)}
+def reply_of(error: BaseException) -> Reply:
+    """Return the answer for an error; one that nobody foresaw is logged and shows nothing."""
     if isinstance(error, HttpError):
-        return json_reply(value, error.status, error.headers)
-    headers = RETRY_AFTER if error.code in _RETRYABLE else ()
-    return json_reply(value, STATUSES[error.code], headers)
+        return json_reply({"error": str(error)}, error.status, error.headers)
+    if isinstance(error, ServingError):
+        headers = RETRY_AFTER if error.code in _RETRYABLE else b""
+        return json_reply({"error": str(error)}, STATUSES[error.code], headers)
+    _log.error("request failed unexpectedly", exc_info=error)
+    return json_reply({"error": "internal error"}, 500)

@@ -78,7 +78,7 @@ def from_response(response: InferResponse, *, is_raw: bool) -> pb.ModelInferResp
             name=tensor.name, datatype=tensor.datatype, shape=tensor.array.shape
         )
         if is_raw:
-            message.raw_output_contents.append(to_raw(tensor.datatype, tensor.array))
+            message.raw_output_contents.append(bytes(to_raw(tensor.datatype, tensor.array)))
         else:
             field = getattr(entry.contents, CONTENTS[tensor.datatype])
             field.extend(tensor.array.reshape(-1).tolist())

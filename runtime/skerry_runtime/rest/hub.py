@@ -1,0 +1,99 @@
+"""What the connections of one port share, and the clock that ends the slow ones."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Protocol
+
+from skerry_runtime.rest.body import Memory
+from skerry_runtime.rest.head import Heads
+from skerry_runtime.rest.http import App
+
+PIECE = 64 * 1024
+"""Size of a read that has no place of its own to go to."""
+
+_LATENESS = 0.25  # of the time for reading: so much later than its deadline a client may end
+
+
+@dataclass(frozen=True)
+class ListenerLimits:
+    """What one port bears."""
+
+    max_header_bytes: int
+    max_connections: int
+    read_timeout_s: float
+
+
+class Peer(Protocol):
+    """A connection as the hub sees it."""
+
+    def expire(self, now: float) -> None:
+        """End when what is waited for is overdue."""
+        ...
+
+    def close_if_idle(self) -> None:
+        """End unless a request is under way."""
+        ...
+
+    def abort(self) -> None:
+        """End now."""
+        ...
+
+
+class Hub:
+    """Lives on one event loop."""
+
+    def __init__(self, app: App, limits: ListenerLimits, memory: Memory) -> None:
+        self.app = app
+        self.limits = limits
+        self.memory = memory
+        self.heads = Heads()
+        self.loop = asyncio.get_running_loop()
+        self.piece = bytearray(PIECE)
+        """Every read without a place of its own lands here, and is used up before the next."""
+        self.is_draining = False
+        """Every answer is the last of its connection."""
+        self._peers: set[Peer] = set()
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self._sweep: asyncio.TimerHandle | None = None
+
+    def add(self, peer: Peer) -> bool:
+        """Take a connection in; False when there are more than the port bears."""
+        self._peers.add(peer)
+        self._empty.clear()
+        if self._sweep is None:
+            self._sweep_later()
+        return len(self._peers) <= self.limits.max_connections
+
+    def remove(self, peer: Peer) -> None:
+        """Forget a connection that has ended."""
+        self._peers.discard(peer)
+        if not self._peers:
+            self._empty.set()
+
+    async def end(self, timeout_s: float) -> None:
+        """End idle connections now, others after their answer, and all when the time is over."""
+        self.is_draining = True
+        for peer in tuple(self._peers):
+            peer.close_if_idle()
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._empty.wait()
+        except TimeoutError:
+            for peer in tuple(self._peers):
+                peer.abort()
+
+    def _sweep_later(self) -> None:
+        wait_s = _LATENESS * self.limits.read_timeout_s
+        self._sweep = self.loop.call_later(wait_s, self._end_overdue)
+
+    def _end_overdue(self) -> None:
+        """One timer for all, because one per request would cost each of them."""
+        self._sweep = None
+        now = self.loop.time()
+        for peer in tuple(self._peers):
+            peer.expire(now)
+        if self._peers:  # an idle board should sleep
+            self._sweep_later()
