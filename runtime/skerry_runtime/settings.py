@@ -91,6 +91,12 @@ class Settings(BaseModel):
     """Most inputs, and most requested outputs, of one request."""
     read_timeout_s: float = Field(default=30.0, gt=0)
     """Time for a client to send its headers, and again for its body."""
+    token_dir: Path | None = None
+    """Folder with bearer tokens; with it no request but a health check is answered without one."""
+    tls_dir: Path | None = None
+    """Folder with tls.crt and tls.key; with it REST and gRPC speak TLS only."""
+    secrets_poll_s: float = Field(default=5.0, gt=0)
+    """How often both folders are read again."""
     grace_s: float = Field(default=20.0, ge=0)
     """Time after SIGTERM in which requests in flight may end."""
     linger_s: float = Field(default=2.0, ge=0)

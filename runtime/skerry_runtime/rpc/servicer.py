@@ -11,11 +11,13 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from skerry_runtime.access import Tokens
 from skerry_runtime.dataplane import Dataplane
 from skerry_runtime.errors import InvalidRequest, ServingError
 from skerry_runtime.rpc import views
 from skerry_runtime.rpc.codec import from_response, to_request
 from skerry_runtime.rpc.generated import oip_pb2 as pb
+from skerry_runtime.rpc.guard import TokenInterceptor
 from skerry_runtime.rpc.statuses import RETRY_AFTER, RETRYABLE, STATUSES
 
 SERVICE = "inference.GRPCInferenceService"
@@ -98,15 +100,21 @@ class Servicer:
         return from_response(response, is_raw=is_raw)
 
 
-def build_server(servicer: Servicer, limits: RpcLimits) -> grpc.aio.Server:
-    """Return a server without a port."""
+def build_server(
+    servicer: Servicer, limits: RpcLimits, tokens: Tokens | None = None
+) -> grpc.aio.Server:
+    """Return a server without a port; with tokens it turns others away."""
     options = (
         ("grpc.max_receive_message_length", limits.max_message_bytes),
         ("grpc.max_send_message_length", -1),  # what a model answers is not the client's doing
         ("grpc.max_metadata_size", limits.max_header_bytes),
         ("grpc.so_reuseport", 0),  # two servers on one port is a mistake, not load balancing
     )
-    server = grpc.aio.server(options=options, maximum_concurrent_rpcs=limits.max_calls)
+    server = grpc.aio.server(
+        options=options,
+        maximum_concurrent_rpcs=limits.max_calls,
+        interceptors=() if tokens is None else (TokenInterceptor(tokens),),
+    )
     handlers = {
         name: grpc.unary_unary_rpc_method_handler(
             _handler(verb),
