@@ -36,6 +36,9 @@ class PodTemplate:
     supplemental_groups: tuple[int, ...]
     scheduling: str | None = None
     """Replicas: hash of what the scheduler is told. A pod that runs cannot take it over."""
+    tls_secret: str | None = None
+    token_secret: str | None = None
+    """Secrets that the pods mount; their content may change under a running pod."""
 
     @property
     def hash(self) -> str:
@@ -49,7 +52,7 @@ class PodTemplate:
         return content_hash({"version": TEMPLATE_VERSION, **inputs}, HASH_LENGTH)
 
 
-_ADDED_LATER = frozenset({"scheduling"})
+_ADDED_LATER = frozenset({"scheduling", "tls_secret", "token_secret"})
 
 
 def _is_unused(name: str, value: object) -> bool:
@@ -72,6 +75,8 @@ def template_of(snapshot: Snapshot, hardware: Hardware, placement: Placement) ->
         runtime_class_name=profile.runtime_class_name,
         supplemental_groups=profile.supplemental_groups,
         scheduling=_scheduling(placement),
+        tls_secret=snapshot.serving.tls.secret_name if snapshot.serving.tls else None,
+        token_secret=snapshot.serving.auth.token_secret_name if snapshot.serving.auth else None,
     )
 
 
