@@ -94,6 +94,24 @@ class SwapMode(StrEnum):
     SEQUENTIAL = "Sequential"  # unload, load, verify; load the old one again on failure
 
 
+class BatchingMode(StrEnum):
+    """Whether requests that wait at one time share a run of the model."""
+
+    AUTO = "Auto"  # where a measurement on the loaded model shows that it pays
+    ON = "On"
+    OFF = "Off"
+
+
+class Batching(ContractModel):
+    """How requests share a run."""
+
+    max_size: int = Field(ge=2, le=1024)
+    """Most rows of one run, all its requests together."""
+    max_delay_s: float = Field(default=0.0, ge=0.0, le=1.0)
+    """How long a request may wait for company while a thread is free to run it."""
+    mode: BatchingMode = BatchingMode.AUTO
+
+
 class Artifact(ContractModel):
     """One file that a pod fetches."""
 
@@ -129,6 +147,8 @@ class RevisionContent(ContractModel):
     threads: int | None = None
     """Intra-op threads of a session; None lets the runtime choose from its CPU limit."""
     swap: SwapMode = SwapMode.AUTO
+    batching: Batching | None = None
+    """None: every request has a run of its own."""
     retry: str = ""
     """Opaque text; a revision that failed here is tried again when it changes."""
 

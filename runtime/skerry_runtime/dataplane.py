@@ -6,12 +6,15 @@ import asyncio
 import logging
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict
 from functools import partial
 from threading import Lock
 
 from skerry_runtime import __version__
-from skerry_runtime.backends.base import ModelMetadata, Tensors, TensorSpec
+from skerry_runtime.backends.base import ModelMetadata, Tensors
+from skerry_runtime.batching import Batcher, Decision, Feed, decide
+from skerry_runtime.contract import Batching
 from skerry_runtime.errors import (
     InferenceFailed,
     InvalidRequest,
@@ -20,127 +23,25 @@ from skerry_runtime.errors import (
     Overloaded,
     ServingError,
 )
+from skerry_runtime.lane import Lane
 from skerry_runtime.metrics import Metrics, RevisionMetrics
-from skerry_runtime.protocol.tensors import DTYPES, Array
 from skerry_runtime.protocol.types import (
+    BatchInfo,
+    BatchingInfo,
     IndexEntry,
     InferRequest,
     InferResponse,
     ModelInfo,
     ModelStatistics,
     ServerInfo,
-    Tensor,
     TensorInfo,
 )
 from skerry_runtime.registry import Registry, ServingModel
 
 SERVER_NAME = "skerry"
-EXTENSIONS = ("binary_tensor_data", "model_configuration", "statistics")
-
-INLINE_LIMIT_S = 0.0002
-"""Runs expected to be shorter stay on the event loop: the hop to a thread would cost more."""
-
-_SLOW_WEIGHT = 0.1  # one run disturbed by a neighbour must not exile a small model to threads
+EXTENSIONS = ("binary_tensor_data", "model_configuration", "model_repository", "statistics")
 
 _log = logging.getLogger(__name__)
-
-
-class Pace:
-    """Expected run time of one model by the size of its input, learnt from its runs.
-
-    A size is a power of two of bytes: a small batch tells nothing about a large one. A shorter
-    run is believed at once, a longer one slowly, because only the longer can be an accident.
-    """
-
-    def __init__(self) -> None:
-        self._seconds: dict[int, float] = {}
-
-    def is_quick(self, size_bytes: int) -> bool:
-        """Tell whether a run may stay on the event loop; a size never seen may not."""
-        return self._seconds.get(size_bytes.bit_length(), INLINE_LIMIT_S) < INLINE_LIMIT_S
-
-    def note(self, size_bytes: int, seconds: float) -> None:
-        """Learn from a run."""
-        size = size_bytes.bit_length()
-        known = self._seconds.get(size, seconds)
-        slower = known + _SLOW_WEIGHT * (seconds - known)
-        self._seconds[size] = min(seconds, slower)
-
-
-@dataclass(slots=True)
-class Feed:
-    """A checked request: what the engine gets."""
-
-    inputs: Tensors
-    outputs: tuple[str, ...]
-    size_bytes: int
-
-
-class Lane:
-    """One serving model with what the hot path would otherwise work out per request."""
-
-    def __init__(self, serving: ServingModel, counters: RevisionMetrics) -> None:
-        metadata = serving.model.metadata
-        self.serving = serving
-        self.counters = counters
-        self.pace = Pace()
-        self._inputs = {spec.name: spec for spec in metadata.inputs}
-        self._outputs = {spec.name: spec.datatype for spec in metadata.outputs}
-        self._all_outputs = tuple(self._outputs)
-
-    def check(self, request: InferRequest) -> Feed:
-        """Return what the engine gets.
-
-        Raises:
-            InvalidRequest: names, datatypes or shapes are not those of the metadata.
-        """
-        arrays: dict[str, Array] = {}
-        size = 0
-        for tensor in request.inputs:
-            array = tensor.array
-            _check_input(tensor, self._inputs.get(tensor.name), arrays)
-            arrays[tensor.name] = array
-            size += array.nbytes
-        if len(arrays) != len(self._inputs):
-            missing = ", ".join(f"'{name}'" for name in self._inputs if name not in arrays)
-            raise InvalidRequest(f"input {missing} is missing")
-        return Feed(arrays, self._wanted_outputs(request.outputs), size)
-
-    def run(self, feed: Feed) -> Tensors:
-        """Run the model and learn its pace."""
-        began = time.perf_counter()
-        results = self.serving.model.infer(feed.inputs, feed.outputs)
-        self.pace.note(feed.size_bytes, time.perf_counter() - began)
-        return results
-
-    def run_now(self, request: InferRequest) -> InferResponse | None:
-        """Answer here when the model is known to be quick, and count it; None: it is not.
-
-        Its pace is that of the whole request, because all of it keeps the loop from others.
-        """
-        feed = self.check(request)
-        if not self.pace.is_quick(feed.size_bytes):
-            return None
-        results = self.serving.model.infer(feed.inputs, feed.outputs)
-        seconds = time.perf_counter() - request.received
-        self.pace.note(feed.size_bytes, seconds)
-        self.counters.succeed(seconds)
-        return self.answer(request, results)
-
-    def answer(self, request: InferRequest, results: Tensors) -> InferResponse:
-        """Build the answer; name, version and revision are those of the model that ran."""
-        served = self.serving.served
-        tensors = [Tensor(name, self._outputs[name], array) for name, array in results.items()]
-        return InferResponse(request.model, served.version, served.revision, request.id, tensors)
-
-    def _wanted_outputs(self, names: tuple[str, ...] | None) -> tuple[str, ...]:
-        if names is None:
-            return self._all_outputs
-        for name in names:
-            if name not in self._outputs:
-                known = ", ".join(self._all_outputs)
-                raise InvalidRequest(f"unknown output '{name[:64]}'; the model has {known}")
-        return tuple(dict.fromkeys(names))
 
 
 class Dataplane:
@@ -152,6 +53,7 @@ class Dataplane:
         self._name = name
         self._registry = registry
         self._metrics = metrics
+        self._workers = workers
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="infer")
         self._queue_limit = queue_limit
         self._queued = 0
@@ -213,8 +115,9 @@ class Dataplane:
         Raises:
             NotFound, NotReady: as `require_ready`.
         """
-        served = self._serving(name, version).served
-        total, _ = self._metrics.of(served.revision).snapshot()
+        serving = self._serving(name, version)
+        lane, served = self._lane_of(serving), serving.served
+        total, _ = lane.counters.snapshot()
         failures = sum(total.failures.values())
         return ModelStatistics(
             self._name,
@@ -222,6 +125,13 @@ class Dataplane:
             successes=total.requests - failures,
             success_ns=round(total.sum_ms * 1e6),
             failures=failures,
+            runs=total.requests - failures - lane.executions_saved,
+            waits=lane.waits.count,
+            wait_ns=round(lane.waits.seconds * 1e9),
+            batches=tuple(BatchInfo(*count) for count in lane.batcher.counts())
+            if lane.batcher
+            else (),
+            batching=_batching_info(serving.batching, lane.decision),
         )
 
     def repository_index(self) -> tuple[IndexEntry, ...]:
@@ -254,7 +164,7 @@ class Dataplane:
             serving.users.leave()
 
     async def infer(self, request: InferRequest) -> InferResponse:
-        """Run one inference on exactly one revision and count it there.
+        """Run one inference on exactly one revision, here when it is quick, and count it there.
 
         Raises:
             InvalidRequest: the request does not fit the model's metadata.
@@ -267,6 +177,9 @@ class Dataplane:
         try:
             lane = self._lane_of(serving)
             self._check_name(request.model, request.version, serving)
+            response = lane.run_now(request)
+            if response is not None:
+                return response
             results = await self._run(lane, lane.check(request), request.received)
             lane.counters.succeed(time.perf_counter() - request.received)
             return lane.answer(request, results)
@@ -296,13 +209,11 @@ class Dataplane:
         return InferenceFailed("internal error")
 
     async def _run(self, lane: Lane, feed: Feed, received: float) -> Tensors:
-        """Run small models here and others in a thread.
+        """Run in a thread, alone or in a batch.
 
         A thread goes on when its client has left, so it holds the model and counts on its own
         account: a revision too slow for its clients' patience must not look like one unused.
         """
-        if lane.pace.is_quick(feed.size_bytes):
-            return lane.run(feed)
         self._enter_queue()
         users = lane.serving.users
         users.enter_beside()
@@ -312,7 +223,7 @@ class Dataplane:
             self._leave_queue()
 
         try:
-            future = self._pool.submit(lane.run, feed)
+            future = self._submit(lane, feed, received)
         except RuntimeError:  # the pool is closed, or the system has no thread left
             users.leave()
             self._leave_queue()
@@ -323,6 +234,39 @@ class Dataplane:
         except asyncio.CancelledError:
             future.add_done_callback(partial(_count_late, lane.counters, received))
             raise
+
+    def _submit(self, lane: Lane, feed: Feed, received: float) -> Future[Tensors]:
+        if lane.untried is not None:
+            self._try_batching(lane, lane.untried, feed)
+        if lane.batcher is not None:
+            return lane.batcher.submit(feed)
+        return self._pool.submit(lane.run, feed, received)
+
+    def _try_batching(self, lane: Lane, batching: Batching, feed: Feed) -> None:
+        """Find out in a thread whether batching pays; requests meanwhile run alone."""
+        lane.untried = None
+        loop = asyncio.get_running_loop()
+        trial = self._pool.submit(decide, batching, lane.serving.model, feed)
+        lane.serving.users.enter_beside()
+
+        def end(_: Future[Decision]) -> None:
+            lane.serving.users.leave()
+            with suppress(RuntimeError):  # the loop is closed: nobody waits for the decision
+                loop.call_soon_threadsafe(self._end_trial, lane, batching, trial)
+
+        trial.add_done_callback(end)
+
+    def _end_trial(self, lane: Lane, batching: Batching, trial: Future[Decision]) -> None:
+        if trial.cancelled():
+            return
+        error = trial.exception()
+        decision = Decision(False, f"the trial failed: {error}") if error else trial.result()
+        model = lane.serving.model
+        batcher = Batcher(model, batching, self._pool, self._workers) if decision.is_on else None
+        lane.decide(decision, batcher)
+        state = "on" if decision.is_on else "off"
+        info = _batching_info(batching, decision)
+        _log.info("batching is %s: %s", state, decision.reason, extra={"batching": asdict(info)})
 
     def _enter_queue(self) -> None:
         with self._queue_lock:
@@ -374,28 +318,18 @@ def _count_late(counters: RevisionMetrics, received: float, future: Future[Tenso
             counters.fail("Internal")
 
 
-def _check_input(tensor: Tensor, spec: TensorSpec | None, seen: dict[str, Array]) -> None:
-    """Raise InvalidRequest unless the tensor is the input that `spec` describes."""
-    name = tensor.name[:64]
-    if spec is None:
-        raise InvalidRequest(f"unknown input '{name}'")
-    if tensor.name in seen:
-        raise InvalidRequest(f"input '{name}' is given twice")
-    if tensor.datatype != spec.datatype or tensor.array.dtype != DTYPES[spec.datatype]:
-        raise InvalidRequest(f"input '{name}' is {spec.datatype}, not {tensor.datatype}")
-    if not _fits(tensor.array.shape, spec.shape):
-        raise InvalidRequest(
-            f"input '{name}' has shape {list(spec.shape)} (-1 is any), "
-            f"not {list(tensor.array.shape)}"
-        )
-
-
-def _fits(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
-    """Tell whether a shape is one that the metadata allows."""
-    if shape == wanted:
-        return True
-    return len(shape) == len(wanted) and all(
-        want in (-1, axis) for axis, want in zip(shape, wanted, strict=True)
+def _batching_info(asked: Batching | None, decision: Decision | None) -> BatchingInfo:
+    """Describe whether requests are batched, with the figures that decided."""
+    if asked is None or decision is None:
+        reason = "not asked for" if asked is None else "not decided yet: no request has come"
+        return BatchingInfo(False, asked.mode.value if asked else "Off", reason)
+    figures = decision.figures
+    return BatchingInfo(
+        decision.is_on,
+        asked.mode.value,
+        decision.reason,
+        round(figures.alone_s * 1e6, 1) if figures else None,
+        round(figures.batched_s * 1e6, 1) if figures else None,
     )
 
 

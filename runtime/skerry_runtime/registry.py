@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from skerry_runtime.backends.base import Model
-from skerry_runtime.contract import Served
+from skerry_runtime.contract import Batching, Served
 from skerry_runtime.errors import NotReady
 
 
@@ -62,6 +62,7 @@ class ServingModel:
     name: str
     served: Served
     model: Model
+    batching: Batching | None = None
     users: Users = field(default_factory=Users, init=False, repr=False, compare=False)
 
 

@@ -277,6 +277,7 @@ def _listener_limits(settings: Settings) -> ListenerLimits:
 def _rpc_limits(settings: Settings) -> RpcLimits:
     return RpcLimits(
         max_message_bytes=settings.max_body_bytes,
+        max_buffered_bytes=settings.max_buffered_bytes,
         max_header_bytes=settings.max_header_bytes,
         max_calls=settings.max_connections,
         max_dimensions=settings.max_dimensions,

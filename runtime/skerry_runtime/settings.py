@@ -80,7 +80,8 @@ class Settings(BaseModel):
     max_body_bytes: int = Field(default=64 * MIB, ge=1024)
     """Largest request: a REST body (also after decompression) or a gRPC message."""
     max_buffered_bytes: int = Field(default=256 * MIB, ge=1024)
-    """REST bodies that may be in memory at one time, all connections together."""
+    """REST bodies that may be in memory at one time, all connections together; and apart from
+    them gRPC messages that have no answer yet."""
     max_header_bytes: int = Field(default=16 * 1024, ge=1024)
     """Largest request line and headers together."""
     max_connections: int = Field(default=1024, ge=1)

@@ -63,7 +63,7 @@ class Switchboard:
     def switch(self, candidate: Candidate) -> SwapRecord:
         """Let the candidate answer every request from now on."""
         goal = candidate.goal
-        new = ServingModel(self._name, _served(candidate), candidate.model)
+        new = ServingModel(self._name, _served(candidate), candidate.model, goal.content.batching)
         self._metrics.activate(goal.revision)
         old = self._registry.switch(new)
         record = self._measured(candidate, old)

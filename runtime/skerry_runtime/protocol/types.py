@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from skerry_runtime.protocol.tensors import Array
 
+NO_LOADING = "clients load no models here: change the EdgeDeployment or its EdgeModel"
+NO_SHARED_MEMORY = "the shared memory extension is not offered; send tensors as binary data"
+
 
 @dataclass(slots=True)  # not frozen: that would triple the cost of making one
 class Tensor:
@@ -65,6 +68,26 @@ class ModelInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchInfo:
+    """Runs with so many rows, since the model was loaded."""
+
+    rows: int
+    runs: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class BatchingInfo:
+    """Whether requests share runs, why, and the run times per input that were measured."""
+
+    is_on: bool
+    mode: str
+    reason: str
+    alone_us: float | None = None
+    batched_us: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ModelStatistics:
     """Requests of the serving revision since it was activated."""
 
@@ -73,6 +96,13 @@ class ModelStatistics:
     successes: int
     success_ns: int
     failures: int
+    runs: int
+    """Of the engine: fewer than requests when they are batched."""
+    waits: int
+    wait_ns: int
+    """Requests that waited for a thread, and how long together."""
+    batches: tuple[BatchInfo, ...]
+    batching: BatchingInfo
 
 
 @dataclass(frozen=True, slots=True)

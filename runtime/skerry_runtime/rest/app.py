@@ -11,10 +11,10 @@ import httptools
 
 from skerry_runtime.dataplane import Dataplane
 from skerry_runtime.errors import InvalidRequest
-from skerry_runtime.protocol.types import InferRequest
+from skerry_runtime.protocol.types import NO_LOADING, NO_SHARED_MEMORY, InferRequest
 from skerry_runtime.rest import views
 from skerry_runtime.rest.body import WINDOW_BITS, Memory, inflate
-from skerry_runtime.rest.codec import Decoder, Encoder, Limits, OutputForm
+from skerry_runtime.rest.codec import Decoder, Encoder, Limits, OutputForm, wants_only_ready
 from skerry_runtime.rest.http import HEAD_LENGTH, Answer, Handler, Reply, Request, json_reply
 from skerry_runtime.rest.statuses import HttpError, reply_of
 
@@ -24,7 +24,9 @@ KNOWN_TARGETS = 256
 INLINE_JSON_BYTES = 64 * 1024
 """Longer JSON is decoded in a thread, so that others get their turn meanwhile."""
 
-View = Callable[[], Reply]
+
+Way = tuple[tuple[str, ...], Handler]
+"""The methods of a target and what answers it."""
 
 
 class RestApp:
@@ -35,14 +37,13 @@ class RestApp:
         self._memory = memory
         self._decoder, self._encoder = Decoder(limits), Encoder()
         self._way = lru_cache(KNOWN_TARGETS)(self._find_way)
-        self._fixed: dict[str, tuple[tuple[str, ...], View]] = {
-            "v2": (("GET",), lambda: json_reply(views.server(dataplane.server_info()))),
-            "v2/health/live": (("GET",), lambda: Reply(200)),
-            "v2/health/ready": (("GET",), lambda: Reply(200 if dataplane.is_ready() else 503)),
-            "v2/repository/index": (
-                ("GET", "POST"),  # POST is the protocol's; GET is what people type
-                lambda: json_reply(views.index(dataplane.repository_index())),
-            ),
+        self._fixed: dict[str, Handler] = {
+            "v2": lambda _: json_reply(views.server(dataplane.server_info())),
+            "v2/health/live": lambda _: Reply(200),
+            "v2/health/ready": lambda _: Reply(200 if dataplane.is_ready() else 503),
+            "v2/models/stats": lambda _: self._statistics(dataplane.name, None),
+            "v2/docs": _document,
+            "openapi.json": _document,
         }
         self._of_model: dict[str, Callable[[str, str | None], Reply]] = {
             "": self._metadata,
@@ -72,34 +73,50 @@ class RestApp:
             self._dataplane.reject()
         return reply_of(error)
 
-    def _find_way(self, target: bytes) -> tuple[tuple[str, ...], Handler]:
+    def _find_way(self, target: bytes) -> Way:
         """Return methods and handler of a target.
 
         Raises:
             HttpError: nothing is there.
         """
         segments = _segments(target)
-        match segments:
-            case ["v2", "models", name, "infer"]:
-                return ("POST",), partial(self._infer, name, None)
-            case ["v2", "models", name, "versions", version, "infer"]:
-                return ("POST",), partial(self._infer, name, version)
-            case ["v2", "models", name, "versions", version, *verb] if len(verb) <= 1:
-                return ("GET",), self._view_of_model("".join(verb), name, version)
-            case ["v2", "models", name, *verb] if len(verb) <= 1:
-                return ("GET",), self._view_of_model("".join(verb), name, None)
         if segments[-1:] == [""]:
             segments.pop()
-        way = self._fixed.get("/".join(segments))
-        if way is None:
-            raise _not_found()
-        return way[0], lambda _: way[1]()
+        fixed = self._fixed.get("/".join(segments))
+        if fixed is not None:
+            return ("GET",), fixed
+        match segments:
+            case ["v2", "models", name, "versions", version, *verb] if len(verb) <= 1:
+                return self._way_of_model("".join(verb), name, version)
+            case ["v2", "models", name, *verb] if len(verb) <= 1:
+                return self._way_of_model("".join(verb), name, None)
+            case ["v2", *extension]:
+                return self._way_of_extension(extension)
+            case _:
+                raise _not_found()
 
-    def _view_of_model(self, verb: str, name: str, version: str | None) -> Handler:
+    def _way_of_model(self, verb: str, name: str, version: str | None) -> Way:
+        if verb == "infer":
+            return ("POST",), partial(self._infer, name, version)
         answer = self._of_model.get(verb)
         if answer is None:
             raise _not_found()
-        return lambda _: answer(name, version)
+        return ("GET",), lambda _: answer(name, version)
+
+    def _way_of_extension(self, segments: list[str]) -> Way:
+        match segments:
+            case ["repository", "index"]:  # POST is the protocol's; GET is what people type
+                return ("GET", "POST"), self._index
+            case ["repository", "models", _, "load" | "unload"]:
+                return ("POST",), _refusing(403, NO_LOADING)
+            case ["systemsharedmemory" | "cudasharedmemory", *_]:
+                return ("GET", "POST"), _refusing(501, NO_SHARED_MEMORY)
+            case _:
+                raise _not_found()
+
+    def _index(self, request: Request) -> Reply:
+        only_ready = wants_only_ready(request.body)
+        return json_reply(views.index(self._dataplane.repository_index(), only_ready=only_ready))
 
     async def _inflated(self, handler: Handler, encoding: bytes, request: Request) -> Reply:
         """Answer a compressed request; zlib works in a thread, for it drops the GIL."""
@@ -164,6 +181,20 @@ class RestApp:
     def _ready(self, name: str, version: str | None) -> Reply:
         self._dataplane.require_ready(name, version)
         return Reply(200)
+
+
+def _document(_: Request) -> Reply:
+    """Return the API document; it is made when it is first asked for."""
+    from skerry_runtime.rest.openapi import document  # noqa: PLC0415 a start does not pay for it
+
+    return json_reply(document())
+
+
+def _refusing(status: int, text: str) -> Handler:
+    def refuse(_: Request) -> Reply:
+        raise HttpError(status, text)
+
+    return refuse
 
 
 def _segments(target: bytes) -> list[str]:

@@ -25,6 +25,11 @@ class Memory:
         self._max_bytes = max_bytes
         self._held = 0
 
+    @property
+    def held(self) -> int:
+        """Bytes that are held now."""
+        return self._held
+
     def check_length(self, length: int) -> None:
         """Raise HttpError when one body would be as long as this and may not be."""
         if length > self.max_body_bytes:

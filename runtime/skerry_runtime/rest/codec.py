@@ -112,6 +112,17 @@ class Decoder:
         return plan
 
 
+def wants_only_ready(body: Buffer) -> bool:
+    """Read the body of a request for the repository's index, which may be empty.
+
+    Raises:
+        InvalidRequest: it is no JSON object.
+    """
+    if not body:
+        return False
+    return _object(_parsed(body), "the request").get("ready") is True
+
+
 class Encoder:
     """Writes answers. The JSON in front of binary data is kept, as with requests."""
 

@@ -71,7 +71,7 @@ class Connection(asyncio.BufferedProtocol):
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
-        """Give up what was under way for this client."""
+        """Give up what was under way for this client; one that stops sending has left as well."""
         self._hub.remove(self)
         self._state = END
         if self._task is not None:
@@ -93,12 +93,6 @@ class Connection(asyncio.BufferedProtocol):
             self._grow(nbytes)
         except HttpError as error:
             self._refuse(error)
-
-    @override
-    def eof_received(self) -> bool:
-        """Tell whether to stay: a client that only stopped sending still gets its answer."""
-        self._is_last = True
-        return self._state == ANSWER
 
     @override
     def pause_writing(self) -> None:

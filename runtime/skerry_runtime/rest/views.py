@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from skerry_runtime.protocol.types import (
+    BatchInfo,
     IndexEntry,
     ModelInfo,
     ModelStatistics,
@@ -40,23 +41,31 @@ def config(info: ModelInfo) -> dict[str, object]:
 
 
 def statistics(counts: ModelStatistics) -> dict[str, object]:
-    """Return the serving revision's statistics."""
-    success = {"count": counts.successes, "ns": counts.success_ns}
+    """Return the serving revision's statistics; `batching` is an addition of ours."""
+    durations = {
+        "success": (counts.successes, counts.success_ns),
+        "fail": (counts.failures, 0),
+        "queue": (counts.waits, counts.wait_ns),
+        "compute_infer": (counts.successes, max(0, counts.success_ns - counts.wait_ns)),
+    }
     entry = {
         "name": counts.name,
         "version": counts.version,
         "inference_count": counts.successes,
-        "execution_count": counts.successes,
-        "inference_stats": {"success": success, "fail": {"count": counts.failures, "ns": 0}},
+        "execution_count": counts.runs,
+        "inference_stats": {key: _duration(*pair) for key, pair in durations.items()},
+        "batch_stats": [_batch(batch) for batch in counts.batches],
+        "batching": counts.batching,
     }
     return {"model_stats": [entry]}
 
 
-def index(entries: tuple[IndexEntry, ...]) -> list[dict[str, str]]:
+def index(entries: tuple[IndexEntry, ...], *, only_ready: bool) -> list[dict[str, str]]:
     """Return the repository's index."""
     return [
         {"name": e.name, "version": e.version, "state": e.state, "reason": e.reason}
         for e in entries
+        if e.state == "READY" or not only_ready
     ]
 
 
@@ -67,3 +76,14 @@ def _tensor(info: TensorInfo) -> dict[str, object]:
 def _configured(info: TensorInfo) -> dict[str, object]:
     word = "STRING" if info.datatype == "BYTES" else info.datatype
     return {"name": info.name, "data_type": f"TYPE_{word}", "dims": info.shape}
+
+
+def _duration(count: int, ns: int) -> dict[str, int]:
+    return {"count": count, "ns": ns}
+
+
+def _batch(batch: BatchInfo) -> dict[str, object]:
+    return {
+        "batch_size": batch.rows,
+        "compute_infer": _duration(batch.runs, round(batch.seconds * 1e9)),
+    }

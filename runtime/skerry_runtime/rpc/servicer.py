@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,13 +14,28 @@ import grpc.aio
 from skerry_runtime.access import Tokens
 from skerry_runtime.dataplane import Dataplane
 from skerry_runtime.errors import InvalidRequest, ServingError
+from skerry_runtime.protocol.types import NO_LOADING, NO_SHARED_MEMORY
 from skerry_runtime.rpc import views
+from skerry_runtime.rpc.budget import Budget, Weighed
 from skerry_runtime.rpc.codec import from_response, to_request
 from skerry_runtime.rpc.generated import oip_pb2 as pb
 from skerry_runtime.rpc.guard import TokenInterceptor
 from skerry_runtime.rpc.statuses import RETRY_AFTER, RETRYABLE, STATUSES
 
 SERVICE = "inference.GRPCInferenceService"
+
+NOT_OFFERED = dict.fromkeys(
+    ("RepositoryModelLoad", "RepositoryModelUnload"),
+    (grpc.StatusCode.PERMISSION_DENIED, NO_LOADING),
+) | dict.fromkeys(
+    (
+        f"{kind}SharedMemory{verb}"
+        for kind in ("System", "Cuda")
+        for verb in ("Status", "Register", "Unregister")
+    ),
+    (grpc.StatusCode.UNIMPLEMENTED, NO_SHARED_MEMORY),
+)
+"""Methods of the protocol's extensions that are answered with a refusal."""
 
 _log = logging.getLogger(__name__)
 
@@ -32,6 +47,7 @@ class RpcLimits:
     """What the port bears."""
 
     max_message_bytes: int
+    max_buffered_bytes: int
     max_header_bytes: int
     max_calls: int
     max_dimensions: int
@@ -44,6 +60,7 @@ class Servicer:
     def __init__(self, dataplane: Dataplane, limits: RpcLimits) -> None:
         self._dataplane = dataplane
         self._limits = limits
+        self._budget = Budget(limits.max_buffered_bytes)
 
     async def server_live(self, _: pb.ServerLiveRequest) -> pb.ServerLiveResponse:
         """Answer at all."""
@@ -86,9 +103,12 @@ class Servicer:
         """List the one model."""
         return views.index(self._dataplane.repository_index(), only_ready=message.ready)
 
-    async def model_infer(self, message: pb.ModelInferRequest) -> pb.ModelInferResponse:
+    async def model_infer(self, weighed: Weighed) -> pb.ModelInferResponse:
         """Run one inference; the answer has raw contents when the request has."""
-        received = time.perf_counter()
+        with self._budget.holding(weighed.size_bytes):
+            return await self._infer(weighed.message, time.perf_counter())
+
+    async def _infer(self, message: pb.ModelInferRequest, received: float) -> pb.ModelInferResponse:
         limits = self._limits
         try:
             request = to_request(message, received, limits.max_dimensions, limits.max_tensors)
@@ -98,6 +118,23 @@ class Servicer:
         response = await self._dataplane.infer(request)
         is_raw = bool(message.raw_input_contents) or not message.inputs
         return from_response(response, is_raw=is_raw)
+
+    async def model_stream_infer(
+        self, messages: AsyncIterator[Weighed]
+    ) -> AsyncIterator[pb.ModelStreamInferResponse]:
+        """Run inferences one after another; one that fails says so, and the next goes on."""
+        async for weighed in messages:
+            try:
+                response = await self.model_infer(weighed)
+                response.parameters["triton_final_response"].bool_param = True
+                yield pb.ModelStreamInferResponse(infer_response=response)
+            except Exception as error:  # noqa: BLE001 sorted in one place
+                failed = pb.ModelInferResponse(
+                    id=weighed.message.id
+                )  # tells the client whose it is
+                yield pb.ModelStreamInferResponse(
+                    error_message=told(error)[1], infer_response=failed
+                )
 
 
 def build_server(
@@ -115,7 +152,14 @@ def build_server(
         maximum_concurrent_rpcs=limits.max_calls,
         interceptors=() if tokens is None else (TokenInterceptor(tokens),),
     )
-    handlers = {
+    handlers = _handlers(servicer)
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+    return server
+
+
+def _handlers(servicer: Servicer) -> dict[str, Any]:
+    """Return the handler of every method; what is not offered has one that says so."""
+    offered = {
         name: grpc.unary_unary_rpc_method_handler(
             _handler(verb),
             request_deserializer=request.FromString,
@@ -123,8 +167,16 @@ def build_server(
         )
         for name, verb, request, response in _verbs(servicer)
     }
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
-    return server
+    stream = grpc.stream_stream_rpc_method_handler(
+        lambda messages, _: servicer.model_stream_infer(messages),
+        request_deserializer=Weighed.FromString,
+        response_serializer=pb.ModelStreamInferResponse.SerializeToString,
+    )
+    refused = {
+        name: grpc.unary_unary_rpc_method_handler(_refusing(*refusal))
+        for name, refusal in NOT_OFFERED.items()
+    }
+    return {**offered, "ModelStreamInfer": stream, **refused}
 
 
 def _verbs(s: Servicer) -> tuple[tuple[str, Verb, Any, Any], ...]:
@@ -151,7 +203,7 @@ def _verbs(s: Servicer) -> tuple[tuple[str, Verb, Any, Any], ...]:
             pb.RepositoryIndexRequest,
             pb.RepositoryIndexResponse,
         ),
-        ("ModelInfer", s.model_infer, pb.ModelInferRequest, pb.ModelInferResponse),
+        ("ModelInfer", s.model_infer, Weighed, pb.ModelInferResponse),
     )
 
 
@@ -161,12 +213,24 @@ def _handler(verb: Verb) -> Callable[[Any, Any], Awaitable[Any]]:
     async def handle(message: Any, context: Any) -> Any:
         try:
             return await verb(message)
-        except ServingError as error:
-            trailing = RETRY_AFTER if error.code in RETRYABLE else ()
-            status, text = STATUSES[error.code], str(error)
-        except Exception:  # noqa: BLE001 no defect of ours may show its trace to a client
-            _log.exception("call failed unexpectedly")
-            trailing, status, text = (), grpc.StatusCode.INTERNAL, "internal error"
+        except Exception as error:  # noqa: BLE001 sorted in one place
+            status, text, trailing = told(error)
         return await context.abort(status, text, trailing)
 
     return handle
+
+
+def _refusing(status: grpc.StatusCode, text: str) -> Callable[[Any, Any], Awaitable[Any]]:
+    async def refuse(_: Any, context: Any) -> Any:
+        return await context.abort(status, text)
+
+    return refuse
+
+
+def told(error: Exception) -> tuple[grpc.StatusCode, str, tuple[tuple[str, str], ...]]:
+    """Return status, text and trailing metadata; no defect of ours may show its trace."""
+    if isinstance(error, ServingError):
+        trailing = RETRY_AFTER if error.code in RETRYABLE else ()
+        return STATUSES[error.code], str(error), trailing
+    _log.error("call failed unexpectedly", exc_info=error)
+    return grpc.StatusCode.INTERNAL, "internal error", ()

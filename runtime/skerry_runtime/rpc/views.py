@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from skerry_runtime.protocol.types import (
+    BatchInfo,
     IndexEntry,
     ModelInfo,
     ModelStatistics,
@@ -45,13 +46,18 @@ def statistics(counts: ModelStatistics) -> pb.ModelStatisticsResponse:
     times = pb.InferStatistics(
         success=pb.StatisticDuration(count=counts.successes, ns=counts.success_ns),
         fail=pb.StatisticDuration(count=counts.failures, ns=0),
+        queue=pb.StatisticDuration(count=counts.waits, ns=counts.wait_ns),
+        compute_infer=pb.StatisticDuration(
+            count=counts.successes, ns=max(0, counts.success_ns - counts.wait_ns)
+        ),
     )
     entry = pb.ModelStatistics(
         name=counts.name,
         version=counts.version,
         inference_count=counts.successes,
-        execution_count=counts.successes,
+        execution_count=counts.runs,
         inference_stats=times,
+        batch_stats=[_batch(batch) for batch in counts.batches],
     )
     return pb.ModelStatisticsResponse(model_stats=[entry])
 
@@ -77,3 +83,10 @@ def _tensor(info: TensorInfo) -> pb.ModelMetadataResponse.TensorMetadata:
 def _type(info: TensorInfo) -> str:
     word = "STRING" if info.datatype == "BYTES" else info.datatype
     return f"TYPE_{word}"
+
+
+def _batch(batch: BatchInfo) -> pb.InferBatchStatistics:
+    ns = round(batch.seconds * 1e9)
+    return pb.InferBatchStatistics(
+        batch_size=batch.rows, compute_infer=pb.StatisticDuration(count=batch.runs, ns=ns)
+    )

@@ -14,7 +14,7 @@ import pytest
 
 from serving import models
 from serving.fakes import FakeModel, Gate, load, serving
-from skerry_runtime.dataplane import INLINE_LIMIT_S, Dataplane, Pace
+from skerry_runtime.dataplane import Dataplane
 from skerry_runtime.errors import (
     InferenceFailed,
     InvalidRequest,
@@ -22,6 +22,7 @@ from skerry_runtime.errors import (
     NotReady,
     Overloaded,
 )
+from skerry_runtime.lane import INLINE_LIMIT_S, Pace
 from skerry_runtime.metrics import Metrics
 from skerry_runtime.protocol.types import InferRequest, Tensor
 from skerry_runtime.registry import Registry

@@ -100,7 +100,13 @@ def until_ok(address: str, path: str, status: int) -> None:
         ("GET", INFER, 405),
         ("POST", "/v2/models/digits", 405),
         ("DELETE", "/v2", 405),
-        ("POST", "/v2/repository/models/digits/load", 404),
+        ("GET", "/v2/models/stats", 200),
+        ("GET", "/v2/docs", 200),
+        ("GET", "/openapi.json", 200),
+        ("POST", "/v2/repository/models/digits/load", 403),
+        ("POST", "/v2/repository/models/digits/unload", 403),
+        ("GET", "/v2/systemsharedmemory/status", 501),
+        ("POST", "/v2/cudasharedmemory/region/a/register", 501),
     ],
 )
 def test_every_path_has_its_status(server: InThread, method: str, path: str, status: int) -> None:

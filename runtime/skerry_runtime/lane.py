@@ -1,0 +1,169 @@
+"""One serving model on the hot path: what can be worked out before a request comes."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from skerry_runtime.backends.base import Tensors, TensorSpec
+from skerry_runtime.batching import Batcher, Decision, Feed
+from skerry_runtime.contract import Batching, BatchingMode
+from skerry_runtime.errors import InvalidRequest
+from skerry_runtime.metrics import RevisionMetrics
+from skerry_runtime.protocol.tensors import DTYPES, Array
+from skerry_runtime.protocol.types import InferRequest, InferResponse, Tensor
+from skerry_runtime.registry import ServingModel
+
+INLINE_LIMIT_S = 0.0002
+"""Runs expected to be shorter stay on the event loop: the hop to a thread would cost more."""
+
+_SLOW_WEIGHT = 0.1  # one run disturbed by a neighbour must not exile a small model to threads
+
+
+class Pace:
+    """Expected run time of one model by the size of its input, learnt from its runs.
+
+    A size is a power of two of bytes: a small batch tells nothing about a large one. A shorter
+    run is believed at once, a longer one slowly, because only the longer can be an accident.
+    """
+
+    def __init__(self) -> None:
+        self._seconds: dict[int, float] = {}
+
+    def is_quick(self, size_bytes: int) -> bool:
+        """Tell whether a run may stay on the event loop; a size never seen may not."""
+        return self._seconds.get(size_bytes.bit_length(), INLINE_LIMIT_S) < INLINE_LIMIT_S
+
+    def note(self, size_bytes: int, seconds: float) -> None:
+        """Learn from a run."""
+        size = size_bytes.bit_length()
+        known = self._seconds.get(size, seconds)
+        slower = known + _SLOW_WEIGHT * (seconds - known)
+        self._seconds[size] = min(seconds, slower)
+
+
+class Waits:
+    """Adds up the time before runs in threads. Safe from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.count, self.seconds = 0, 0.0
+
+    def add(self, seconds: float) -> None:
+        """Add one request's wait."""
+        with self._lock:
+            self.count += 1
+            self.seconds += seconds
+
+
+class Lane:
+    """One serving model with what the hot path would otherwise work out per request."""
+
+    def __init__(self, serving: ServingModel, counters: RevisionMetrics) -> None:
+        metadata = serving.model.metadata
+        self.serving = serving
+        self.counters = counters
+        self.pace = Pace()
+        self.waits = Waits()
+        self.batcher: Batcher | None = None
+        self.decision: Decision | None = None
+        self.untried = _wanted(serving.batching)
+        """Batching that was asked for and not decided on yet."""
+        self._shares_runs = self.untried is not None
+        self._inputs = {spec.name: spec for spec in metadata.inputs}
+        self._outputs = {spec.name: spec.datatype for spec in metadata.outputs}
+        self._all_outputs = tuple(self._outputs)
+
+    def check(self, request: InferRequest) -> Feed:
+        """Return what the engine gets.
+
+        Raises:
+            InvalidRequest: names, datatypes or shapes are not those of the metadata.
+        """
+        arrays: dict[str, Array] = {}
+        size = 0
+        for tensor in request.inputs:
+            array = tensor.array
+            _check_input(tensor, self._inputs.get(tensor.name), arrays)
+            arrays[tensor.name] = array
+            size += array.nbytes
+        if len(arrays) != len(self._inputs):
+            missing = ", ".join(f"'{name}'" for name in self._inputs if name not in arrays)
+            raise InvalidRequest(f"input {missing} is missing")
+        return Feed(arrays, self._wanted_outputs(request.outputs), size)
+
+    def decide(self, decision: Decision, batcher: Batcher | None) -> None:
+        """Batch from now on, or never."""
+        self.decision, self.batcher = decision, batcher
+        self._shares_runs = batcher is not None
+
+    def run(self, feed: Feed, received: float) -> Tensors:
+        """Run the model in a thread, and learn its pace."""
+        began = time.perf_counter()
+        self.waits.add(began - received)
+        results = self.serving.model.infer(feed.inputs, feed.outputs)
+        self.pace.note(feed.size_bytes, time.perf_counter() - began)
+        return results
+
+    def run_now(self, request: InferRequest) -> InferResponse | None:
+        """Answer here when the model is known to be quick, and count it; None: it is not.
+
+        Its pace is that of the whole request, because all of it keeps the loop from others.
+        """
+        feed = self.check(request)
+        if self._shares_runs or not self.pace.is_quick(feed.size_bytes):
+            return None
+        results = self.serving.model.infer(feed.inputs, feed.outputs)
+        seconds = time.perf_counter() - request.received
+        self.pace.note(feed.size_bytes, seconds)
+        self.counters.succeed(seconds)
+        return self.answer(request, results)
+
+    @property
+    def executions_saved(self) -> int:
+        """Inferences less runs of the engine."""
+        return self.batcher.saved if self.batcher else 0
+
+    def answer(self, request: InferRequest, results: Tensors) -> InferResponse:
+        """Build the answer; name, version and revision are those of the model that ran."""
+        served = self.serving.served
+        tensors = [Tensor(name, self._outputs[name], array) for name, array in results.items()]
+        return InferResponse(request.model, served.version, served.revision, request.id, tensors)
+
+    def _wanted_outputs(self, names: tuple[str, ...] | None) -> tuple[str, ...]:
+        if names is None:
+            return self._all_outputs
+        for name in names:
+            if name not in self._outputs:
+                known = ", ".join(self._all_outputs)
+                raise InvalidRequest(f"unknown output '{name[:64]}'; the model has {known}")
+        return tuple(dict.fromkeys(names))
+
+
+def _wanted(batching: Batching | None) -> Batching | None:
+    return None if batching is None or batching.mode is BatchingMode.OFF else batching
+
+
+def _check_input(tensor: Tensor, spec: TensorSpec | None, seen: dict[str, Array]) -> None:
+    """Raise InvalidRequest unless the tensor is the input that `spec` describes."""
+    name = tensor.name[:64]
+    if spec is None:
+        raise InvalidRequest(f"unknown input '{name}'")
+    if tensor.name in seen:
+        raise InvalidRequest(f"input '{name}' is given twice")
+    if tensor.datatype != spec.datatype or tensor.array.dtype != DTYPES[spec.datatype]:
+        raise InvalidRequest(f"input '{name}' is {spec.datatype}, not {tensor.datatype}")
+    if not _fits(tensor.array.shape, spec.shape):
+        raise InvalidRequest(
+            f"input '{name}' has shape {list(spec.shape)} (-1 is any), "
+            f"not {list(tensor.array.shape)}"
+        )
+
+
+def _fits(shape: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    """Tell whether a shape is one that the metadata allows."""
+    if shape == wanted:
+        return True
+    return len(shape) == len(wanted) and all(
+        want in (-1, axis) for axis, want in zip(shape, wanted, strict=True)
+    )

@@ -1,0 +1,404 @@
+"""The HTTP connections on real sockets: pieces, order, limits and slow clients."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from functools import wraps
+
+import numpy as np
+import pytest
+import uvloop
+
+from skerry_runtime.rest.body import Memory, SizedBody
+from skerry_runtime.rest.connection import SMALL_BODY
+from skerry_runtime.rest.head import Heads
+from skerry_runtime.rest.http import Answer, Handler, Reply, Request, encode
+from skerry_runtime.rest.hub import PIECE, ListenerLimits
+from skerry_runtime.rest.listener import Listener, bind
+from skerry_runtime.rest.statuses import HttpError, reply_of
+
+LIMITS = ListenerLimits(max_header_bytes=1024, max_connections=3, read_timeout_s=30)
+MAX_BODY = 8 * PIECE
+
+
+def on_uvloop(test: Callable[..., Coroutine[None, None, None]]) -> Callable[..., None]:
+    """Run a test on the loop that the runtime runs on."""
+
+    @wraps(test)
+    def run(**fixtures: object) -> None:
+        uvloop.run(test(**fixtures))
+
+    return run
+
+
+class Echo:
+    """Answers with what it was asked; /slow answers later, /large with a lot."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+        self.seen: list[bytes] = []
+        self.refused: list[int] = []
+        self.given_up = False
+
+    def open(self, request: Request) -> Handler:
+        if request.target == b"/nowhere":
+            raise HttpError(404, "no such path")
+        return self._slow if request.target == b"/slow" else self._answer
+
+    def refuse(self, request: Request, error: Exception) -> Reply:
+        assert isinstance(error, HttpError)
+        self.refused.append(error.status)
+        return reply_of(error)
+
+    def _answer(self, request: Request) -> Answer:
+        if request.target == b"/broken":
+            raise RuntimeError("secret")
+        self.seen.append(request.target)
+        body = bytes(4 * 1024 * 1024) if request.target == b"/large" else bytes(request.body)
+        return Reply(200, b"[" + request.target, b"", (body, b"]"))
+
+    async def _slow(self, request: Request) -> Reply:
+        try:
+            await self.gate.wait()
+        except asyncio.CancelledError:
+            self.given_up = True
+            raise
+        self.seen.append(request.target)
+        return Reply(200, b"slow")
+
+
+class Served:
+    """A listener and its app on the test's loop."""
+
+    def __init__(self, limits: ListenerLimits = LIMITS, memory: int = 2 * MAX_BODY) -> None:
+        self.app = Echo()
+        self._writers: list[asyncio.StreamWriter] = []
+        self.memory = Memory(MAX_BODY, memory)
+        self.listener = Listener(self.app, bind("127.0.0.1", 0), limits, self.memory)
+
+    async def __aenter__(self) -> Served:
+        await self.listener.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.app.gate.set()
+        for writer in self._writers:
+            writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+        await self.listener.stop(0.01)
+
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        port = self.listener.port
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**24)
+        self._writers.append(writer)
+        return reader, writer
+
+    async def ask(self, *pieces: bytes) -> bytes:
+        """Send pieces one by one and return all that comes until the server closes."""
+        reader, writer = await self.connect()
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(0.001)  # so that they arrive as pieces; no test needs it to
+        async with asyncio.timeout(30):
+            answer = await reader.read()
+        writer.close()
+        return answer
+
+
+def request(target: bytes, body: bytes = b"", *headers: bytes, method: bytes = b"POST") -> bytes:
+    lines = [b"%s %s HTTP/1.1" % (method, target), b"host: a", *headers]
+    if body:
+        lines.append(b"content-length: %d" % len(body))
+    return b"\r\n".join(lines) + b"\r\n\r\n" + body
+
+
+CLOSE = b"connection: close"
+
+
+@on_uvloop
+async def test_a_request_may_come_byte_by_byte() -> None:
+    async with Served() as served:
+        whole = request(b"/a", b"body", CLOSE)
+        answer = await served.ask(*(whole[i : i + 1] for i in range(len(whole))))
+    assert answer.endswith(b"[/abody]")
+
+
+@pytest.mark.parametrize("size", [1, SMALL_BODY, SMALL_BODY + 1, PIECE, 3 * PIECE + 5])
+@pytest.mark.parametrize("head", [0, 7])
+@on_uvloop
+async def test_a_body_of_any_size_arrives_as_it_was_sent(size: int, head: int) -> None:
+    body = bytes(range(256)) * (size // 256) + bytes(range(size % 256))
+    async with Served() as served:
+        length = b"inference-header-content-length: %d" % head
+        answer = await served.ask(request(b"/a", body, CLOSE, length))
+    assert answer.endswith(b"[/a" + body + b"]")
+
+
+@on_uvloop
+async def test_pipelined_requests_are_answered_in_their_order() -> None:
+    """The first one waits, so that the others come while it is under way."""
+    large = bytes(2 * PIECE)
+    async with Served() as served:
+        reader, writer = await served.connect()
+        writer.write(request(b"/slow") + request(b"/a", b"1") + request(b"/b", large))
+        writer.write(b"\r\n" + request(b"/c", b"3", CLOSE))
+        await writer.drain()
+        await asyncio.sleep(0.01)
+        assert served.app.seen == []
+        served.app.gate.set()
+        answer = await reader.read()
+        writer.close()
+        assert served.app.seen == [b"/slow", b"/a", b"/b", b"/c"]
+    assert answer.count(b"HTTP/1.1 200 OK") == 4
+    assert answer.endswith(b"[/c3]")
+
+
+@on_uvloop
+async def test_thousands_of_pipelined_requests_are_answered() -> None:
+    async with Served() as served:
+        answer = await served.ask(request(b"/a") * 5000 + request(b"/b", b"", CLOSE))
+    assert answer.count(b"HTTP/1.1 200 OK") == 5001
+
+
+@on_uvloop
+async def test_a_request_behind_a_chunked_one_costs_the_connection_and_no_answer() -> None:
+    """Where the chunks end the parser does not tell; a client asks again on a new connection."""
+    chunked = request(b"/a", b"", b"transfer-encoding: chunked") + b"3\r\nabc\r\n0\r\n\r\n"
+    async with Served() as served:
+        answer = await served.ask(chunked + request(b"/b"))
+        assert served.app.seen == [b"/a"]
+    assert answer.endswith(b"[/aabc]")
+    assert b"connection: close" in answer
+
+
+@on_uvloop
+async def test_chunks_in_pieces_with_extensions_and_trailers_make_one_body() -> None:
+    head = request(b"/a", b"", b"transfer-encoding: chunked")
+    pieces = [b"2;x=y\r\na", b"b\r\n1\r", b"\nc\r\n0\r\n", b"t: 1\r\n\r\n"]
+    async with Served() as served:
+        answer = await served.ask(head, *pieces, request(b"/b", b"", CLOSE))
+    assert b"[/aabc]" in answer
+    assert answer.endswith(b"[/b]")
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        pytest.param(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc", 400, id="TLS on a plain port"),
+        pytest.param(b"GET /a HTTP/1.1\r\nbad header\r\n\r\n", 400, id="a header without colon"),
+        pytest.param(b"GET\r\n\r\n", 400, id="no target"),
+        pytest.param(request(b"/a", b"", b"content-length: -1"), 400, id="a negative length"),
+        pytest.param(request(b"/a", b"", b"content-length: 1x"), 400, id="a length with a letter"),
+        pytest.param(
+            request(b"/a", b"", b"content-length: 1", b"content-length: 2"), 400, id="two lengths"
+        ),
+        pytest.param(
+            request(b"/a", b"abc", b"transfer-encoding: chunked"), 400, id="a length and chunks"
+        ),
+        pytest.param(
+            request(b"/a", b"", b"transfer-encoding: gzip, chunked"), 501, id="gzip as a transfer"
+        ),
+        pytest.param(
+            request(b"/a", b"", b"transfer-encoding: chunked") + b"zz\r\n", 400, id="no chunk"
+        ),
+        pytest.param(request(b"/a", b"", b"x: " + b"y" * 2000), 431, id="a large head"),
+        pytest.param(b"GET /a HTTP/1.1\r\nx: " + b"y" * 2000, 431, id="a head without an end"),
+        pytest.param(
+            request(b"/a", b"", b"content-length: %d" % (MAX_BODY + 1)), 413, id="a long body"
+        ),
+        pytest.param(
+            request(b"/a", b"", b"transfer-encoding: chunked")
+            + (b"%x\r\n" % PIECE + bytes(PIECE) + b"\r\n") * 9,
+            413,
+            id="chunks without an end",
+        ),
+        pytest.param(request(b"/nowhere", b"body"), 404, id="a body for nobody"),
+    ],
+)
+@on_uvloop
+async def test_what_is_no_request_is_refused_and_the_connection_ends(
+    sent: bytes, status: int
+) -> None:
+    async with Served() as served:
+        answer = await served.ask(sent)
+    assert answer.startswith(b"HTTP/1.1 %d " % status), answer[:80]
+    assert b"connection: close" in answer
+
+
+@on_uvloop
+async def test_trailers_without_an_end_are_refused() -> None:
+    head = request(b"/a", b"", b"transfer-encoding: chunked") + b"1\r\na\r\n0\r\n"
+    async with Served() as served:
+        answer = await served.ask(head, *[b"x: " + b"y" * 500 + b"\r\n"] * 4)
+    assert answer.startswith(b"HTTP/1.1 431 ")
+
+
+@on_uvloop
+async def test_a_client_that_sends_too_much_reads_why_before_the_connection_ends() -> None:
+    """Closing with unread data would reset the connection, and take the answer away."""
+    async with Served() as served:
+        reader, writer = await served.connect()
+        writer.write(request(b"/a", b"", b"content-length: 99999999"))
+        writer.write(bytes(4 * PIECE))
+        await writer.drain()
+        assert (await reader.read()).startswith(b"HTTP/1.1 413 ")
+        assert served.app.refused == [413]
+
+
+@on_uvloop
+async def test_refused_and_lost_bodies_give_their_memory_back() -> None:
+    async with Served() as served:
+        _, writer = await served.connect()
+        writer.write(request(b"/a", bytes(2 * PIECE))[:-1])
+        await writer.drain()
+        await until(lambda: served.memory.held == 2 * PIECE - 1)
+        writer.close()
+        await until(lambda: served.memory.held == 0)
+        await served.ask(request(b"/a", bytes(2 * PIECE), CLOSE))
+        assert served.memory.held == 0
+
+
+async def until(condition: object) -> None:
+    assert callable(condition)
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.002)
+
+
+@on_uvloop
+async def test_too_many_connections_are_told_to_come_again() -> None:
+    async with Served() as served:
+        clients = [await served.connect() for _ in range(LIMITS.max_connections)]
+        for reader, writer in clients:  # each is in before the next comes
+            writer.write(request(b"/a"))
+            await reader.readuntil(b"]")
+        answer = await served.ask()
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"retry-after" in answer
+        for _, writer in clients:
+            writer.close()
+        await until_answered(served)
+
+
+async def until_answered(served: Served) -> None:
+    deadline = time.monotonic() + 30
+    while not (await served.ask(request(b"/a", b"", CLOSE))).startswith(b"HTTP/1.1 200 "):
+        assert time.monotonic() < deadline
+
+
+@on_uvloop
+async def test_a_client_that_leaves_ends_the_work_for_it() -> None:
+    async with Served() as served:
+        _, writer = await served.connect()
+        writer.write(request(b"/slow"))
+        await writer.drain()
+        await asyncio.sleep(0.01)
+        writer.transport.abort()
+        await until(lambda: served.app.given_up)
+        served.app.gate.set()
+        await until_answered(served)
+        assert b"/slow" not in served.app.seen
+
+
+@on_uvloop
+async def test_a_client_that_does_not_read_its_answers_is_cut_off() -> None:
+    limits = ListenerLimits(max_header_bytes=1024, max_connections=9, read_timeout_s=0.1)
+    async with Served(limits) as served:
+        _, writer = await served.connect()
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        writer.write(request(b"/large") * 8)
+        async with asyncio.timeout(30):
+            while not writer.transport.is_closing():
+                writer.write(request(b"/a"))
+                await asyncio.sleep(0.01)
+        assert len(served.app.seen) < 8, "what nobody reads is not worked for"
+
+
+@on_uvloop
+async def test_an_idle_connection_ends_at_once_when_the_port_stops() -> None:
+    async with Served() as served:
+        reader, writer = await served.connect()
+        writer.write(request(b"/a"))
+        await reader.readuntil(b"]")
+        await served.listener.stop(30)
+        assert await reader.read() == b""
+
+
+@on_uvloop
+async def test_a_request_under_way_is_answered_when_the_port_stops_and_is_the_last() -> None:
+    async with Served() as served:
+        reader, writer = await served.connect()
+        writer.write(request(b"/slow"))
+        await asyncio.sleep(0.01)
+        stopping = asyncio.create_task(served.listener.stop(30))
+        await asyncio.sleep(0.01)
+        served.app.gate.set()
+        answer = await reader.read()
+        await stopping
+        assert b"connection: close" in answer
+
+
+@on_uvloop
+async def test_a_request_that_never_ends_does_not_keep_the_port_from_stopping() -> None:
+    async with Served() as served:
+        reader, writer = await served.connect()
+        writer.write(request(b"/slow"))
+        await asyncio.sleep(0.01)
+        async with asyncio.timeout(30):
+            await served.listener.stop(0.05)
+            assert await reader.read() == b""
+
+
+@on_uvloop
+async def test_an_upgrade_that_is_offered_is_ignored() -> None:
+    async with Served() as served:
+        upgrade = (b"connection: upgrade, close", b"upgrade: h2c")
+        answer = await served.ask(request(b"/a", b"", *upgrade, method=b"GET"))
+    assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+@on_uvloop
+async def test_http_1_0_ends_with_the_answer_unless_asked_to_go_on() -> None:
+    async with Served() as served:
+        assert (await served.ask(b"GET /a HTTP/1.0\r\n\r\n")).endswith(b"[/a]")
+        kept = b"GET /a HTTP/1.0\r\nconnection: keep-alive\r\n\r\n"
+        assert (await served.ask(kept + b"GET /b HTTP/1.0\r\n\r\n")).endswith(b"[/b]")
+
+
+@on_uvloop
+async def test_a_defect_is_answered_without_its_text(caplog: pytest.LogCaptureFixture) -> None:
+    async with Served() as served:
+        answer = await served.ask(request(b"/broken", b"", CLOSE))
+    assert answer.startswith(b"HTTP/1.1 500 ")
+    assert b"secret" not in answer
+    assert "secret" in caplog.text
+
+
+def test_the_answer_to_head_has_the_length_and_no_body() -> None:
+    (answer,) = encode(Reply(200, b"body"), keep=True, is_head=True)
+    assert b"content-length: 4" in answer
+    assert b"body" not in bytes(answer)
+
+
+def test_data_behind_a_json_head_lies_where_engines_want_it() -> None:
+    for head in range(40):
+        body = SizedBody(100, head)
+        raw = memoryview(body.whole)[head:]
+        address = np.frombuffer(raw, np.uint8).ctypes.data
+        assert address % 16 == 0
+
+
+def test_heads_are_parsed_once_and_forgotten_in_time() -> None:
+    heads = Heads()
+    text = b"GET /a HTTP/1.1\r\nhost: a\r\n\r\n"
+    first = heads.parse(text)
+    assert heads.parse(text) is first
+    for number in range(100):
+        assert heads.parse(b"GET /%d HTTP/1.1\r\n\r\n" % number).target == b"/%d" % number
+    assert heads.parse(text) is not first
