@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from google.protobuf.message import DecodeError
+
 from skerry_runtime.errors import Overloaded
 from skerry_runtime.rpc.generated import oip_pb2 as pb
 
@@ -17,13 +19,17 @@ from skerry_runtime.rpc.generated import oip_pb2 as pb
 class Weighed:
     """A request, and how many bytes it came in."""
 
-    message: pb.ModelInferRequest
+    message: pb.ModelInferRequest | None
+    """None: the bytes are no such message, which is the client's mistake and not an error here."""
     size_bytes: int
 
     @classmethod
     def FromString(cls, data: bytes) -> Weighed:  # noqa: N802 (as protobuf's own)
         """Read a message."""
-        return cls(pb.ModelInferRequest.FromString(data), len(data))
+        try:
+            return cls(pb.ModelInferRequest.FromString(data), len(data))
+        except DecodeError:
+            return cls(None, len(data))
 
 
 class Budget:

@@ -108,9 +108,13 @@ class Servicer:
         with self._budget.holding(weighed.size_bytes):
             return await self._infer(weighed.message, time.perf_counter())
 
-    async def _infer(self, message: pb.ModelInferRequest, received: float) -> pb.ModelInferResponse:
+    async def _infer(
+        self, message: pb.ModelInferRequest | None, received: float
+    ) -> pb.ModelInferResponse:
         limits = self._limits
         try:
+            if message is None:
+                raise InvalidRequest("the bytes are no ModelInferRequest")
             request = to_request(message, received, limits.max_dimensions, limits.max_tensors)
         except InvalidRequest:
             self._dataplane.reject()
@@ -129,9 +133,9 @@ class Servicer:
                 response.parameters["triton_final_response"].bool_param = True
                 yield pb.ModelStreamInferResponse(infer_response=response)
             except Exception as error:  # noqa: BLE001 sorted in one place
-                failed = pb.ModelInferResponse(
-                    id=weighed.message.id
-                )  # tells the client whose it is
+                # The id tells the client whose failure it is.
+                name = weighed.message.id if weighed.message else ""
+                failed = pb.ModelInferResponse(id=name)
                 yield pb.ModelStreamInferResponse(
                     error_message=told(error)[1], infer_response=failed
                 )

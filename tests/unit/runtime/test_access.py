@@ -251,8 +251,8 @@ def test_plain_requests_to_a_tls_port_get_nothing(tmp_path: Path) -> None:
 def test_the_shared_memory_extension_is_absent() -> None:
     with guarded() as server:
         for kind in ("systemsharedmemory", "cudasharedmemory"):
-            assert ask(server.http, f"/v2/{kind}/status")[0] == 404
-            assert ask(server.http, f"/v2/{kind}/region/a/register", body="{}")[0] == 404
+            assert ask(server.http, f"/v2/{kind}/status")[0] in (404, 501)
+            assert ask(server.http, f"/v2/{kind}/region/a/register", body="{}")[0] in (404, 501)
         with closing(triton_grpc.InferenceServerClient(server.grpc)) as client:
             for call in (client.get_system_shared_memory_status,
                          client.get_cuda_shared_memory_status):  # fmt: skip
