@@ -37,6 +37,8 @@ SETTLED = {"SKERRY_SETTLE_S": "0"}
 VALUES = {"r1": 1.0, "r2": 2.0}
 """Every output element of a revision's model, so that each answer tells which model made it."""
 REFUSED = "refused"
+CLOSED = ("ConnectionRefusedError", "ConnectionResetError", "RemoteDisconnected", "CANCELLED")
+"""What a client meets that comes too late; anything else is an answer that was broken off."""
 
 Ask = Callable[[], str]
 """Ask once; return the revision that answered, or REFUSED."""
@@ -106,9 +108,9 @@ def rpc(pod: Deployed) -> Iterator[Ask]:
             try:
                 result = client.infer("digits", [entry], client_timeout=30)
             except InferenceServerException as error:
-                if error.status() != str(grpc.StatusCode.UNAVAILABLE):
-                    raise
-                return REFUSED
+                if error.status() == str(grpc.StatusCode.UNAVAILABLE):
+                    return REFUSED
+                raise AssertionError(f"{error.status()}: {error.message()}") from error
             revision = result.get_response().parameters["revision"].string_param
             return checked(revision, result.as_numpy("y"), result.as_numpy("z"))
 
@@ -148,6 +150,11 @@ class Traffic:
     def seen(self, revision: str) -> bool:
         """Tell whether every client got an answer of the revision."""
         return bool(self.faults) or all(count[revision] for count in self.answers.values())
+
+    def met_a_closed_door(self) -> bool:
+        """Tell whether no client gets answers any more: REST ends with a fault, gRPC is refused."""
+        ended = {fault.partition(":")[0] for fault in self.faults}
+        return all(name in ended or count[REFUSED] for name, count in self.answers.items())
 
 
 @contextmanager
@@ -198,3 +205,17 @@ def test_a_sequential_swap_refuses_in_words_while_it_is_dark_and_measures_that(
         assert status.last_swap.mode is SwapMode.SEQUENTIAL
         assert status.last_swap.outage_ms > 0
         assert clients.seen(REFUSED), "nobody asked while it was dark"
+
+
+def test_sigterm_at_full_traffic_breaks_no_answer_off(tmp_path: Path, source: FileServer) -> None:
+    """Clients may find the door closed; what was taken is answered, and the process ends clean."""
+    revisions = described(source, tmp_path)
+    with deployed(tmp_path, SKERRY_LINGER_S="0.3", **SETTLED) as pod:
+        pod.assign("r1", revisions)
+        pod.until_serving("r1")
+        with traffic(pod) as clients:
+            eventually(lambda: clients.seen("r1"), "answers before the signal")
+            pod.child.terminate()
+            assert pod.child.wait(30) == 0
+            eventually(clients.met_a_closed_door, "the end of the traffic")
+        assert [f for f in clients.faults if not any(word in f for word in CLOSED)] == []
