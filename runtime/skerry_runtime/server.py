@@ -17,7 +17,7 @@ from typing import Protocol
 import grpc.aio
 
 from skerry_runtime import __version__
-from skerry_runtime.access import Access, Tls
+from skerry_runtime.access import Access, Tls, Tokens
 from skerry_runtime.backends.base import Backend, LoadRequest, Model
 from skerry_runtime.backends.onnx import OnnxBackend
 from skerry_runtime.clock import unix_now
@@ -29,12 +29,14 @@ from skerry_runtime.rest.admin import AdminApp
 from skerry_runtime.rest.app import RestApp
 from skerry_runtime.rest.body import Memory
 from skerry_runtime.rest.codec import Limits
-from skerry_runtime.rest.exposition import Exposition
+from skerry_runtime.rest.exposition import Exposition, Live
 from skerry_runtime.rest.guard import GuardedApp
 from skerry_runtime.rest.http import App
 from skerry_runtime.rest.hub import ListenerLimits
 from skerry_runtime.rest.listener import Listener, bind_all
-from skerry_runtime.rpc.guard import credentials
+from skerry_runtime.rest.observed import ObservedApp
+from skerry_runtime.rpc.guard import TokenInterceptor, credentials
+from skerry_runtime.rpc.observed import LogInterceptor
 from skerry_runtime.rpc.servicer import RpcLimits, Servicer, build_server
 from skerry_runtime.settings import Settings
 
@@ -97,8 +99,10 @@ class Server:
         self._memory = Memory(settings.max_body_bytes, settings.max_buffered_bytes)
         tensor_limits = Limits(settings.max_dimensions, settings.max_tensors)
         rest_app, tokens = RestApp(self.dataplane, self._memory, tensor_limits), self._access.tokens
-        self._rest_app: App = rest_app if tokens is None else GuardedApp(rest_app, tokens)
-        exposition = Exposition(settings.model_name, metrics, registry)
+        guarded: App = rest_app if tokens is None else GuardedApp(rest_app, tokens)
+        self._rest_app: App = ObservedApp(guarded) if settings.access_log else guarded
+        live = Live(lambda: self.dataplane.pending, settings.queue_limit, agent.status)
+        exposition = Exposition(settings.model_name, metrics, registry, live)
         self._admin_app = AdminApp(agent.status, exposition.text, self.dataplane.is_ready)
 
     async def start(self) -> Ports:
@@ -109,7 +113,9 @@ class Server:
         """
         settings, limits = self._settings, _rpc_limits(self._settings)
         access, tls = self._access, self._access.tls
-        self._rpc = build_server(Servicer(self.dataplane, limits), limits, access.tokens)
+        self._rpc = build_server(
+            Servicer(self.dataplane, limits), limits, _interceptors(settings, access.tokens)
+        )
         grpc_port = _bind_rpc(self._rpc, settings.host, settings.grpc_port, tls)
         http, admin = bind_all(settings.host, settings.http_port, settings.admin_port)
         port_limits = _listener_limits(settings)
@@ -266,6 +272,12 @@ def _build_agent(
     from skerry_runtime.agent.agent import Agent as ClusterAgent  # noqa: PLC0415 only here needed
 
     return ClusterAgent(settings, registry, metrics, backend)
+
+
+def _interceptors(settings: Settings, tokens: Tokens | None) -> list[grpc.aio.ServerInterceptor]:
+    """Return what stands before the gRPC methods; the log first, for it sees refusals as well."""
+    found: list[grpc.aio.ServerInterceptor] = [LogInterceptor()] if settings.access_log else []
+    return found if tokens is None else [*found, TokenInterceptor(tokens)]
 
 
 def _listener_limits(settings: Settings) -> ListenerLimits:

@@ -103,6 +103,8 @@ class Settings(BaseModel):
     linger_s: float = Field(default=2.0, ge=0)
     """Of the grace: time in which new requests are still taken, because the cluster hears of
     the lost readiness later than the process does."""
+    access_log: bool = False
+    """Whether each request is a line in the log, with its trace."""
     log_level: str = "INFO"
     """Least severity that is logged."""
 

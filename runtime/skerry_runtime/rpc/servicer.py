@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import grpc
 import grpc.aio
 
-from skerry_runtime.access import Tokens
 from skerry_runtime.dataplane import Dataplane
 from skerry_runtime.errors import InvalidRequest, ServingError
 from skerry_runtime.protocol.types import NO_LOADING, NO_SHARED_MEMORY
@@ -19,7 +18,6 @@ from skerry_runtime.rpc import views
 from skerry_runtime.rpc.budget import Budget, Weighed
 from skerry_runtime.rpc.codec import from_response, to_request
 from skerry_runtime.rpc.generated import oip_pb2 as pb
-from skerry_runtime.rpc.guard import TokenInterceptor
 from skerry_runtime.rpc.statuses import RETRY_AFTER, RETRYABLE, STATUSES
 
 SERVICE = "inference.GRPCInferenceService"
@@ -142,9 +140,11 @@ class Servicer:
 
 
 def build_server(
-    servicer: Servicer, limits: RpcLimits, tokens: Tokens | None = None
+    servicer: Servicer,
+    limits: RpcLimits,
+    interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
 ) -> grpc.aio.Server:
-    """Return a server without a port; with tokens it turns others away."""
+    """Return a server without a port; the first interceptor is the outermost."""
     options = (
         ("grpc.max_receive_message_length", limits.max_message_bytes),
         ("grpc.max_send_message_length", -1),  # what a model answers is not the client's doing
@@ -154,7 +154,7 @@ def build_server(
     server = grpc.aio.server(
         options=options,
         maximum_concurrent_rpcs=limits.max_calls,
-        interceptors=() if tokens is None else (TokenInterceptor(tokens),),
+        interceptors=tuple(interceptors),
     )
     handlers = _handlers(servicer)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))

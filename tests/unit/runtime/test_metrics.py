@@ -8,10 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.fakes import FakeModel, serving
-from skerry_runtime.contract import LATENCY_BOUNDS_MS, FailureReason, SwapMode, SwapRecord
+from skerry_runtime.contract import (
+    LATENCY_BOUNDS_MS,
+    FailureReason,
+    Progress,
+    StatusReport,
+    SwapMode,
+    SwapPhase,
+    SwapRecord,
+)
 from skerry_runtime.metrics import KEPT_REVISIONS, Metrics
 from skerry_runtime.registry import Registry
-from skerry_runtime.rest.exposition import Exposition
+from skerry_runtime.rest.exposition import Exposition, Live
 
 
 class Clock:
@@ -133,3 +141,27 @@ def test_prometheus_reads_the_same_counts() -> None:
     ):
         assert line in page
     assert 'skerry_model_info{model="digits",provider="CPUExecutionProvider"' in page
+
+
+def test_prometheus_sees_the_queue_the_phase_and_what_triton_would_tell() -> None:
+    metrics, registry = metrics_at(Clock()), Registry()
+    revision = metrics.activate("r1")
+    revision.succeed(0.004)
+    revision.fail("InferenceFailed")
+    registry.switch(serving(FakeModel()))
+    progress = Progress(revision="r2", phase=SwapPhase.PROBING)
+    status = StatusReport(
+        unit="n", runtime_version="0", boot_id="b", started_at=0.0, now=1.0, progress=progress
+    )
+    page = Exposition("digits", metrics, registry, Live(lambda: 3, 128, lambda: status)).text()
+    for line in (
+        "skerry_inference_pending 3.0",
+        "skerry_inference_pending_limit 128.0",
+        'skerry_swap_phase{phase="Probing"} 1.0',
+        'skerry_swap_phase{phase="Serving"} 0.0',
+        'nv_inference_request_success{model="digits",version="1.0.0"} 1.0',
+        'nv_inference_request_failure{model="digits",version="1.0.0"} 1.0',
+        'nv_inference_pending_request_count{model="digits",version="1.0.0"} 3.0',
+        'nv_inference_request_duration_us{model="digits",version="1.0.0"} 4000.0',
+    ):
+        assert line in page.decode()
