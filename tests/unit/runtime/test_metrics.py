@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import threading
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.fakes import FakeModel, serving
+from serving.running import ROOT
 from skerry_runtime.contract import (
     LATENCY_BOUNDS_MS,
     FailureReason,
@@ -165,3 +167,28 @@ def test_prometheus_sees_the_queue_the_phase_and_what_triton_would_tell() -> Non
         'nv_inference_request_duration_us{model="digits",version="1.0.0"} 4000.0',
     ):
         assert line in page.decode()
+
+
+def test_the_documentation_has_every_metric() -> None:
+    metrics, registry = metrics_at(Clock()), Registry()
+    registry.switch(serving(FakeModel()))
+    swap = SwapRecord(
+        from_revision=None,
+        to_revision="r1",
+        mode=SwapMode.OVERLAP,
+        total_ms=1.0,
+        switch_ms=1.0,
+        outage_ms=0.0,
+        fetched=True,
+        at=1.0,
+    )
+    status = StatusReport(
+        unit="n", runtime_version="0", boot_id="b", started_at=0.0, now=1.0, last_swap=swap
+    )
+    page = Exposition("digits", metrics, registry, Live(status=lambda: status)).text().decode()
+    found = set(re.findall(r"^# TYPE (\w+)", page, re.MULTILINE))
+    told = set(re.findall(r"`(\w+)`", (ROOT / "docs/observability.md").read_text()))
+    assert {name for name in found if not name.startswith("process_")} <= told
+    assert {name for name in told if name.startswith(("skerry_", "nv_"))} - {"skerry_runtime"} <= (
+        found
+    )
