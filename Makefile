@@ -18,12 +18,15 @@ demo: $(STAMP) ## The main job on a real cluster: place, canary, promote, two ro
 	$(PY) examples/digits/demo.py $(ARGS)
 
 ##@ Test
-.PHONY: test test-unit test-contract test-chart test-integration test-e2e model-check
+.PHONY: test test-unit test-hostile test-contract test-chart test-integration test-e2e model-check
 test: $(STAMP) ## All tests; starts the cluster if none runs, and stops what it started
-	$(PY) -m pytest tests/unit tests/contract tests/chart tests/integration tests/cluster tests/e2e $(ARGS)
+	$(PY) -m pytest tests/unit tests/contract tests/hostile tests/chart tests/integration tests/cluster tests/e2e $(ARGS)
 
 test-unit: $(STAMP) ## Pure code and single processes; no cluster, seconds
 	$(PY) -m pytest tests/unit tests/contract $(ARGS)
+
+test-hostile: $(STAMP) ## Hostile files and fuzzed requests against real pods (SKERRY_HOSTILE=all: every file)
+	$(PY) -m pytest tests/hostile $(ARGS)
 
 test-chart: $(STAMP) ## Helm chart: lint, template, schema
 	$(PY) -m pytest tests/chart $(ARGS)

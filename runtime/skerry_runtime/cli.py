@@ -92,6 +92,7 @@ def _serve(settings: Settings, model_file: Path | None) -> int:
         os.environ.setdefault(name, value)  # read when grpc is imported
     import uvloop  # noqa: PLC0415 --version and --help answer without the servers' libraries
 
+    from skerry_runtime.access import BadSecret  # noqa: PLC0415 same
     from skerry_runtime.server import serve  # noqa: PLC0415 same
 
     if model_file is not None and not model_file.is_file():
@@ -99,6 +100,9 @@ def _serve(settings: Settings, model_file: Path | None) -> int:
         return BAD_USAGE
     try:
         uvloop.run(serve(settings, model_file))
+    except BadSecret as error:
+        _log.error("cannot start: %s", error)
+        return 1
     except OSError as error:
         _log.error("cannot listen: %s", error)
         return 1

@@ -42,6 +42,12 @@ ENV_GRPC_PORT = "SKERRY_GRPC_PORT"
 ENV_SLOTS_LIMIT_BYTES = "SKERRY_SLOTS_LIMIT_BYTES"
 """Environment variable with the size limit of the slots; absent: the disk's free space counts."""
 
+ENV_TLS_DIR, TLS_DIR = "SKERRY_TLS_DIR", "/etc/skerry-tls"
+"""Environment variable with the folder of the certificate, and where it is mounted."""
+
+ENV_TOKEN_DIR, TOKEN_DIR = "SKERRY_TOKEN_DIR", "/etc/skerry-tokens"
+"""Environment variable with the folder of the bearer tokens, and where it is mounted."""
+
 LATENCY_BOUNDS_MS: tuple[float, ...] = tuple(round(0.05 * 1.25**step, 4) for step in range(64))
 """Upper bounds of the latency histogram in milliseconds, 0.05 ms to about 64 s, 25 % apart;
 a last bucket beyond them is implied, so a histogram has one count more than there are bounds."""

@@ -79,6 +79,11 @@ class Dataplane:
         """Whether the process is about to stop."""
         return self._is_draining
 
+    @property
+    def pending(self) -> int:
+        """Inferences that run in threads or wait for one."""
+        return self._queued
+
     def is_ready(self) -> bool:
         """Tell whether new requests should come here."""
         return self._registry.current is not None and not self._is_draining

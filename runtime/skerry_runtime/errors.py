@@ -5,6 +5,7 @@
     ├── NotFound            no such model or version
     ├── NotReady            no model serves yet
     ├── Overloaded          the bounded queue is full
+    ├── Unauthenticated     no token that this server knows
     └── InferenceFailed     the model or its accelerator failed
 
 Each adapter owns the table from `code` to its protocol's status.
@@ -23,6 +24,7 @@ class Code(StrEnum):
     NOT_FOUND = "NotFound"
     NOT_READY = "NotReady"
     OVERLOADED = "Overloaded"
+    UNAUTHENTICATED = "Unauthenticated"
     INTERNAL = "Internal"
 
 
@@ -54,6 +56,15 @@ class Overloaded(ServingError):  # noqa: N818 (reads as the protocol's word)
     """More requests wait than the queue may hold."""
 
     code = Code.OVERLOADED
+
+
+class Unauthenticated(ServingError):  # noqa: N818 (reads as the protocol's word)
+    """The request carries no token that this server knows."""
+
+    code = Code.UNAUTHENTICATED
+
+    def __init__(self) -> None:
+        super().__init__("send 'Authorization: Bearer TOKEN' with a token that this server knows")
 
 
 class InferenceFailed(ServingError):  # noqa: N818 (reads as the protocol's word)

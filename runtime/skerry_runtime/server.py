@@ -17,6 +17,7 @@ from typing import Protocol
 import grpc.aio
 
 from skerry_runtime import __version__
+from skerry_runtime.access import Access, Tls, Tokens
 from skerry_runtime.backends.base import Backend, LoadRequest, Model
 from skerry_runtime.backends.onnx import OnnxBackend
 from skerry_runtime.clock import unix_now
@@ -28,9 +29,14 @@ from skerry_runtime.rest.admin import AdminApp
 from skerry_runtime.rest.app import RestApp
 from skerry_runtime.rest.body import Memory
 from skerry_runtime.rest.codec import Limits
-from skerry_runtime.rest.exposition import Exposition
+from skerry_runtime.rest.exposition import Exposition, Live
+from skerry_runtime.rest.guard import GuardedApp
+from skerry_runtime.rest.http import App
 from skerry_runtime.rest.hub import ListenerLimits
 from skerry_runtime.rest.listener import Listener, bind_all
+from skerry_runtime.rest.observed import ObservedApp
+from skerry_runtime.rpc.guard import TokenInterceptor, credentials
+from skerry_runtime.rpc.observed import LogInterceptor
 from skerry_runtime.rpc.servicer import RpcLimits, Servicer, build_server
 from skerry_runtime.settings import Settings
 
@@ -74,9 +80,15 @@ class Server:
     def __init__(
         self, settings: Settings, registry: Registry, metrics: Metrics, agent: Agent
     ) -> None:
+        """Put the parts together.
+
+        Raises:
+            BadSecret: tokens or a certificate were named and cannot be used.
+        """
         self._settings = settings
         self._agent = agent
         self._stopping = asyncio.Event()
+        self._access = Access.of(settings.token_dir, settings.tls_dir)
         self.dataplane = Dataplane(
             settings.model_name,
             registry,
@@ -86,8 +98,11 @@ class Server:
         )
         self._memory = Memory(settings.max_body_bytes, settings.max_buffered_bytes)
         tensor_limits = Limits(settings.max_dimensions, settings.max_tensors)
-        self._rest_app = RestApp(self.dataplane, self._memory, tensor_limits)
-        exposition = Exposition(settings.model_name, metrics, registry)
+        rest_app, tokens = RestApp(self.dataplane, self._memory, tensor_limits), self._access.tokens
+        guarded: App = rest_app if tokens is None else GuardedApp(rest_app, tokens)
+        self._rest_app: App = ObservedApp(guarded) if settings.access_log else guarded
+        live = Live(lambda: self.dataplane.pending, settings.queue_limit, agent.status)
+        exposition = Exposition(settings.model_name, metrics, registry, live)
         self._admin_app = AdminApp(agent.status, exposition.text, self.dataplane.is_ready)
 
     async def start(self) -> Ports:
@@ -97,16 +112,21 @@ class Server:
             OSError: a port is taken.
         """
         settings, limits = self._settings, _rpc_limits(self._settings)
-        self._rpc = build_server(Servicer(self.dataplane, limits), limits)
-        grpc_port = _bind_rpc(self._rpc, settings.host, settings.grpc_port)
+        access, tls = self._access, self._access.tls
+        self._rpc = build_server(
+            Servicer(self.dataplane, limits), limits, _interceptors(settings, access.tokens)
+        )
+        grpc_port = _bind_rpc(self._rpc, settings.host, settings.grpc_port, tls)
         http, admin = bind_all(settings.host, settings.http_port, settings.admin_port)
         port_limits = _listener_limits(settings)
-        self._rest = Listener(self._rest_app, http, port_limits, self._memory)
+        context = tls.context if tls else None
+        self._rest = Listener(self._rest_app, http, port_limits, self._memory, context)
         self._admin = Listener(
             self._admin_app, admin, port_limits, Memory(ADMIN_BYTES, ADMIN_BYTES)
         )
         await asyncio.gather(self._rpc.start(), self._rest.start(), self._admin.start())
         self._agent_task = asyncio.create_task(self._keep_agent_alive())
+        self._fresh_task = asyncio.create_task(access.keep_fresh(settings.secrets_poll_s))
         return Ports(self._rest.port, grpc_port, self._admin.port)
 
     def request_stop(self) -> None:
@@ -128,6 +148,7 @@ class Server:
         await asyncio.sleep(min(self._settings.linger_s, self._settings.grace_s))
         await self._close_doors(max(0.0, deadline - time.monotonic()))
         await self._stop_agent(max(1.0, deadline - time.monotonic()))
+        self._fresh_task.cancel()
         await self._admin.stop(1.0)
         self.dataplane.close()
         _log.info("stopped")
@@ -253,6 +274,12 @@ def _build_agent(
     return ClusterAgent(settings, registry, metrics, backend)
 
 
+def _interceptors(settings: Settings, tokens: Tokens | None) -> list[grpc.aio.ServerInterceptor]:
+    """Return what stands before the gRPC methods; the log first, for it sees refusals as well."""
+    found: list[grpc.aio.ServerInterceptor] = [LogInterceptor()] if settings.access_log else []
+    return found if tokens is None else [*found, TokenInterceptor(tokens)]
+
+
 def _listener_limits(settings: Settings) -> ListenerLimits:
     return ListenerLimits(
         settings.max_header_bytes, settings.max_connections, settings.read_timeout_s
@@ -262,6 +289,7 @@ def _listener_limits(settings: Settings) -> ListenerLimits:
 def _rpc_limits(settings: Settings) -> RpcLimits:
     return RpcLimits(
         max_message_bytes=settings.max_body_bytes,
+        max_buffered_bytes=settings.max_buffered_bytes,
         max_header_bytes=settings.max_header_bytes,
         max_calls=settings.max_connections,
         max_dimensions=settings.max_dimensions,
@@ -269,7 +297,7 @@ def _rpc_limits(settings: Settings) -> RpcLimits:
     )
 
 
-def _bind_rpc(server: grpc.aio.Server, host: str, port: int) -> int:
+def _bind_rpc(server: grpc.aio.Server, host: str, port: int, tls: Tls | None) -> int:
     """Bind the port and return it; gRPC's own error has no type to catch.
 
     Raises:
@@ -277,6 +305,8 @@ def _bind_rpc(server: grpc.aio.Server, host: str, port: int) -> int:
     """
     address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
-        return int(server.add_insecure_port(address))
+        if tls is None:
+            return int(server.add_insecure_port(address))
+        return int(server.add_secure_port(address, credentials(tls)))
     except RuntimeError as error:
         raise OSError(f"gRPC cannot bind {address}") from error

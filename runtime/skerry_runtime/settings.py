@@ -80,7 +80,8 @@ class Settings(BaseModel):
     max_body_bytes: int = Field(default=64 * MIB, ge=1024)
     """Largest request: a REST body (also after decompression) or a gRPC message."""
     max_buffered_bytes: int = Field(default=256 * MIB, ge=1024)
-    """REST bodies that may be in memory at one time, all connections together."""
+    """REST bodies that may be in memory at one time, all connections together; and apart from
+    them gRPC messages that have no answer yet."""
     max_header_bytes: int = Field(default=16 * 1024, ge=1024)
     """Largest request line and headers together."""
     max_connections: int = Field(default=1024, ge=1)
@@ -91,11 +92,19 @@ class Settings(BaseModel):
     """Most inputs, and most requested outputs, of one request."""
     read_timeout_s: float = Field(default=30.0, gt=0)
     """Time for a client to send its headers, and again for its body."""
+    token_dir: Path | None = None
+    """Folder with bearer tokens; with it no request but a health check is answered without one."""
+    tls_dir: Path | None = None
+    """Folder with tls.crt and tls.key; with it REST and gRPC speak TLS only."""
+    secrets_poll_s: float = Field(default=5.0, gt=0)
+    """How often both folders are read again."""
     grace_s: float = Field(default=20.0, ge=0)
     """Time after SIGTERM in which requests in flight may end."""
     linger_s: float = Field(default=2.0, ge=0)
     """Of the grace: time in which new requests are still taken, because the cluster hears of
     the lost readiness later than the process does."""
+    access_log: bool = False
+    """Whether each request is a line in the log, with its trace."""
     log_level: str = "INFO"
     """Least severity that is logged."""
 

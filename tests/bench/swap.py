@@ -3,7 +3,8 @@
     make bench-swap
 
 Every swap is a whole one: fetch, digest, probe in a child, load, exam, switch. Going back to a
-revision that is on the disk and was probed is what a rollback costs. Nothing fails.
+revision that is on the disk and was probed is what a rollback costs. Then a pod's own process
+swaps to and fro while a client measures each of its requests. Nothing fails.
 """
 
 from __future__ import annotations
@@ -12,11 +13,17 @@ import asyncio
 import json
 import statistics
 import tempfile
+import threading
+import time
 from pathlib import Path
 
+import numpy as np
 from aiohttp import web
 
 from bench.runtime import RESULT, ROOT
+from contract.test_swap_under_load import REFUSED, SETTLED, Ask, described, rest
+from hostile.watch import resident_bytes
+from serving.deployed import Deployed, deployed, file_server
 from skerry_runtime.backends.onnx import OnnxBackend
 from skerry_runtime.contract import RevisionContent
 from unit.runtime.agent.support import FAST, Pod, Source, classifier, content, golden
@@ -24,6 +31,10 @@ from unit.runtime.agent.support import FAST, Pod, Source, classifier, content, g
 SWAPS = 15
 FEATURES = 1200
 """Makes files of about 6 MB."""
+SWAPS_UNDER_LOAD = 100
+WARM_SWAPS = 10
+"""Swaps until pools and the allocator have what they keep."""
+QUIET_REQUESTS = 3000
 
 
 def revisions(source: Source) -> dict[str, RevisionContent]:
@@ -52,6 +63,74 @@ async def measure(folder: Path, source: Source) -> dict[str, list[float]]:
     return times
 
 
+class Client(threading.Thread):
+    """Asks without a pause and notes the milliseconds of every request."""
+
+    def __init__(self, ask: Ask) -> None:
+        super().__init__()
+        self.times: list[float] = []
+        self.faults: list[str] = []
+        self._ask = ask
+        self._is_over = threading.Event()
+
+    def run(self) -> None:
+        while not self._is_over.is_set():
+            try:
+                self.times.append(timed(self._ask))
+            except Exception as error:  # noqa: BLE001 counted, not raised
+                self.faults.append(repr(error))
+
+    def stop(self) -> None:
+        self._is_over.set()
+        self.join()
+
+
+def timed(ask: Ask) -> float:
+    """Ask once; return the milliseconds."""
+    began = time.perf_counter()
+    if ask() == REFUSED:
+        raise ConnectionError(REFUSED)
+    return (time.perf_counter() - began) * 1000.0
+
+
+def under_load(folder: Path) -> dict[str, list[float]]:
+    """Return [p50, p99] of quiet requests and of those during swaps, and [before, after] of RSS."""
+    with file_server() as source, deployed(folder, **SETTLED) as pod, rest(pod) as ask:
+        revisions = described(source, folder)
+
+        def swap(times: int) -> None:
+            for number in range(times):
+                bring(pod, ("r2", "r1")[number % 2], revisions)
+
+        bring(pod, "r1", revisions)
+        swap(WARM_SWAPS)
+        before = resident_bytes(pod.child.pid)
+        quiet = [timed(ask) for _ in range(QUIET_REQUESTS)]
+        client = Client(ask)
+        client.start()
+        swap(SWAPS_UNDER_LOAD)
+        client.stop()
+        after = resident_bytes(pod.child.pid)
+    return {
+        "quiet ms": percentiles(quiet),
+        "swapping ms": percentiles(client.times),
+        "failed": [len(client.faults)],
+        "rss MB": [before / 1e6, after / 1e6],
+    }
+
+
+def bring(pod: Deployed, revision: str, revisions: dict[str, RevisionContent]) -> None:
+    """Swap, and look seldom, because looking is work as well."""
+    pod.assign(revision, revisions)
+    while (served := pod.status().serving) is None or served.revision != revision:
+        time.sleep(0.05)
+
+
+def percentiles(times: list[float]) -> list[float]:
+    """Return the median and the 99th percentile."""
+    return [float(np.percentile(times, 50)), float(np.percentile(times, 99))]
+
+
 async def main() -> None:
     """Measure, print a table and write the figures."""
     source, app = Source(), web.Application()
@@ -67,6 +146,16 @@ async def main() -> None:
     print(f"{'swap':12}{'p50 ms':>10}{'max ms':>10}")
     for kind, (middle, most) in figures.items():
         print(f"{kind:12}{middle:>10.1f}{most:>10.1f}")
+    with tempfile.TemporaryDirectory() as folder:
+        loaded = under_load(Path(folder))
+    print(f"\n{SWAPS_UNDER_LOAD} swaps under traffic, {loaded['failed'][0]} failed")
+    print(f"{'':12}{'p50':>10}{'p99':>10}")
+    for kind in ("quiet ms", "swapping ms"):
+        print(f"{kind:12}{loaded[kind][0]:>10.2f}{loaded[kind][1]:>10.2f}")
+    ratio = loaded["swapping ms"][1] / loaded["quiet ms"][1]
+    before, after = loaded["rss MB"]
+    print(f"p99 ratio {ratio:.2f}; RSS {before:.0f} MB before, {after:.0f} MB after")
+    figures |= loaded
     path = RESULT.with_name("swap.json")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(figures, indent=2) + "\n")

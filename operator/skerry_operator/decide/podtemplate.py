@@ -38,6 +38,9 @@ class PodTemplate:
     """Replicas: hash of what the scheduler is told. A pod that runs cannot take it over."""
     pods_of: str | None = None
     """Revision that asked for new pods of its own; later ones are swapped into them."""
+    tls_secret: str | None = None
+    token_secret: str | None = None
+    """Secrets that the pods mount; their content may change under a running pod."""
 
     @property
     def hash(self) -> str:
@@ -51,7 +54,7 @@ class PodTemplate:
         return content_hash({"version": TEMPLATE_VERSION, **inputs}, HASH_LENGTH)
 
 
-_ADDED_LATER = frozenset({"scheduling", "pods_of"})
+_ADDED_LATER = frozenset({"scheduling", "pods_of", "tls_secret", "token_secret"})
 
 
 def _is_unused(name: str, value: object) -> bool:
@@ -75,6 +78,8 @@ def template_of(snapshot: Snapshot, hardware: Hardware, placement: Placement) ->
         supplemental_groups=profile.supplemental_groups,
         scheduling=_scheduling(placement),
         pods_of=snapshot.pods_of,
+        tls_secret=snapshot.serving.tls.secret_name if snapshot.serving.tls else None,
+        token_secret=snapshot.serving.auth.token_secret_name if snapshot.serving.auth else None,
     )
 
 

@@ -24,8 +24,12 @@ from skerry_runtime.contract import (
     ENV_HTTP_PORT,
     ENV_MODEL_NAME,
     ENV_SLOTS_LIMIT_BYTES,
+    ENV_TLS_DIR,
+    ENV_TOKEN_DIR,
     ENV_UNIT,
     SLOTS_DIR,
+    TLS_DIR,
+    TOKEN_DIR,
 )
 
 CONTAINER = "runtime"
@@ -86,7 +90,10 @@ def _pod_spec(pod: UnitPod) -> dict[str, Any]:
         "terminationGracePeriodSeconds": GRACE_S,
         "securityContext": _pod_security(template),
         "containers": [_container(template, pod.unit)],
-        "volumes": _volumes(pod.berth.cell, template.disk_limit),
+        "volumes": [
+            *_volumes(pod.berth.cell, template.disk_limit),
+            *(mount.volume for mount in _secrets(template)),
+        ],
     }
     if template.runtime_class_name:
         spec["runtimeClassName"] = template.runtime_class_name
@@ -131,7 +138,7 @@ def _container(template: PodTemplate, unit: Mapping[str, Any]) -> dict[str, Any]
         "startupProbe": _probe("/healthz", period_s=2, failures=60),
         "livenessProbe": _probe("/healthz", period_s=10, failures=6),
         "readinessProbe": _probe("/readyz", period_s=2, failures=2),
-        "volumeMounts": _mounts(),
+        "volumeMounts": [*_mounts(), *(mount.mount for mount in _secrets(template))],
     }
 
 
@@ -144,6 +151,7 @@ def _environment(template: PodTemplate, unit: Mapping[str, Any]) -> list[dict[st
         {"name": ENV_HTTP_PORT, "value": str(template.http_port)},
         {"name": ENV_GRPC_PORT, "value": str(template.grpc_port)},
         *disk,
+        *({"name": mount.env, "value": mount.folder} for mount in _secrets(template)),
     ]
 
 
@@ -187,3 +195,30 @@ def _volumes(cell: str, disk_limit: str | None) -> list[dict[str, Any]]:
         {"name": "slots", "emptyDir": slots},
         {"name": "tmp", "emptyDir": {"medium": "Memory", "sizeLimit": TMP_LIMIT}},
     ]
+
+
+@dataclass(frozen=True)
+class _SecretMount:
+    """A secret that the kubelet mounts: nothing else of the cluster has to read it."""
+
+    name: str
+    secret: str
+    env: str
+    folder: str
+
+    @property
+    def volume(self) -> dict[str, Any]:
+        # Readable by the pod's group, which is the container's user, and by nobody else.
+        return {"name": self.name, "secret": {"secretName": self.secret, "defaultMode": 0o440}}
+
+    @property
+    def mount(self) -> dict[str, Any]:
+        return {"name": self.name, "mountPath": self.folder, "readOnly": True}
+
+
+def _secrets(template: PodTemplate) -> list[_SecretMount]:
+    named = (
+        ("tls", template.tls_secret, ENV_TLS_DIR, TLS_DIR),
+        ("tokens", template.token_secret, ENV_TOKEN_DIR, TOKEN_DIR),
+    )
+    return [_SecretMount(name, secret, *rest) for name, secret, *rest in named if secret]

@@ -11,12 +11,15 @@ from decimal import Decimal, InvalidOperation
 import numpy as np
 
 from skerry_runtime.agent.npz import Arrays
+from skerry_runtime.agent.ports import MIB
 from skerry_runtime.agent.sample import DTYPES
 from skerry_runtime.agent.score import LABELS_KEY, Array, InvalidExam, has_nan, score
 from skerry_runtime.backends.base import Model, ModelMetadata, Tensors, TensorSpec
 from skerry_runtime.contract import ExamResult, GoldenExam, GoldenMetric
 
 BATCH = 64
+BATCH_BYTES = 4 * MIB
+"""Samples that reach a model at one time: few large ones, because the probe tried a single one."""
 SOLE_INPUT_KEY = "inputs"
 EXPECTED_KEY = "expected"
 
@@ -59,7 +62,7 @@ def prepare(golden: GoldenExam, arrays: Arrays, metadata: ModelMetadata) -> Exam
         golden.metric,
         parse_threshold(golden.threshold),
         samples,
-        batch or BATCH,
+        batch or _fitting(questions, samples),
         batch is not None,
     )
 
@@ -181,6 +184,12 @@ def _common_length(arrays: Mapping[str, Array]) -> int:
 def _fixed_batch(metadata: ModelMetadata) -> int | None:
     sizes = [spec.shape[0] for spec in metadata.inputs if spec.shape and spec.shape[0] > 0]
     return sizes[0] if sizes else None
+
+
+def _fitting(questions: Mapping[str, Array], samples: int) -> int:
+    """Return how many samples go into one batch of a free size."""
+    sample_bytes = max(1, sum(array.nbytes for array in questions.values()) // samples)
+    return max(1, min(BATCH, BATCH_BYTES // sample_bytes))
 
 
 def _collect(exam: Exam, model: Model) -> dict[str, Array]:

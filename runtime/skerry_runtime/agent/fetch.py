@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import re
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -45,6 +46,33 @@ class Download:
 
 class _Unresumable(Exception):  # noqa: N818 (says what the begun file is)
     """The server does not go on from the bytes on disk: begin anew."""
+
+
+class _Trickles(TimeoutError):  # noqa: N818 (says what the source does)
+    """Bytes arrive, but so few that the source is as good as silent."""
+
+
+class _Flow:
+    """Watches that bytes keep coming at a rate at which the file ends some day."""
+
+    def __init__(self, tuning: Tuning) -> None:
+        self._tuning = tuning
+        self._since = time.monotonic()
+        self._bytes = 0
+
+    def note(self, count: int) -> None:
+        """Count bytes.
+
+        Raises:
+            _Trickles: a whole window brought too few.
+        """
+        self._bytes += count
+        if time.monotonic() - self._since < self._tuning.trickle_window_s:
+            return
+        if self._bytes < self._tuning.trickle_bytes:
+            window = f"{self._tuning.trickle_window_s:g} s"
+            raise _Trickles(f"only {self._bytes} bytes came within {window}")
+        self._since, self._bytes = time.monotonic(), 0
 
 
 class Fetcher:
@@ -144,7 +172,7 @@ class Fetcher:
         on_progress: OnProgress,
     ) -> None:
         on_progress(part.size, total)
-        async for chunk in _chunks(response):
+        async for chunk in _chunks(response, _Flow(self._tuning)):
             if total is not None and part.size + len(chunk) > total:
                 await self._worker.run(part.restart)
                 raise Transient("the source sent more bytes than it declared")
@@ -241,12 +269,13 @@ def _total_of_range(response: aiohttp.ClientResponse, part: Part) -> int | None:
     return None if found[2] == "*" else int(found[2])
 
 
-async def _chunks(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+async def _chunks(response: aiohttp.ClientResponse, flow: _Flow) -> AsyncIterator[bytes]:
     """Yield the body in pieces that are worth a thread's turn; the last ones also on an error."""
     buffer = bytearray()
     try:
         async for data in response.content.iter_any():
             buffer += data
+            flow.note(len(data))
             if len(buffer) >= _CHUNK:
                 yield bytes(buffer)
                 buffer.clear()
@@ -275,6 +304,8 @@ def _reason(err: BaseException) -> str:
     match err:
         case aiohttp.ClientConnectorError():
             return f"cannot connect to {err.host}:{err.port}: {err.os_error.strerror or 'failed'}"
+        case _Trickles():
+            return str(err)
         case TimeoutError():
             return "no answer in time"
         case aiohttp.ClientPayloadError():

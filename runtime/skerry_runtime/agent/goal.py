@@ -12,6 +12,8 @@ from typing_extensions import override
 from skerry_runtime.contract import Execution, Format, RevisionContent
 
 _SUFFIXES = {Format.ONNX: "model.onnx", Format.ORT: "model.ort"}
+_OTHER = "model.bin"
+"""Name of a file in a format that this runtime does not read, and so refuses."""
 GOLDEN_NAME = "golden.npz"
 
 
@@ -60,7 +62,7 @@ class Goal:
     def model_blob(self) -> Blob:
         """The model file."""
         artifact = self.content.artifact
-        return Blob(artifact.uri, artifact.sha256, _SUFFIXES[artifact.format])
+        return Blob(artifact.uri, artifact.sha256, _SUFFIXES.get(artifact.format, _OTHER))
 
     @property
     def golden_blob(self) -> Blob | None:

@@ -86,6 +86,9 @@ class Tuning(BaseModel):
     connect_timeout_s: float = 10.0
     idle_timeout_s: float = 30.0
     """A download in which no byte arrives for this long is broken off."""
+    trickle_window_s: float = 60.0
+    trickle_bytes: int = 64 * 1024
+    """A download that brings fewer bytes than this within the window is broken off as well."""
     backoff_min_s: float = 1.0
     backoff_max_s: float = 30.0
     slow_backoff_min_s: float = 30.0
@@ -98,8 +101,12 @@ class Tuning(BaseModel):
     memory_reserve_bytes: int = 16 * MIB
     """Memory that neither a model nor a probe may count on."""
     probe_timeout_s: float = 60.0
+    probe_cpu_s: int = 0
+    """CPU time of the probe, which no neighbour uses up; 0: the timeout, on every thread."""
     probe_memory_bytes: int = 0
     """Memory limit of the probe; 0 means what the pod has left."""
+    exam_timeout_s: float = 300.0
+    """A model that has not answered its exam after this long did not pass it."""
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Tuning:

@@ -46,6 +46,8 @@ class ProbeRequest(_Wire):
     memory_bytes: int | None = None
     """Resident memory that the child may reach in all."""
     timeout_s: float
+    cpu_s: int = 0
+    """CPU time that the child may use in all; 0: the timeout, on every thread."""
     is_stand_in: bool = False
     """The CPU stands in for a device that is taken: only crashes and limits count."""
 

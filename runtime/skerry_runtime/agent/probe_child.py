@@ -22,7 +22,7 @@ from skerry_runtime.agent.npz import BadArchive, read_npz
 from skerry_runtime.agent.onnxfile import NotOnnx, has_external_data
 from skerry_runtime.agent.ports import MIB
 from skerry_runtime.agent.probe import ProbeAnswer, ProbeRequest, Verdict
-from skerry_runtime.agent.sample import is_guess, zeros
+from skerry_runtime.agent.sample import Unservable, is_guess, require_servable, zeros
 from skerry_runtime.agent.score import InvalidExam
 from skerry_runtime.backends.base import (
     Backend,
@@ -80,7 +80,7 @@ def _engine(name: str) -> Backend:
 
 def _limit(request: ProbeRequest) -> None:
     """Limit this process; called after the imports, which no model is to blame for."""
-    cpu_s = max(1, round(request.timeout_s)) * max(1, request.threads)
+    cpu_s = request.cpu_s or max(1, round(request.timeout_s)) * max(1, request.threads)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 1))
     resource.setrlimit(resource.RLIMIT_FSIZE, (_MAX_WRITTEN_BYTES, _MAX_WRITTEN_BYTES))
@@ -111,15 +111,25 @@ def examine(request: ProbeRequest, backend: Backend) -> ProbeAnswer:
             text = "the model keeps tensors in another file: pack them into one"
             return ProbeAnswer(verdict=Verdict.EXTERNAL, message=text)
         model = backend.load(_load_request(request))
+        require_servable(model.metadata)
         return _first_run(request, model)
-    except MemoryError:
-        return ProbeAnswer(verdict=Verdict.MEMORY)
-    except NotOnnx as err:
-        return ProbeAnswer(verdict=Verdict.DAMAGED, message=str(err))
-    except ProviderMissing as err:
-        return ProbeAnswer(verdict=Verdict.PROVIDER, message=str(err))
-    except LoadError as err:
-        return _failure(Verdict.LOAD, err)
+    except Exception as err:  # noqa: BLE001 whatever a file makes an engine raise is a verdict
+        return _verdict_on(err)
+
+
+def _verdict_on(err: Exception) -> ProbeAnswer:
+    match err:
+        case MemoryError():
+            return ProbeAnswer(verdict=Verdict.MEMORY)
+        case NotOnnx():
+            return ProbeAnswer(verdict=Verdict.DAMAGED, message=str(err))
+        case ProviderMissing():
+            return ProbeAnswer(verdict=Verdict.PROVIDER, message=str(err))
+        case LoadError() | Unservable():
+            return _failure(Verdict.LOAD, err)
+        case _:
+            text = f"the engine failed on the file with an unexpected {type(err).__name__}"
+            return ProbeAnswer(verdict=Verdict.RUN, message=text)
 
 
 def _is_external(path: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from collections.abc import Callable
@@ -26,6 +27,7 @@ from skerry_runtime.agent.verify import Verifier, check_format
 from skerry_runtime.agent.worker import Worker
 from skerry_runtime.backends.base import (
     Backend,
+    Interruptible,
     LoadError,
     LoadRequest,
     Model,
@@ -176,6 +178,7 @@ class Stages:
             input_shapes=goal.content.artifact.input_shapes,
             memory_bytes=self._probe_limit(),
             timeout_s=self.tuning.probe_timeout_s,
+            cpu_s=self.tuning.probe_cpu_s,
             is_stand_in=is_stand_in,
         )
 
@@ -213,9 +216,18 @@ class Stages:
         """Run the golden exam, or without one a single inference, which also warms up.
 
         Raises:
-            Refused: ExamFailed, InvalidExam or LoadFailed.
+            Refused: ExamFailed, also for one that does not end; InvalidExam or LoadFailed.
         """
-        return await self.worker.run(self._examine, goal, model)
+        limit_s = self.tuning.exam_timeout_s
+        try:
+            async with asyncio.timeout(limit_s):
+                return await self.worker.run(self._examine, goal, model)
+        except TimeoutError as err:
+            self.worker.leave_behind()
+            if isinstance(model, Interruptible):
+                model.interrupt()
+            text = f"the exam did not end within {limit_s:g} s: use fewer samples, or a faster unit"
+            raise Refused(FailureReason.EXAM_FAILED, text) from err
 
     def _examine(self, goal: Goal, model: Model) -> ExamResult | None:
         golden, blob = goal.content.golden, goal.golden_blob

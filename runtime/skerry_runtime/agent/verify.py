@@ -16,6 +16,7 @@ from skerry_runtime.contract import FailureReason, Format
 _ORT_MARK = b"ORTM"
 _ORT_MARK_AT = 4
 _CHUNK = 1024 * 1024
+_READ = (Format.ONNX, Format.ORT)
 
 Signature = tuple[int, ...]
 
@@ -66,6 +67,10 @@ def check_format(path: Path, claimed: Format) -> None:
     Raises:
         Refused: InvalidModel.
     """
+    if claimed not in _READ:
+        known = " and ".join(_READ)
+        text = f"this runtime reads {known}, and no {claimed}"
+        raise Refused(FailureReason.INVALID_MODEL, text)
     with open_plain(path) as file:
         if os.fstat(file.fileno()).st_size == 0:
             raise Refused(FailureReason.INVALID_MODEL, "the model file is empty")

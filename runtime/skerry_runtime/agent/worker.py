@@ -15,7 +15,8 @@ class Worker:
     """Runs blocking calls one after the other, in the order in which they came."""
 
     def __init__(self, name: str) -> None:
-        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+        self._name = name
+        self._executor = self._new()
 
     async def run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return the call's result; a cancellation leaves the call running to its end."""
@@ -25,6 +26,14 @@ class Worker:
     def submit(self, work: Callable[[], object]) -> None:
         """Queue a call that nobody waits for."""
         self._executor.submit(work)
+
+    def leave_behind(self) -> None:
+        """Go on in a new thread; the call that runs keeps the old one to its end."""
+        self._executor.shutdown(wait=False)
+        self._executor = self._new()
+
+    def _new(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(max_workers=1, thread_name_prefix=self._name)
 
     def close(self) -> None:
         """Take no more calls."""

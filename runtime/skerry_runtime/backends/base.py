@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -87,6 +87,15 @@ class Model(Protocol):
 
     def close(self) -> None:
         """Release memory and accelerator; the model is unusable afterwards."""
+        ...
+
+
+@runtime_checkable
+class Interruptible(Protocol):
+    """A model whose runs can be broken off from another thread."""
+
+    def interrupt(self) -> None:
+        """End every run soon, with InferenceFailed; the model is of no use afterwards."""
         ...
 
 

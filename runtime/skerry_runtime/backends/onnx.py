@@ -72,6 +72,7 @@ class OnnxModel:
         self._session: ort.InferenceSession | None = session
         self._metadata = metadata
         self._acceleration = acceleration
+        self._run_options = ort.RunOptions()
         self._names = [spec.name for spec in metadata.outputs]
         types = {spec.name: spec.datatype for spec in (*metadata.inputs, *metadata.outputs)}
         self._texts = {name for name, datatype in types.items() if datatype == "BYTES"}
@@ -103,13 +104,17 @@ class OnnxModel:
             if self._bfloats:
                 arrays = self._run_with_bfloats(session, names, feed)
             else:
-                arrays = session.run(names, feed)
+                arrays = session.run(names, feed, self._run_options)
         except Exception as error:  # the engine's exceptions share no base class
             raise InferenceFailed(f"the model failed: {safe_text(error)}") from error
         results = dict(zip(names, arrays, strict=True))
         for name in self._texts.intersection(results):
             results[name] = _encoded(results[name])
         return results
+
+    def interrupt(self) -> None:
+        """End every run at its next node; the model is of no use afterwards."""
+        self._run_options.terminate = True
 
     def close(self) -> None:
         """Release memory and accelerator; the model is unusable afterwards."""
@@ -132,7 +137,7 @@ class OnnxModel:
             else ort.OrtValue.ortvalue_from_numpy(array)
             for name, array in feed.items()
         }
-        results = session.run_with_ort_values(names, values)
+        results = session.run_with_ort_values(names, values, self._run_options)
         return [
             _words_of(value) if name in self._bfloats else value.numpy()
             for name, value in zip(names, results, strict=True)

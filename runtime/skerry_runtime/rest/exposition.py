@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
@@ -15,20 +16,33 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
-from skerry_runtime.contract import LATENCY_BOUNDS_MS
+from skerry_runtime.contract import LATENCY_BOUNDS_MS, StatusReport, SwapPhase
 from skerry_runtime.metrics import Metrics, RevisionMetrics, SwapMetrics, Tally
 from skerry_runtime.registry import Registry
+from skerry_runtime.rest.aliases import triton_metrics
 
 BUCKET_STEP = 4
 """Every fourth bound is exposed (a factor of 2.4): a fleet's server pays for each series."""
 
 
+@dataclass(frozen=True)
+class Live:
+    """What is looked up at each request."""
+
+    pending: Callable[[], int] = lambda: 0
+    """Inferences that run in threads or wait for one."""
+    queue_limit: int = 0
+    status: Callable[[], StatusReport | None] = lambda: None
+
+
 class Exposition:
     """Answers /metrics."""
 
-    def __init__(self, model_name: str, metrics: Metrics, registry: Registry) -> None:
+    def __init__(
+        self, model_name: str, metrics: Metrics, registry: Registry, live: Live | None = None
+    ) -> None:
         self._prometheus = CollectorRegistry()
-        self._prometheus.register(ServingCollector(model_name, metrics, registry))
+        self._prometheus.register(ServingCollector(model_name, metrics, registry, live or Live()))
         ProcessCollector(registry=self._prometheus)
 
     def text(self) -> bytes:
@@ -39,10 +53,11 @@ class Exposition:
 class ServingCollector(Collector):
     """Reads the counters when Prometheus asks; the hot path pays nothing for them."""
 
-    def __init__(self, model_name: str, metrics: Metrics, registry: Registry) -> None:
+    def __init__(self, model_name: str, metrics: Metrics, registry: Registry, live: Live) -> None:
         self._model_name = model_name
         self._metrics = metrics
         self._registry = registry
+        self._live = live
 
     @override
     def collect(self) -> Iterator[Metric]:
@@ -56,7 +71,9 @@ class ServingCollector(Collector):
             "Requests that found no serving model.",
             value=self._metrics.unserved,
         )
+        yield from _queue(self._live)
         yield from _swaps(self._metrics.swaps)
+        yield from _progress(self._live.status())
 
     def _model(self) -> Iterator[Metric]:
         labels = ("model", "revision", "version", "variant", "provider")
@@ -72,6 +89,14 @@ class ServingCollector(Collector):
                 "Share of the graph's nodes on the provider that was asked for.",
                 value=serving.model.acceleration.delegated_percent,
             )
+            yield GaugeMetricFamily(
+                "skerry_model_since_timestamp_seconds",
+                "When the model began to serve, Unix time.",
+                value=served.since,
+            )
+            total, _ = self._metrics.of(served.revision).snapshot()
+            pending = self._live.pending()
+            yield from triton_metrics(self._model_name, served.version, total, pending)
         yield info
 
 
@@ -131,3 +156,36 @@ def _swaps(swaps: SwapMetrics) -> Iterator[Metric]:
         "Time without a serving model in all swaps together.",
         value=swaps.outage_s,
     )
+
+
+def _queue(live: Live) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "skerry_inference_pending",
+        "Inferences that run in threads or wait for one.",
+        value=live.pending(),
+    )
+    yield GaugeMetricFamily(
+        "skerry_inference_pending_limit",
+        "Pending inferences from which on requests are refused.",
+        value=live.queue_limit,
+    )
+
+
+def _progress(status: StatusReport | None) -> Iterator[Metric]:
+    """Yield where the assigned revision stands, and what the last swap cost."""
+    phase = GaugeMetricFamily(
+        "skerry_swap_phase", "1 for the phase of the assigned revision.", labels=("phase",)
+    )
+    current = status.progress.phase if status and status.progress else None
+    for known in SwapPhase:
+        phase.add_metric((known.value,), float(known is current))
+    yield phase
+    swap = status.last_swap if status else None
+    if swap is None:
+        return
+    for name, text, ms in (
+        ("skerry_last_swap_seconds", "From the assignment read to the switch.", swap.total_ms),
+        ("skerry_model_load_seconds", "Of it: load, exam and warm-up.", swap.switch_ms),
+        ("skerry_last_swap_outage_seconds", "Of it: without a model.", swap.outage_ms),
+    ):
+        yield GaugeMetricFamily(name, text, value=ms / 1000.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from contextlib import ExitStack
 
 from skerry_runtime.rest.body import Memory
@@ -18,9 +19,15 @@ class Listener:
     """One port, on one event loop."""
 
     def __init__(
-        self, app: App, bound: socket.socket, limits: ListenerLimits, memory: Memory
+        self,
+        app: App,
+        bound: socket.socket,
+        limits: ListenerLimits,
+        memory: Memory,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self._bound = bound
+        self._tls = tls
         self._hub = Hub(app, limits, memory)
         self._server: asyncio.Server | None = None
 
@@ -32,7 +39,11 @@ class Listener:
     async def start(self) -> None:
         """Take connections from now on."""
         self._server = await self._hub.loop.create_server(
-            lambda: Connection(self._hub), sock=self._bound, backlog=BACKLOG
+            lambda: Connection(self._hub),
+            sock=self._bound,
+            backlog=BACKLOG,
+            ssl=self._tls,
+            ssl_handshake_timeout=self._hub.limits.read_timeout_s if self._tls else None,
         )
 
     def drain(self) -> None:

@@ -12,12 +12,17 @@ STATUSES = {
     Code.NOT_FOUND: 404,
     Code.NOT_READY: 503,
     Code.OVERLOADED: 429,
+    Code.UNAUTHENTICATED: 401,
     Code.INTERNAL: 500,
 }
 
 RETRY_AFTER = b"retry-after: 1\r\n"  # seconds; a queue of inferences empties sooner
 
-_RETRYABLE = {Code.NOT_READY, Code.OVERLOADED}
+_HEADERS = {
+    Code.NOT_READY: RETRY_AFTER,
+    Code.OVERLOADED: RETRY_AFTER,
+    Code.UNAUTHENTICATED: b"www-authenticate: Bearer\r\n",
+}
 
 _log = logging.getLogger(__name__)
 
@@ -36,7 +41,7 @@ def reply_of(error: BaseException) -> Reply:
     if isinstance(error, HttpError):
         return json_reply({"error": str(error)}, error.status, error.headers)
     if isinstance(error, ServingError):
-        headers = RETRY_AFTER if error.code in _RETRYABLE else b""
+        headers = _HEADERS.get(error.code, b"")
         return json_reply({"error": str(error)}, STATUSES[error.code], headers)
     _log.error("request failed unexpectedly", exc_info=error)
     return json_reply({"error": "internal error"}, 500)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from skerry_runtime.dataplane import Dataplane
 from skerry_runtime.errors import InvalidRequest, ServingError
 from skerry_runtime.protocol.types import NO_LOADING, NO_SHARED_MEMORY
 from skerry_runtime.rpc import views
+from skerry_runtime.rpc.budget import Budget, Weighed
 from skerry_runtime.rpc.codec import from_response, to_request
 from skerry_runtime.rpc.generated import oip_pb2 as pb
 from skerry_runtime.rpc.statuses import RETRY_AFTER, RETRYABLE, STATUSES
@@ -44,6 +45,7 @@ class RpcLimits:
     """What the port bears."""
 
     max_message_bytes: int
+    max_buffered_bytes: int
     max_header_bytes: int
     max_calls: int
     max_dimensions: int
@@ -56,6 +58,7 @@ class Servicer:
     def __init__(self, dataplane: Dataplane, limits: RpcLimits) -> None:
         self._dataplane = dataplane
         self._limits = limits
+        self._budget = Budget(limits.max_buffered_bytes)
 
     async def server_live(self, _: pb.ServerLiveRequest) -> pb.ServerLiveResponse:
         """Answer at all."""
@@ -98,11 +101,18 @@ class Servicer:
         """List the one model."""
         return views.index(self._dataplane.repository_index(), only_ready=message.ready)
 
-    async def model_infer(self, message: pb.ModelInferRequest) -> pb.ModelInferResponse:
+    async def model_infer(self, weighed: Weighed) -> pb.ModelInferResponse:
         """Run one inference; the answer has raw contents when the request has."""
-        received = time.perf_counter()
+        with self._budget.holding(weighed.size_bytes):
+            return await self._infer(weighed.message, time.perf_counter())
+
+    async def _infer(
+        self, message: pb.ModelInferRequest | None, received: float
+    ) -> pb.ModelInferResponse:
         limits = self._limits
         try:
+            if message is None:
+                raise InvalidRequest("the bytes are no ModelInferRequest")
             request = to_request(message, received, limits.max_dimensions, limits.max_tensors)
         except InvalidRequest:
             self._dataplane.reject()
@@ -112,30 +122,40 @@ class Servicer:
         return from_response(response, is_raw=is_raw)
 
     async def model_stream_infer(
-        self, messages: AsyncIterator[pb.ModelInferRequest]
+        self, messages: AsyncIterator[Weighed]
     ) -> AsyncIterator[pb.ModelStreamInferResponse]:
         """Run inferences one after another; one that fails says so, and the next goes on."""
-        async for message in messages:
+        async for weighed in messages:
             try:
-                response = await self.model_infer(message)
+                response = await self.model_infer(weighed)
                 response.parameters["triton_final_response"].bool_param = True
                 yield pb.ModelStreamInferResponse(infer_response=response)
             except Exception as error:  # noqa: BLE001 sorted in one place
-                failed = pb.ModelInferResponse(id=message.id)  # tells the client whose it is
+                # The id tells the client whose failure it is.
+                name = weighed.message.id if weighed.message else ""
+                failed = pb.ModelInferResponse(id=name)
                 yield pb.ModelStreamInferResponse(
                     error_message=told(error)[1], infer_response=failed
                 )
 
 
-def build_server(servicer: Servicer, limits: RpcLimits) -> grpc.aio.Server:
-    """Return a server without a port."""
+def build_server(
+    servicer: Servicer,
+    limits: RpcLimits,
+    interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
+) -> grpc.aio.Server:
+    """Return a server without a port; the first interceptor is the outermost."""
     options = (
         ("grpc.max_receive_message_length", limits.max_message_bytes),
         ("grpc.max_send_message_length", -1),  # what a model answers is not the client's doing
         ("grpc.max_metadata_size", limits.max_header_bytes),
         ("grpc.so_reuseport", 0),  # two servers on one port is a mistake, not load balancing
     )
-    server = grpc.aio.server(options=options, maximum_concurrent_rpcs=limits.max_calls)
+    server = grpc.aio.server(
+        options=options,
+        maximum_concurrent_rpcs=limits.max_calls,
+        interceptors=tuple(interceptors),
+    )
     handlers = _handlers(servicer)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
     return server
@@ -153,7 +173,7 @@ def _handlers(servicer: Servicer) -> dict[str, Any]:
     }
     stream = grpc.stream_stream_rpc_method_handler(
         _streaming(servicer),
-        request_deserializer=pb.ModelInferRequest.FromString,
+        request_deserializer=Weighed.FromString,
         response_serializer=pb.ModelStreamInferResponse.SerializeToString,
     )
     refused = {
@@ -187,7 +207,7 @@ def _verbs(s: Servicer) -> tuple[tuple[str, Verb, Any, Any], ...]:
             pb.RepositoryIndexRequest,
             pb.RepositoryIndexResponse,
         ),
-        ("ModelInfer", s.model_infer, pb.ModelInferRequest, pb.ModelInferResponse),
+        ("ModelInfer", s.model_infer, Weighed, pb.ModelInferResponse),
     )
 
 

@@ -11,6 +11,7 @@ STATUSES = {
     Code.NOT_FOUND: grpc.StatusCode.NOT_FOUND,
     Code.NOT_READY: grpc.StatusCode.UNAVAILABLE,
     Code.OVERLOADED: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Code.UNAUTHENTICATED: grpc.StatusCode.UNAUTHENTICATED,
     Code.INTERNAL: grpc.StatusCode.INTERNAL,
 }
 

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import re
 import threading
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.fakes import FakeModel, serving
-from skerry_runtime.contract import LATENCY_BOUNDS_MS, FailureReason, SwapMode, SwapRecord
+from serving.running import ROOT
+from skerry_runtime.contract import (
+    LATENCY_BOUNDS_MS,
+    FailureReason,
+    Progress,
+    StatusReport,
+    SwapMode,
+    SwapPhase,
+    SwapRecord,
+)
 from skerry_runtime.metrics import KEPT_REVISIONS, Metrics
 from skerry_runtime.registry import Registry
-from skerry_runtime.rest.exposition import Exposition
+from skerry_runtime.rest.exposition import Exposition, Live
 
 
 class Clock:
@@ -133,3 +143,52 @@ def test_prometheus_reads_the_same_counts() -> None:
     ):
         assert line in page
     assert 'skerry_model_info{model="digits",provider="CPUExecutionProvider"' in page
+
+
+def test_prometheus_sees_the_queue_the_phase_and_what_triton_would_tell() -> None:
+    metrics, registry = metrics_at(Clock()), Registry()
+    revision = metrics.activate("r1")
+    revision.succeed(0.004)
+    revision.fail("InferenceFailed")
+    registry.switch(serving(FakeModel()))
+    progress = Progress(revision="r2", phase=SwapPhase.PROBING)
+    status = StatusReport(
+        unit="n", runtime_version="0", boot_id="b", started_at=0.0, now=1.0, progress=progress
+    )
+    page = Exposition("digits", metrics, registry, Live(lambda: 3, 128, lambda: status)).text()
+    for line in (
+        "skerry_inference_pending 3.0",
+        "skerry_inference_pending_limit 128.0",
+        'skerry_swap_phase{phase="Probing"} 1.0',
+        'skerry_swap_phase{phase="Serving"} 0.0',
+        'nv_inference_request_success{model="digits",version="1.0.0"} 1.0',
+        'nv_inference_request_failure{model="digits",version="1.0.0"} 1.0',
+        'nv_inference_pending_request_count{model="digits",version="1.0.0"} 3.0',
+        'nv_inference_request_duration_us{model="digits",version="1.0.0"} 4000.0',
+    ):
+        assert line in page.decode()
+
+
+def test_the_documentation_has_every_metric() -> None:
+    metrics, registry = metrics_at(Clock()), Registry()
+    registry.switch(serving(FakeModel()))
+    swap = SwapRecord(
+        from_revision=None,
+        to_revision="r1",
+        mode=SwapMode.OVERLAP,
+        total_ms=1.0,
+        switch_ms=1.0,
+        outage_ms=0.0,
+        fetched=True,
+        at=1.0,
+    )
+    status = StatusReport(
+        unit="n", runtime_version="0", boot_id="b", started_at=0.0, now=1.0, last_swap=swap
+    )
+    page = Exposition("digits", metrics, registry, Live(status=lambda: status)).text().decode()
+    found = set(re.findall(r"^# TYPE (\w+)", page, re.MULTILINE))
+    told = set(re.findall(r"`(\w+)`", (ROOT / "docs/observability.md").read_text()))
+    assert {name for name in found if not name.startswith("process_")} <= told
+    assert {name for name in told if name.startswith(("skerry_", "nv_"))} - {"skerry_runtime"} <= (
+        found
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
 
+from hostile.bombs import endless_loop
 from serving import models
 from serving.fakes import load
 from skerry_runtime.backends.base import LoadError, ProviderMissing
@@ -144,3 +146,13 @@ def test_a_closed_model_fails_and_does_not_crash(tmp_path: Path) -> None:
     model.close()
     with pytest.raises(InferenceFailed, match="closed"):
         model.infer({"x": np.ones((1, 4), np.float32)})
+
+
+def test_a_run_without_an_end_can_be_broken_off(tmp_path: Path) -> None:
+    (tmp_path / "loop.onnx").write_bytes(endless_loop(1 << 62))
+    model = load(tmp_path / "loop.onnx")
+    timer = threading.Timer(0.2, model.interrupt)
+    timer.start()
+    with pytest.raises(InferenceFailed):
+        model.infer({"x": np.ones((1, 4), np.float32)})
+    timer.join()

@@ -17,6 +17,7 @@ from skerry_operator.api.base import (
     ObjectMeta,
     Port,
     Quantity,
+    SecretName,
     ShortText,
 )
 from skerry_operator.api.v1alpha1.edgedeployment_analysis import Analysis
@@ -208,6 +209,21 @@ class ServiceSpec(KubeModel):
     has one; Cluster with Replicas."""
 
 
+class TlsSpec(KubeModel):
+    """TLS for REST and gRPC. The pods mount the secret; the operator never reads it."""
+
+    secret_name: SecretName
+    """Secret of type kubernetes.io/tls. A new certificate in it counts without a new pod."""
+
+
+class AuthSpec(KubeModel):
+    """Bearer tokens for REST and gRPC. The pods mount the secret; the operator never reads it."""
+
+    token_secret_name: SecretName
+    """Secret whose values hold tokens of at least 16 characters, one a line. Any of them is
+    admitted, so that they can rotate; health checks need none."""
+
+
 class Serving(KubeModel):
     """Ports and Service; the protocol is Open Inference v2."""
 
@@ -234,6 +250,10 @@ class Serving(KubeModel):
     """gRPC port."""
     service: ServiceSpec = ServiceSpec()
     """The Service in front of the pods."""
+    tls: TlsSpec | None = None
+    """Default: both ports speak plain text."""
+    auth: AuthSpec | None = None
+    """Default: whoever reaches the ports may ask."""
 
 
 class Step(KubeModel):

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from builders import CPU, HAILO, NVIDIA, make_deployment, make_model
 from skerry_operator.api.v1alpha1.edgedeployment import Toleration
 from skerry_operator.catalogue.profiles import Profile, builtin_profiles
 from skerry_operator.decide.fleet import Berth
 from skerry_operator.decide.hardware import Hardware
-from skerry_operator.decide.podtemplate import PodTemplate, template_of
-from skerry_operator.decide.revision import Snapshot
+from skerry_operator.decide.podtemplate import (
+    HASH_LENGTH,
+    TEMPLATE_VERSION,
+    PodTemplate,
+    template_of,
+)
+from skerry_operator.decide.revision import Snapshot, content_hash
 from skerry_operator.manifests.daemonset import CellPods, build_daemonset
 from skerry_runtime.contract import ADMIN_PORT, ASSIGNMENT_DIR, SLOTS_DIR
+from skerry_runtime.settings import settings_from
 
 PROFILES = [*builtin_profiles(), HAILO, NVIDIA]
 ANY = Hardware("cell", PROFILES[0], "amd64", None)
@@ -204,3 +212,36 @@ def test_a_template_changes_only_with_what_needs_a_new_pod(
     spec: dict[str, Any], is_new: bool
 ) -> None:
     assert (make_template(**spec).hash != make_template().hash) is is_new
+
+
+SECRETS = {
+    "serving": {"tls": {"secretName": "shop-tls"}, "auth": {"tokenSecretName": "shop.tokens"}}
+}
+
+
+def test_secrets_are_mounted_by_the_kubelet_for_the_group_of_the_container_alone() -> None:
+    pod = pod_of(make_template(**SECRETS))
+    found = {volume["name"]: volume["secret"] for volume in pod["volumes"] if "secret" in volume}
+    assert found == {
+        "tls": {"secretName": "shop-tls", "defaultMode": 0o440},
+        "tokens": {"secretName": "shop.tokens", "defaultMode": 0o440},
+    }
+    container = pod["containers"][0]
+    mounted = {m["name"]: m["mountPath"] for m in container["volumeMounts"] if m.get("readOnly")}
+    settings = settings_from({e["name"]: e.get("value", "u") for e in container["env"]}, {})
+    assert str(settings.tls_dir) == mounted["tls"]
+    assert str(settings.token_dir) == mounted["tokens"]
+
+
+def test_secrets_make_new_pods_and_their_absence_makes_none() -> None:
+    plain = make_template()
+    assert make_template(**SECRETS).hash != plain.hash
+    inputs = {k: v for k, v in asdict(plain).items() if not k.endswith("_secret")}
+    inputs.pop("scheduling")
+    assert plain.hash == content_hash({"version": TEMPLATE_VERSION, **inputs}, HASH_LENGTH)
+
+
+@pytest.mark.parametrize("name", ["Upper", "../x", "a/b", "", "x" * 254])
+def test_a_name_that_no_secret_can_have_is_invalid(name: str) -> None:
+    with pytest.raises(ValidationError):
+        make_deployment(serving={"tls": {"secretName": name}})

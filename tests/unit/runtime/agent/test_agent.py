@@ -16,7 +16,13 @@ from aiohttp import web
 from serving.fakes import Gate
 from skerry_runtime.agent.state import NodeState
 from skerry_runtime.backends.onnx import OnnxBackend
-from skerry_runtime.contract import FailureReason, RevisionContent, StatusReport, SwapMode
+from skerry_runtime.contract import (
+    FailureReason,
+    Format,
+    RevisionContent,
+    StatusReport,
+    SwapMode,
+)
 from skerry_runtime.errors import NotReady
 from unit.runtime.agent import engines
 from unit.runtime.agent.support import (
@@ -549,6 +555,27 @@ async def test_an_orderly_stop_in_a_long_exam_is_no_crash(
     await asyncio.gather(stop, running)
 
 
+async def test_an_exam_without_an_end_is_not_passed_and_holds_up_nothing(
+    tmp_path: Path, contents: dict[str, RevisionContent], gate: Gate
+) -> None:
+    impatient = FAST.model_copy(update={"exam_timeout_s": 0.2})
+    async with Pod(tmp_path, engines.Pausing(), impatient) as one:
+        gate.open.set()
+        one.mount.assign("v1", contents)
+        await one.until_serving("v1")
+        gate.open.clear()
+        one.mount.assign("v2", contents)
+        status = await one.until_failed("v2")
+        assert status.progress
+        assert status.progress.reason is FailureReason.EXAM_FAILED
+        assert "did not end within 0.2 s" in status.progress.message
+        assert one.revision == "v1"
+        again = contents["v2"].model_copy(update={"retry": "once more"})
+        one.mount.assign("v2", {**contents, "v2": again})
+        gate.open.set()  # lets the first exam end as well, which nobody waits for any more
+        await one.until_serving("v2")
+
+
 async def test_a_revision_that_was_taken_back_in_its_exam_did_not_crash(
     tmp_path: Path, contents: dict[str, RevisionContent], gate: Gate
 ) -> None:
@@ -599,3 +626,19 @@ async def test_a_report_with_a_long_address_can_be_read(
         one.mount.assign("v1", {"v1": contents["v1"].model_copy(update={"artifact": artifact})})
         status = await one.until(lambda s: s.progress and s.progress.reason)
         StatusReport.model_validate_json(status.model_dump_json(by_alias=True))
+
+
+async def test_a_format_that_this_runtime_does_not_read_is_refused(
+    tmp_path: Path, source: Source, contents: dict[str, RevisionContent]
+) -> None:
+    artifact = contents["v2"].artifact.model_copy(update={"format": Format.CUSTOM})
+    contents["v2"] = contents["v2"].model_copy(update={"artifact": artifact})
+    async with pod(tmp_path) as here:
+        here.mount.assign("v1", contents)
+        await here.until_serving("v1")
+        here.mount.assign("v2", contents)
+        status = await here.until_failed("v2")
+        assert status.progress
+        assert status.progress.reason is FailureReason.INVALID_MODEL
+        assert "Custom" in status.progress.message
+        assert status.serving

@@ -234,3 +234,13 @@ def test_a_header_that_claims_more_than_there_is_is_refused(tmp_path: Path) -> N
 def test_the_first_questions_fill_a_fixed_batch() -> None:
     metadata = ModelMetadata("test", (TensorSpec("x", "FP32", (4, 3)),), (SCORES,))
     assert exams.first_questions({"x": ONES[:2]}, metadata)["x"].shape == (4, 3)
+
+
+def test_large_samples_go_in_small_batches() -> None:
+    wide = Answering(lambda x: {"scores": x[:, :3]}, (TensorSpec("x", "FP32", (-1, -1)),))
+    megabyte = np.eye(20, 1 << 18, dtype=np.float32)
+    run(wide, x=megabyte, labels=np.zeros(20, np.int64))
+    assert wide.batches == [4] * 5
+    few = Answering(lambda x: {"scores": x})
+    run(few, x=np.eye(3, dtype=np.float32)[np.zeros(100, int)], labels=np.zeros(100, np.int64))
+    assert few.batches == [64, 36]

@@ -46,9 +46,11 @@ class Bench:
         is_there = await self.worker.run(self.part.exists)
         return self.part.stat().st_size if is_there else 0
 
-    async def fetch(self, uri: str, digest: str = sha256(BODY), reserve: int = 0) -> list[int]:
+    async def fetch(
+        self, uri: str, digest: str = sha256(BODY), reserve: int = 0, **tuned: float
+    ) -> list[int]:
         seen: list[int] = []
-        tuning = TUNING.model_copy(update={"disk_reserve_bytes": reserve})
+        tuning = TUNING.model_copy(update={"disk_reserve_bytes": reserve, **tuned})
         fetcher = Fetcher(tuning, self.worker, lambda: self.free)
         download = Download(uri, digest, self.part, self.target)
         await fetcher.fetch(download, lambda got, _: seen.append(got))
@@ -349,3 +351,21 @@ async def test_a_begun_file_that_is_none_of_ours_is_replaced(
 async def test_a_folder_in_the_file_s_place_gives_way(bench: Bench, source: Source) -> None:
     (bench.target / "inside").mkdir(parents=True)
     await bench.fetch(source.handle("m", whole))
+
+
+async def test_a_download_that_only_drips_is_broken_off_and_its_bytes_are_kept(
+    bench: Bench, source: Source
+) -> None:
+    async def drip(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Length": str(len(BODY))})
+        await response.prepare(request)
+        for byte in BODY:
+            await response.write(bytes([byte]))
+            await asyncio.sleep(0.01)
+        return response
+
+    uri = source.handle("model", answers(drip, whole))
+    with pytest.raises(Transient, match=r"bytes came within 0\.05 s"):
+        await bench.fetch(uri, trickle_window_s=0.05, trickle_bytes=1000)
+    assert 0 < await bench.kept() < 1000
+    await bench.fetch(uri, trickle_window_s=0.05, trickle_bytes=1000)

@@ -12,6 +12,8 @@ from skerry_runtime.agent.host import Host
 from skerry_runtime.agent.ports import MIB
 from skerry_runtime.agent.probe import ProbeRequest, child_environment, probe
 from skerry_runtime.agent.refusal import Refused
+from skerry_runtime.agent.sample import Unservable, require_servable
+from skerry_runtime.backends.base import ModelMetadata, TensorSpec
 from skerry_runtime.contract import FailureReason, Format
 from unit.runtime.agent import engines
 from unit.runtime.agent.support import (
@@ -141,3 +143,21 @@ async def test_a_stand_in_for_a_device_counts_crashes_only(tmp_path: Path) -> No
     await probe(request(tmp_path, classifier(), engines.Curious, is_stand_in=True), Host())
     reason, _ = await refusal(request(tmp_path, classifier(), engines.Crashing, is_stand_in=True))
     assert reason is FailureReason.PROBE_FAILED
+
+
+async def test_cpu_time_has_a_limit_of_its_own(tmp_path: Path) -> None:
+    asked = request(tmp_path, classifier(), engines.Busy, timeout_s=60.0, cpu_s=2)
+    assert await refusal(asked) == (FailureReason.PROBE_FAILED, "the probe used up its CPU time")
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        (TensorSpec("n" * 300, "FP32", (1,)), "a name of 300 characters"),
+        (TensorSpec("x", "FP32", (-1, 1 << 20, 1 << 20)), "for a single sample"),
+        (TensorSpec("x", "FP32", (1 << 40, 1 << 40)), "for a single sample"),
+    ],
+)
+def test_a_model_that_no_request_could_ask_is_unservable(spec: TensorSpec, words: str) -> None:
+    with pytest.raises(Unservable, match=words):
+        require_servable(ModelMetadata("test", (spec,), ()))

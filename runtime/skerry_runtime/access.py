@@ -1,0 +1,197 @@
+"""Who may ask, and how it is kept from others: tokens and certificates of mounted secrets.
+
+The kubelet replaces a secret's files by swapping one link. Files are therefore read from the
+folder behind that link, so that a certificate and its key always belong together. What cannot be
+read leaves in force what was read before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import logging
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+CERTIFICATE, KEY = "tls.crt", "tls.key"
+"""Keys of a secret of type kubernetes.io/tls."""
+
+MAX_TOKENS = 64
+MAX_FILE_BYTES = 64 * 1024
+_MIN_TOKEN_CHARS = 16
+_LINK = "..data"
+_SCHEME = b"bearer "
+
+_log = logging.getLogger(__name__)
+
+
+class BadSecret(ValueError):  # noqa: N818 (says what the secret is)
+    """The folder does not hold what it should; the text shows nothing of its content."""
+
+
+class Tokens:
+    """The bearer tokens of a folder: one a line, any number of files, so that they can rotate.
+
+    Only digests are kept, and each comparison takes the same time.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Read the folder.
+
+        Raises:
+            BadSecret: it holds no token, or one that is easily guessed.
+        """
+        self._folder = folder
+        self._digests: tuple[bytes, ...] = ()
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read the tokens again.
+
+        Raises:
+            BadSecret: as above; the tokens of before stay.
+        """
+        files = _files(self._folder)
+        tokens = {line for body in files.values() for line in body.split() if line}
+        if not 0 < len(tokens) <= MAX_TOKENS:
+            text = f"{self._folder} holds {len(tokens)} tokens: give 1 to {MAX_TOKENS}, one a line"
+            raise BadSecret(text)
+        if min(map(len, tokens)) < _MIN_TOKEN_CHARS:
+            text = f"a token in {self._folder} has fewer than {_MIN_TOKEN_CHARS} characters"
+            raise BadSecret(text)
+        self._digests = tuple(sorted(map(_digest, tokens)))
+
+    def admits(self, authorization: bytes | None) -> bool:
+        """Tell whether the value of an Authorization header carries one of the tokens."""
+        if authorization is None or authorization[: len(_SCHEME)].lower() != _SCHEME:
+            return False
+        given = _digest(authorization[len(_SCHEME) :].strip())
+        matches = [hmac.compare_digest(given, known) for known in self._digests]
+        return any(matches)
+
+
+@dataclass(frozen=True)
+class KeyPair:
+    """A certificate chain and its key, PEM."""
+
+    certificate: bytes
+    key: bytes
+
+
+class Tls:
+    """The certificate of a folder, for both servers."""
+
+    def __init__(self, folder: Path) -> None:
+        """Read the folder.
+
+        Raises:
+            BadSecret: it holds no certificate with its key.
+        """
+        self._folder = folder
+        self.context = _server_context()
+        """For new connections; those that stand keep what they began with."""
+        self.pair = KeyPair(b"", b"")
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read certificate and key again.
+
+        Raises:
+            BadSecret: as above; what was read before stays in force.
+        """
+        place = _place(self._folder)
+        pair = KeyPair(_read(place / CERTIFICATE), _read(place / KEY))
+        if pair == self.pair:
+            return
+        for context in (_server_context(), self.context):  # the first only tries
+            _load(context, place)
+        self.pair = pair
+
+
+def _server_context() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _load(context: ssl.SSLContext, place: Path) -> None:
+    try:
+        context.load_cert_chain(place / CERTIFICATE, place / KEY, password=_no_password)
+    except OSError as err:  # also what OpenSSL says
+        raise BadSecret(f"{CERTIFICATE} and {KEY} are no certificate with its key") from err
+
+
+def _no_password() -> str:
+    """Refuse an encrypted key: OpenSSL would otherwise ask a terminal."""
+    return ""
+
+
+def _digest(token: bytes) -> bytes:
+    return hashlib.sha256(token).digest()
+
+
+def _place(folder: Path) -> Path:
+    """Return the folder that the files are in at this moment."""
+    return (folder / _LINK if (folder / _LINK).exists() else folder).resolve()
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    """Return the visible files of a folder by name."""
+    try:
+        paths = [p for p in _place(folder).iterdir() if not p.name.startswith(".")]
+        return {path.name: _read(path) for path in sorted(paths) if path.is_file()}
+    except OSError as err:
+        raise BadSecret(f"{folder} cannot be read: {err.strerror}") from err
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            body = file.read(MAX_FILE_BYTES + 1)
+    except OSError as err:
+        raise BadSecret(f"{path.name} cannot be read: {err.strerror}") from err
+    if len(body) > MAX_FILE_BYTES:
+        raise BadSecret(f"{path.name} has more than {MAX_FILE_BYTES} bytes")
+    return body
+
+
+@dataclass(frozen=True)
+class Access:
+    """What a process was told of secrets; None where there is none."""
+
+    tokens: Tokens | None = None
+    tls: Tls | None = None
+
+    @classmethod
+    def of(cls, token_dir: Path | None, tls_dir: Path | None) -> Access:
+        """Read the mounted secrets.
+
+        Raises:
+            BadSecret: one cannot be used; a server must not start more open than it was told to.
+        """
+        return cls(Tokens(token_dir) if token_dir else None, Tls(tls_dir) if tls_dir else None)
+
+    async def keep_fresh(self, poll_s: float) -> None:
+        """Read the secrets again and again, until cancelled; do nothing where there are none."""
+        reads = [secret.refresh for secret in (self.tokens, self.tls) if secret is not None]
+        complaint = ""
+        while reads:
+            await asyncio.sleep(poll_s)
+            found = _complaints(reads)
+            if found and found != complaint:
+                _log.error("%s; what was read before stays in force", found)
+            complaint = found
+
+
+def _complaints(reads: list[Callable[[], None]]) -> str:
+    found = []
+    for read in reads:
+        try:
+            read()
+        except BadSecret as err:
+            found.append(str(err))
+    return "; ".join(found)
