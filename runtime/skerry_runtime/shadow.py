@@ -130,7 +130,8 @@ def compare(answers: Tensors, shadow: Tensors, items: int) -> Outcome:
     """Return how many items of a batch agree: in every output.
 
     An output agrees where both models name the same class (floats with a last axis of several:
-    equal argmax), else where all numbers are within the tolerance, else where all are equal.
+    equal argmax), else where all numbers are within the tolerance, else where all are equal
+    (also BF16, which numpy has no type for).
     """
     agree: Bools = np.ones(items, np.bool_)
     worst = 0.0
