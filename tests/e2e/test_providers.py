@@ -31,21 +31,24 @@ pytestmark = pytest.mark.skipif(
 )
 
 NODE = "node-c"
-LABEL = {"test.skerry.dev/openvino": "here"}
 OPENVINO, CPU = "OpenVINOExecutionProvider", "CPUExecutionProvider"
 ROOMY = {"threads": 1, "resources": {"memoryRequest": "192Mi", "memoryLimit": "768Mi"}}
 
-
-def profile(device: str) -> dict[str, Any]:
-    return {
-        "name": f"openvino-{device.lower()}",
-        "class": "cpu",
-        "labels": [LABEL],
-        "architectures": ["amd64"],
-        "providers": [OPENVINO, CPU],
-        "providerOptions": {OPENVINO: {"device_type": device}},
-        "flavor": "openvino",
-    }
+ON_CPU = "cpu-openvino"
+"""The built-in profile."""
+ON_GPU = "test-openvino-gpu"
+"""A profile for every node that asks for a GPU all the same."""
+WITHOUT_GPU = {
+    "name": ON_GPU,
+    "class": "cpu",
+    "onlyByName": True,
+    "labels": [{}],
+    "architectures": ["amd64"],
+    "providers": [OPENVINO, CPU],
+    "providerOptions": {OPENVINO: {"device_type": "GPU"}},
+    "exclusive": False,
+    "flavor": "openvino",
+}
 
 
 @pytest.fixture(scope="module")
@@ -58,24 +61,17 @@ def openvino_image(access: Access) -> str:
 
 
 @pytest.fixture(scope="module")
-def placed(access: Access, operator: str, helm: list[str], openvino_image: str) -> Iterator[None]:
-    """Let the operator know the two profiles, and one node fit them."""
-    rows = json.dumps([profile("CPU"), profile("GPU")])
+def installed(operator: str, helm: list[str], openvino_image: str) -> Iterator[None]:
+    """Give the operator the image of the flavor, and the profile that nothing fits."""
+    upgrade = [*helm, "upgrade", RELEASE, str(cluster.CHART), "--reuse-values"]
+    wait = ["--wait", "--timeout=120s"]
+    rows = f"--set-json=accelerators={json.dumps([WITHOUT_GPU])}"
     image = cluster.parse_image(openvino_image).settings("runtimeImages.openvino")
-    values = ["--reuse-values", f"--set-json=accelerators={rows}", *image]
-    chart = [*helm, "upgrade", RELEASE, str(cluster.CHART), *values, "--wait", "--timeout=120s"]
-    subprocess.run(chart, check=True)
-    kubectl = [access.kubectl, f"--kubeconfig={access.kubeconfig}"]
-    ((key, value),) = LABEL.items()
-    subprocess.run([*kubectl, "label", "node", NODE, f"{key}={value}", "--overwrite"], check=True)
     try:
+        subprocess.run([*upgrade, rows, *image, *wait], check=True)
         yield
     finally:
-        subprocess.run([*kubectl, "label", "node", NODE, f"{key}-"], check=False)
-        subprocess.run([*helm, "upgrade", RELEASE, str(cluster.CHART), *_WITHOUT], check=False)
-
-
-_WITHOUT = ["--reuse-values", "--set-json=accelerators=[]", "--wait", "--timeout=120s"]
+        subprocess.run([*upgrade, "--set-json=accelerators=[]", *wait], check=False)
 
 
 @pytest.fixture(scope="module")
@@ -112,25 +108,25 @@ def portable(trained: onnx.ModelProto) -> bytes:
     return helper.make_model(graph, opset_imports=[opset], ir_version=9).SerializeToString()
 
 
-def deployment(lab: Lab, device: str, fallback: str) -> dict[str, Any]:
+def deployment(lab: Lab, profile: str, fallback: str) -> dict[str, Any]:
     placement = {
         "nodeSelector": {"kubernetes.io/hostname": NODE},
-        "accelerators": [f"openvino-{device.lower()}"],
+        "accelerators": [profile],
         "fallback": fallback,
     }
     rollout = {"progressDeadline": "60s"}
     return lab.deployment(rollout=rollout, runtime=ROOMY, placement=placement)
 
 
-def wait_for_cell(lab: Lab, profile_name: str, provider: str) -> CellStatus:
+def wait_for_cell(lab: Lab, profile: str, provider: str) -> CellStatus:
     """Wait until the only cell is of this profile and served by this provider."""
 
     def look() -> CellStatus | None:
         cells = lab.status().cells
-        fits = len(cells) == 1 and (cells[0].profile, cells[0].provider) == (profile_name, provider)
+        fits = len(cells) == 1 and (cells[0].profile, cells[0].provider) == (profile, provider)
         return cells[0] if fits else None
 
-    return lab.wait(look, f"one cell, {profile_name} on {provider}", 90)
+    return lab.wait(look, f"one cell, {profile} on {provider}", 90)
 
 
 def answer(lab: Lab) -> np.ndarray[Any, Any]:
@@ -146,11 +142,11 @@ def answer(lab: Lab) -> np.ndarray[Any, Any]:
 
 
 def test_the_whole_graph_runs_on_the_provider_that_the_profile_names(
-    lab: Lab, placed: None, source: dict[str, str], openvino_image: str
+    lab: Lab, installed: None, source: dict[str, str], openvino_image: str
 ) -> None:
-    lab.apply(lab.model("v1", source=source), deployment(lab, "CPU", "Forbid"))
+    lab.apply(lab.model("v1", source=source), deployment(lab, ON_CPU, "Forbid"))
     lab.wait_stable(lab.index.model("v1").version)
-    cell = wait_for_cell(lab, "openvino-cpu", OPENVINO)
+    cell = wait_for_cell(lab, ON_CPU, OPENVINO)
     assert cell.accelerated_percent == 100
     (pod,) = lab.items("pods", "-l", "skerry.dev/deployment=digits")
     assert pod["spec"]["containers"][0]["image"] == openvino_image
@@ -163,10 +159,10 @@ def test_the_whole_graph_runs_on_the_provider_that_the_profile_names(
 
 
 def test_a_missing_device_is_visible_where_fallback_is_allowed(
-    lab: Lab, placed: None, source: dict[str, str]
+    lab: Lab, installed: None, source: dict[str, str]
 ) -> None:
-    lab.apply(deployment(lab, "GPU", "Allow"))
-    cell = wait_for_cell(lab, "openvino-gpu", CPU)
+    lab.apply(deployment(lab, ON_GPU, "Allow"))
+    cell = wait_for_cell(lab, ON_GPU, CPU)
     assert cell.accelerated_percent == 0
     report = lab.report(NODE)
     assert report is not None
@@ -177,10 +173,10 @@ def test_a_missing_device_is_visible_where_fallback_is_allowed(
 
 
 def test_a_missing_device_fails_the_canary_where_fallback_is_forbidden(
-    lab: Lab, placed: None, source: dict[str, str]
+    lab: Lab, installed: None, source: dict[str, str]
 ) -> None:
     before = lab.pods()[NODE]
-    lab.apply(lab.model("v2", source=source), deployment(lab, "GPU", "Forbid"))
+    lab.apply(lab.model("v2", source=source), deployment(lab, ON_GPU, "Forbid"))
     status = lab.wait_rolled_back("ProviderMissing")
     assert "device_type GPU" in status.failed_revisions[0].message
     assert lab.pods()[NODE] == before
