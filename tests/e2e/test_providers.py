@@ -24,6 +24,7 @@ from digits_demo import cluster
 from digits_demo.cluster import Access
 from e2e.conftest import RELEASE
 from e2e.lab import Lab
+from serving import tflite_models
 from skerry_operator.api.v1alpha1.edgedeployment_status import CellStatus
 
 pytestmark = pytest.mark.skipif(
@@ -83,11 +84,17 @@ def source(lab: Lab, files: Path) -> dict[str, str]:
     return {"uri": f"{lab.server.url}/portable.onnx", "sha256": digest}
 
 
-def portable(trained: onnx.ModelProto) -> bytes:
-    """Write a LinearClassifier as MatMul, Add, Softmax and ArgMax."""
+def parameters(trained: onnx.ModelProto) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Return weights and bias of the trained LinearClassifier."""
     attributes = {item.name: item for item in trained.graph.node[0].attribute}
     weights = np.float32(attributes["coefficients"].floats).reshape(10, 64).T
-    constants = {"w": weights, "b": np.float32(attributes["intercepts"].floats)}
+    return weights, np.float32(attributes["intercepts"].floats)
+
+
+def portable(trained: onnx.ModelProto) -> bytes:
+    """Write a LinearClassifier as MatMul, Add, Softmax and ArgMax."""
+    weights, bias = parameters(trained)
+    constants = {"w": weights, "b": bias}
     nodes = [
         helper.make_node("MatMul", ["image", "w"], ["product"]),
         helper.make_node("Add", ["product", "b"], ["scores"]),
@@ -129,13 +136,13 @@ def wait_for_cell(lab: Lab, profile: str, provider: str) -> CellStatus:
     return lab.wait(look, f"one cell, {profile} on {provider}", 90)
 
 
-def answer(lab: Lab) -> np.ndarray[Any, Any]:
-    """Ask the node's pod for the digit of an empty image."""
+def answer(lab: Lab, output: str = "label") -> np.ndarray[Any, Any]:
+    """Ask the node's pod what it sees in an empty image."""
     client = http.InferenceServerClient(f"{lab.pods()[NODE].ip}:8080", network_timeout=5)
     try:
         image = http.InferInput("image", [1, 64], "FP32")
         image.set_data_from_numpy(np.zeros((1, 64), np.float32))
-        found: np.ndarray[Any, Any] = client.infer("digits", [image]).as_numpy("label")
+        found: np.ndarray[Any, Any] = client.infer("digits", [image]).as_numpy(output)
         return found
     finally:
         client.close()
@@ -182,3 +189,20 @@ def test_a_missing_device_fails_the_canary_where_fallback_is_forbidden(
     assert lab.pods()[NODE] == before
     assert lab.versions() == {NODE: lab.index.model("v1").version}
     assert answer(lab).shape == (1,)
+
+
+def test_a_tflite_variant_serves_from_the_plain_image(
+    lab: Lab, operator: str, files: Path, images: dict[str, str]
+) -> None:
+    weights, bias = parameters(onnx.load(files / lab.index.model("v1").file.name))
+    path = tflite_models.dense(files / "m.tflite", weights, bias, names=("image", "scores"))
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    source = {"uri": f"{lab.server.url}/{path.name}", "sha256": digest}
+    model = lab.model("v1", version="lite", source=source, name="lite", format="TFLite")
+    lab.apply(model, deployment(lab, "cpu", "Forbid"))
+    lab.wait_stable("lite")
+    cell = wait_for_cell(lab, "cpu", CPU)
+    assert (cell.variant, cell.accelerated_percent) == ("lite", 100)
+    (pod,) = lab.items("pods", "-l", "skerry.dev/deployment=digits")
+    assert pod["spec"]["containers"][0]["image"] == images["runtime"]
+    assert answer(lab, "scores").shape == (1, 10)

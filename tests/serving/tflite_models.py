@@ -41,11 +41,25 @@ WEIGHTS = np.arange(12, dtype=np.float32).reshape(4, 3)
 
 def product(path: Path, batch: int = -1, *, with_signature: bool = True) -> Path:
     """y = x @ w, x is [batch, 4], w counts from 0 to 11."""
+    return dense(path, WEIGHTS, np.zeros(3, np.float32), batch, with_signature=with_signature)
+
+
+def dense(
+    path: Path,
+    weights: Array,
+    bias: Array,
+    batch: int = -1,
+    *,
+    names: tuple[str, str] = ("x", "y"),
+    with_signature: bool = True,
+) -> Path:
+    """y = x @ weights + bias, in float32."""
+    taken, given = weights.shape
     tensors = [
-        Tensor("x", np.float32, (batch, 4)),
-        Tensor("w", np.float32, (3, 4), WEIGHTS.T.copy()),
-        Tensor("b", np.float32, (3,), np.zeros(3, np.float32)),
-        Tensor("y", np.float32, (batch, 3)),
+        Tensor(names[0], np.float32, (batch, taken)),
+        Tensor("w", np.float32, (given, taken), weights.T.copy()),
+        Tensor("b", np.float32, (given,), bias),
+        Tensor(names[1], np.float32, (batch, given)),
     ]
     return _save(path, tensors, schema.BuiltinOperator.FULLY_CONNECTED, with_signature)
 
@@ -89,7 +103,7 @@ def _save(path: Path, tensors: Sequence[Tensor], operator: int | str, with_signa
     model.version, model.subgraphs, model.buffers = 3, [graph], buffers
     model.operatorCodes = [_operator(operator)]
     if with_signature:
-        model.signatureDefs = [_signature(last)]
+        model.signatureDefs = [_signature(tensors[0].name, tensors[last].name, last)]
     builder = flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), MARK)
     path.write_bytes(bytes(builder.Output()))
@@ -125,10 +139,10 @@ def _operator(operator: int | str) -> schema.OperatorCodeT:
     return code
 
 
-def _signature(output: int) -> schema.SignatureDefT:
+def _signature(taken: str, given: str, output: int) -> schema.SignatureDefT:
     signature = schema.SignatureDefT()
     signature.signatureKey, signature.subgraphIndex = "serving_default", 0
-    signature.inputs, signature.outputs = [_named("x", 0)], [_named("y", output)]
+    signature.inputs, signature.outputs = [_named(taken, 0)], [_named(given, output)]
     return signature
 
 
