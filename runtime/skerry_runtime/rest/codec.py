@@ -222,7 +222,13 @@ def _plan(head: Buffer, limits: Limits) -> Plan:
     inputs = tuple(_input(entry, limits) for entry in _entries(root, "inputs", limits))
     outputs, form = _outputs(root, limits)
     size = sum(entry.size or 0 for entry in inputs)
-    return Plan(inputs, outputs, form, _text(root.get("id", ""), "id"), size)
+    return Plan(inputs, outputs, form, _identity(root), size)
+
+
+def _identity(root: dict[str, Any]) -> str:
+    """Return the request's id; some clients write null for none."""
+    identity = root.get("id")
+    return "" if identity is None else _text(identity, "id")
 
 
 def _tensors(plan: Plan, raw: memoryview) -> list[Tensor]:
@@ -274,7 +280,7 @@ def _input(value: object, limits: Limits) -> InputPlan:
 def _outputs(root: dict[str, Any], limits: Limits) -> tuple[tuple[str, ...] | None, OutputForm]:
     """Return the requested outputs, None for all, and their form."""
     default = bool(_parameters(root).get("binary_data_output", False))
-    if not root.get("outputs"):
+    if root.get("outputs") in (None, []):
         return None, OutputForm(default, {})
     form: dict[str, bool] = {}
     for value in _entries(root, "outputs", limits):
