@@ -37,6 +37,20 @@ class Feed:
     size_bytes: int
 
 
+class Waits:
+    """Adds up the time before runs in threads. Safe from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.count, self.seconds = 0, 0.0
+
+    def add(self, seconds: float) -> None:
+        """Add one request's wait."""
+        with self._lock:
+            self.count += 1
+            self.seconds += seconds
+
+
 @dataclass(frozen=True, slots=True)
 class Figures:
     """Run time per input, alone and in a batch."""
@@ -66,6 +80,7 @@ class Item:
 
     feed: Feed
     rows: int
+    received: float
     since: float
     future: Future[Tensors] = field(default_factory=Future)
 
@@ -175,13 +190,14 @@ class Batcher:
         self._timer: asyncio.TimerHandle | None = None
         self._lock = threading.Lock()
         self._counts: dict[int, BatchCount] = {}
+        self.waits = Waits()
         self.saved = 0
         """Requests less runs."""
 
-    def submit(self, feed: Feed) -> Future[Tensors]:
+    def submit(self, feed: Feed, received: float) -> Future[Tensors]:
         """Put a request on its pile; its future may be cancelled until it runs."""
         rows = rows_of(feed)
-        item = Item(feed, rows or 0, self._loop.time())
+        item = Item(feed, rows or 0, received, self._loop.time())
         key: Key = _key(feed) if rows and rows < self._batching.max_size else (id(item),)
         self._piles.setdefault(key, []).append(item)
         self._start_due()
@@ -237,7 +253,10 @@ class Batcher:
 
     def _run(self, items: list[Item]) -> None:
         """Run in a thread; whatever happens, the thread's place is given back."""
+        now = time.perf_counter()
         try:
+            for item in items:
+                self.waits.add(now - item.received)
             self._answer([i for i in items if i.future.set_running_or_notify_cancel()])
         finally:
             self._loop.call_soon_threadsafe(self._freed)

@@ -124,6 +124,7 @@ class Dataplane:
         lane, served = self._lane_of(serving), serving.served
         total, _ = lane.counters.snapshot()
         failures = sum(total.failures.values())
+        waits, wait_s = lane.waits
         return ModelStatistics(
             self._name,
             served.version,
@@ -131,8 +132,8 @@ class Dataplane:
             success_ns=round(total.sum_ms * 1e6),
             failures=failures,
             runs=total.requests - failures - lane.executions_saved,
-            waits=lane.waits.count,
-            wait_ns=round(lane.waits.seconds * 1e9),
+            waits=waits,
+            wait_ns=round(wait_s * 1e9),
             batches=tuple(BatchInfo(*count) for count in lane.batcher.counts())
             if lane.batcher
             else (),
@@ -244,7 +245,7 @@ class Dataplane:
         if lane.untried is not None:
             self._try_batching(lane, lane.untried, feed)
         if lane.batcher is not None:
-            return lane.batcher.submit(feed)
+            return lane.batcher.submit(feed, received)
         return self._pool.submit(lane.run, feed, received)
 
     def _try_batching(self, lane: Lane, batching: Batching, feed: Feed) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 import time
 
 from skerry_runtime.backends.base import Tensors, TensorSpec
-from skerry_runtime.batching import Batcher, Decision, Feed
+from skerry_runtime.batching import Batcher, Decision, Feed, Waits
 from skerry_runtime.contract import Batching, BatchingMode
 from skerry_runtime.errors import InvalidRequest
 from skerry_runtime.metrics import RevisionMetrics
@@ -42,20 +41,6 @@ class Pace:
         self._seconds[size] = min(seconds, slower)
 
 
-class Waits:
-    """Adds up the time before runs in threads. Safe from any thread."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self.count, self.seconds = 0, 0.0
-
-    def add(self, seconds: float) -> None:
-        """Add one request's wait."""
-        with self._lock:
-            self.count += 1
-            self.seconds += seconds
-
-
 class Lane:
     """One serving model with what the hot path would otherwise work out per request."""
 
@@ -64,7 +49,7 @@ class Lane:
         self.serving = serving
         self.counters = counters
         self.pace = Pace()
-        self.waits = Waits()
+        self._waits = Waits()
         self.batcher: Batcher | None = None
         self.decision: Decision | None = None
         self.untried = _wanted(serving.batching)
@@ -100,7 +85,7 @@ class Lane:
     def run(self, feed: Feed, received: float) -> Tensors:
         """Run the model in a thread, and learn its pace."""
         began = time.perf_counter()
-        self.waits.add(began - received)
+        self._waits.add(began - received)
         results = self.serving.model.infer(feed.inputs, feed.outputs)
         self.pace.note(feed.size_bytes, time.perf_counter() - began)
         return results
@@ -123,6 +108,12 @@ class Lane:
     def executions_saved(self) -> int:
         """Inferences less runs of the engine."""
         return self.batcher.saved if self.batcher else 0
+
+    @property
+    def waits(self) -> tuple[int, float]:
+        """How many requests waited for a thread, and how many seconds together."""
+        batched = self.batcher.waits if self.batcher else Waits()
+        return self._waits.count + batched.count, self._waits.seconds + batched.seconds
 
     def answer(self, request: InferRequest, results: Tensors) -> InferResponse:
         """Build the answer; name, version and revision are those of the model that ran."""

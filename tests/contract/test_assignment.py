@@ -118,3 +118,16 @@ def test_a_new_retry_text_changes_the_target_and_nothing_else(world: World) -> N
         assert file.revisions[str(stable)].retry == ""
         if target in file.revisions:
             assert file.revisions[str(target)].retry == "again"
+
+
+def test_batching_reaches_the_pods_by_the_assignment_and_changes_no_pod(world: World) -> None:
+    before = containers(world)
+    asked = {"maxSize": 8, "maxDelay": "2ms", "mode": "Auto"}
+    world.change(runtime={"batching": asked})
+    world.settle()
+    assert containers(world) == before
+    for file in files(world):
+        content = file.revisions[str(file.default)]
+        assert content.batching is not None
+        assert (content.batching.max_size, content.batching.max_delay_s) == (8, 0.002)
+        assert content.batching.mode == "Auto"

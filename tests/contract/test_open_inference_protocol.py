@@ -12,12 +12,13 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import grpc
+import ml_dtypes
 import numpy as np
 import pytest
 import tritonclient.grpc as triton_grpc
@@ -226,6 +227,33 @@ def call_infer(server: InThread, request: Any) -> Any:
         return stub(request, timeout=30)
 
 
+def test_bf16_travels_as_binary_data_over_both_transports(server: InThread, tmp_path: Path) -> None:
+    switch_to(server, models.identity(tmp_path / "m.onnx", "BF16"))
+    array = np.array([[0.5, -3.0], [1e-38, 65536.0]], ml_dtypes.bfloat16)
+    for transport in TRANSPORTS:
+        with client_of(transport, server) as client:
+            result = client.infer("digits", [tensor(transport, "x", "BF16", array)])
+            assert result.as_numpy("y").astype(np.float32).tolist() == array.tolist()
+    plain = {"name": "x", "datatype": "BF16", "shape": [2, 2], "data": [0, 0, 0, 0]}
+    with closing(http.client.HTTPConnection(server.http, timeout=30)) as connection:
+        connection.request("POST", "/v2/models/digits/infer", json.dumps({"inputs": [plain]}))
+        response = connection.getresponse()
+        assert response.status == 400
+        assert "binary data" in json.loads(response.read())["error"]
+
+
+def test_some_inputs_may_be_binary_and_others_not(server: InThread, tmp_path: Path) -> None:
+    switch_to(server, models.total(tmp_path / "m.onnx"))
+    a, b = np.float32([[1, 2]]), np.float32([[10, 20]])
+    with client_of("http", server) as client:
+        for forms in ((True, False), (False, True), (True, True), (False, False)):
+            inputs = [
+                tensor("http", name, "FP32", array, binary_data=form)
+                for name, array, form in zip("ab", (a, b), forms, strict=True)
+            ]
+            assert client.infer("digits", inputs).as_numpy("y").tolist() == [[11, 22]]
+
+
 def test_rest_and_grpc_give_the_same_numbers_for_random_inputs(product_process: InProcess) -> None:
     random = np.random.default_rng(7)
     with client_of("http", product_process) as rest, client_of("grpc", product_process) as rpc:
@@ -377,6 +405,122 @@ async def test_the_asynchronous_clients_get_the_same_answers(product_process: In
         assert ours.get_response()["parameters"]["revision"]
         with pytest.raises(InferenceServerException):
             await rest.infer("letters", [ones("http")])
+
+
+class Heard:
+    """Takes what a stream's callback brings."""
+
+    def __init__(self, count: int) -> None:
+        self.answers: list[tuple[Any, Any]] = []
+        self._left = threading.Semaphore(0)
+        self._count = count
+
+    def __call__(self, result: Any, error: Any) -> None:
+        self.answers.append((result, error))
+        self._left.release()
+
+    def wait(self) -> list[tuple[Any, Any]]:
+        for _ in range(self._count):
+            assert self._left.acquire(timeout=30)
+        return self.answers
+
+
+def test_a_stream_answers_in_order_and_survives_a_request_that_fails(
+    product_process: InProcess,
+) -> None:
+    heard = Heard(4)
+    with client_of("grpc", product_process) as client:
+        client.start_stream(callback=heard)
+        for number, model in enumerate(("digits", "letters", "digits", "digits")):
+            array = np.full((1, 4), number, np.float32)
+            entry = tensor("grpc", "x", "FP32", array)
+            client.async_stream_infer(model, [entry], request_id=str(number))
+        answers = heard.wait()
+        client.stop_stream()
+    for number, (result, error) in enumerate(answers):
+        if number == 1:
+            assert "no model 'letters'" in str(error)
+            continue
+        assert error is None
+        response = result.get_response()
+        assert response.id == str(number)
+        assert response.parameters["triton_final_response"].bool_param
+        assert result.as_numpy("y").tolist() == [[18.0 * number, 22.0 * number, 26.0 * number]]
+
+
+async def test_the_asynchronous_client_streams_too(product_process: InProcess) -> None:
+    async def requests() -> AsyncIterator[dict[str, Any]]:
+        for _ in range(3):
+            yield {"model_name": "digits", "inputs": [ones("grpc")]}
+
+    async with triton_grpc_aio.InferenceServerClient(product_process.grpc) as client:
+        shapes = [
+            result.as_numpy("y").shape
+            async for result, error in client.stream_infer(requests())
+            if error is None
+        ]
+    assert shapes == [(2, 3)] * 3
+
+
+Refused = Callable[[Any], object]
+
+NOT_OFFERED: dict[str, tuple[Refused, str, str]] = {
+    "loading": (lambda c: c.load_model("digits"), "403", "StatusCode.PERMISSION_DENIED"),
+    "unloading": (lambda c: c.unload_model("digits"), "403", "StatusCode.PERMISSION_DENIED"),
+    "system memory": (
+        lambda c: c.register_system_shared_memory("a", "/a", 8),
+        "501",
+        "StatusCode.UNIMPLEMENTED",
+    ),
+    "its status": (
+        lambda c: c.get_system_shared_memory_status(),
+        "501",
+        "StatusCode.UNIMPLEMENTED",
+    ),
+    "device memory": (
+        lambda c: c.register_cuda_shared_memory("a", b"aGk=", 0, 8),
+        "501",
+        "StatusCode.UNIMPLEMENTED",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", NOT_OFFERED)
+def test_what_is_not_offered_is_refused_with_the_same_words(
+    product_process: InProcess, what: str
+) -> None:
+    call, *statuses = NOT_OFFERED[what]
+    texts = set()
+    for transport, status in zip(TRANSPORTS, statuses, strict=True):
+        with (
+            client_of(transport, product_process) as client,
+            pytest.raises(InferenceServerException) as refused,
+        ):
+            call(client)
+        assert refused.value.status() == status
+        texts.add(refused.value.message())
+    assert len(texts) == 1, texts
+
+
+def test_the_index_may_be_asked_for_what_serves_only(server: InThread) -> None:
+    server.registry.switch(None)
+    for transport in TRANSPORTS:
+        with client_of(transport, server) as client:
+            index = client.get_model_repository_index()
+            entries = index if transport == "http" else as_dict(index)["models"]
+            assert entries[0]["state"] == "UNAVAILABLE"
+    with closing(http.client.HTTPConnection(server.http, timeout=30)) as connection:
+        connection.request("POST", "/v2/repository/index", '{"ready": true}')
+        assert json.loads(connection.getresponse().read()) == []
+
+
+def test_statistics_of_every_model_are_those_of_the_one(product_process: InProcess) -> None:
+    for transport in TRANSPORTS:
+        with client_of(transport, product_process) as client:
+            client.infer("digits", [ones(transport)])
+            stats = as_dict(client.get_inference_statistics())["model_stats"]
+            assert [entry["name"] for entry in stats] == ["digits"]
+            assert int(stats[0]["execution_count"]) == int(stats[0]["inference_count"]) > 0
 
 
 @pytest.mark.parametrize("algorithm", ["gzip", "deflate"])

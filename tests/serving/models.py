@@ -96,6 +96,17 @@ def constant(path: Path, value: float) -> Path:
     return _save(path, nodes, inputs, outputs, weights)
 
 
+def total(path: Path) -> Path:
+    """y = a + b, shape [n, 2] each."""
+    names = ("a", "b")
+    return _save(
+        path,
+        [helper.make_node("Add", list(names), ["y"])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 2]) for name in names],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 2])],
+    )
+
+
 def gather(path: Path) -> Path:
     """y = table[index]: an index beyond the table fails inside the engine."""
     return _save(

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from skerry_operator.api.base import ObjectMeta
-from skerry_operator.api.quantity import quantity
+from skerry_operator.api.quantity import duration_s, quantity
+from skerry_operator.api.v1alpha1.edgedeployment import Batching
 from skerry_operator.api.v1alpha1.edgemodel import Golden, Variant
 from skerry_operator.decide.hardware import Hardware
 from skerry_operator.decide.observed import ObservedCell
@@ -23,6 +24,7 @@ from skerry_runtime.contract import (
     ModelArtifact,
     RevisionContent,
 )
+from skerry_runtime.contract import Batching as BatchingContent
 
 
 @dataclass(frozen=True)
@@ -113,8 +115,17 @@ def _content(snapshot: Snapshot, hardware: Hardware, retry: str) -> RevisionCont
         golden=_exam(snapshot.model.golden),
         threads=snapshot.runtime.threads,
         swap=snapshot.runtime.swap,
+        batching=_batching(snapshot.runtime.batching),
         retry=retry,
     )
+
+
+def _batching(asked: Batching | None) -> BatchingContent | None:
+    if asked is None:
+        return None
+    delay_s = 0.0 if asked.max_delay is None else duration_s(asked.max_delay)
+    # An object from before the rule may hold more; the contract does not.
+    return BatchingContent(max_size=asked.max_size, max_delay_s=min(delay_s, 1.0), mode=asked.mode)
 
 
 def _artifact(variant: Variant) -> ModelArtifact:

@@ -6,6 +6,7 @@ All that a client may get wrong ends as InvalidRequest with the tensor's name.
 
 from __future__ import annotations
 
+import array as arrays
 import math
 import struct
 from collections.abc import Sequence
@@ -181,6 +182,10 @@ def shaped(name: str, array: Array, shape: tuple[int, ...]) -> Array:
 
 def _numbers(name: str, datatype: str, dtype: np.dtype[Any], values: list[object]) -> Array:
     """Convert a JSON list of numbers or booleans without silent truncation."""
+    flat = _floats(values) if dtype.kind == "f" else None
+    if flat is not None:
+        with np.errstate(over="ignore"):
+            return flat.astype(dtype, copy=False)
     try:
         array = np.array(values) if values else np.empty(0, dtype)
         if datatype == "UINT64" and array.dtype.kind == "f":
@@ -193,6 +198,20 @@ def _numbers(name: str, datatype: str, dtype: np.dtype[Any], values: list[object
         raise InvalidRequest(f"tensor '{name}': a value is out of the range of {datatype}")
     with np.errstate(over="ignore"):  # too large for a float is infinity, as everywhere
         return array.astype(dtype, copy=False)
+
+
+def _floats(values: list[Any]) -> Array | None:
+    """Return a flat list of floats and integers as FP64; None for any other, such as a nested one.
+
+    `array` is quicker than numpy, which first looks at every value for a common type, but takes
+    truth values for numbers.
+    """
+    if bool in set(map(type, values)):
+        return None
+    try:
+        return np.frombuffer(arrays.array("d", values), np.float64)
+    except (TypeError, OverflowError):
+        return None
 
 
 def _large_integers(values: list[object]) -> Array:

@@ -42,8 +42,8 @@ class RestApp:
             "v2/health/live": lambda _: Reply(200),
             "v2/health/ready": lambda _: Reply(200 if dataplane.is_ready() else 503),
             "v2/models/stats": lambda _: self._statistics(dataplane.name, None),
-            "v2/docs": _document,
-            "openapi.json": _document,
+            "v2/docs": self._document,
+            "openapi.json": self._document,
         }
         self._of_model: dict[str, Callable[[str, str | None], Reply]] = {
             "": self._metadata,
@@ -114,6 +114,12 @@ class RestApp:
             case _:
                 raise _not_found()
 
+    def _document(self, _: Request) -> Reply:
+        """Return the API document; it is made when it is asked for, so that no start pays."""
+        from skerry_runtime.rest.openapi import document  # noqa: PLC0415
+
+        return json_reply(document(self._dataplane.name))
+
     def _index(self, request: Request) -> Reply:
         only_ready = wants_only_ready(request.body)
         return json_reply(views.index(self._dataplane.repository_index(), only_ready=only_ready))
@@ -181,13 +187,6 @@ class RestApp:
     def _ready(self, name: str, version: str | None) -> Reply:
         self._dataplane.require_ready(name, version)
         return Reply(200)
-
-
-def _document(_: Request) -> Reply:
-    """Return the API document; it is made when it is first asked for."""
-    from skerry_runtime.rest.openapi import document  # noqa: PLC0415 a start does not pay for it
-
-    return json_reply(document())
 
 
 def _refusing(status: int, text: str) -> Handler:

@@ -116,11 +116,12 @@ def wants_only_ready(body: Buffer) -> bool:
     """Read the body of a request for the repository's index, which may be empty.
 
     Raises:
-        InvalidRequest: it is no JSON object.
+        InvalidRequest: it is no JSON object, or `ready` in it no truth value.
     """
-    if not body:
-        return False
-    return _object(_parsed(body), "the request").get("ready") is True
+    ready = _object(_parsed(body), "the request").get("ready", False) if body else False
+    if not isinstance(ready, bool):
+        raise InvalidRequest("'ready' must be true or false")
+    return ready
 
 
 class Encoder:

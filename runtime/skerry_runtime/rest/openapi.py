@@ -12,8 +12,8 @@ Json = dict[str, Any]
 BINARY = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 
 
-def document() -> Json:
-    """Return the whole document."""
+def document(model_name: str) -> Json:
+    """Return the whole document; the model's name is its example."""
     return {
         "openapi": "3.1.0",
         "info": {
@@ -23,7 +23,7 @@ def document() -> Json:
             "raw little-endian bytes behind the JSON, each in the order of its entry.",
         },
         "paths": _paths(),
-        "components": {"schemas": _schemas(), "parameters": _parameters()},
+        "components": {"schemas": _schemas(), "parameters": _parameters(model_name)},
     }
 
 
@@ -123,10 +123,16 @@ ERRORS = {
 }
 
 
-def _parameters() -> Json:
+def _parameters(model_name: str) -> Json:
     text = {"type": "string", "minLength": 1}
     return {
-        "name": {"name": "name", "in": "path", "required": True, "schema": text},
+        "name": {
+            "name": "name",
+            "in": "path",
+            "required": True,
+            "schema": text,
+            "example": model_name,
+        },
         "version": {"name": "version", "in": "path", "required": True, "schema": text},
         "headLength": {
             "name": "Inference-Header-Content-Length",

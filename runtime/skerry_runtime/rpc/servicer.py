@@ -172,7 +172,7 @@ def _handlers(servicer: Servicer) -> dict[str, Any]:
         for name, verb, request, response in _verbs(servicer)
     }
     stream = grpc.stream_stream_rpc_method_handler(
-        lambda messages, _: servicer.model_stream_infer(messages),
+        _streaming(servicer),
         request_deserializer=Weighed.FromString,
         response_serializer=pb.ModelStreamInferResponse.SerializeToString,
     )
@@ -222,6 +222,14 @@ def _handler(verb: Verb) -> Callable[[Any, Any], Awaitable[Any]]:
         return await context.abort(status, text, trailing)
 
     return handle
+
+
+def _streaming(servicer: Servicer) -> Callable[[Any, Any], AsyncIterator[Any]]:
+    async def stream(messages: Any, _: Any) -> AsyncIterator[Any]:  # gRPC looks for this very form
+        async for response in servicer.model_stream_infer(messages):
+            yield response
+
+    return stream
 
 
 def _refusing(status: grpc.StatusCode, text: str) -> Callable[[Any, Any], Awaitable[Any]]:

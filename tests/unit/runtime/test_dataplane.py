@@ -14,6 +14,7 @@ import pytest
 
 from serving import models
 from serving.fakes import FakeModel, Gate, load, serving
+from skerry_runtime.contract import Batching, BatchingMode
 from skerry_runtime.dataplane import Dataplane
 from skerry_runtime.errors import (
     InferenceFailed,
@@ -261,3 +262,93 @@ async def test_a_failure_that_came_after_its_client_left_is_counted_all_the_same
     async with asyncio.timeout(30):
         while plane.counts() != (1, {"InferenceFailed": 1}, 0):  # noqa: ASYNC110 (same)
             await asyncio.sleep(0.005)
+
+
+class Weights:
+    """Work whose cost is the run's, not the rows': what batching is for."""
+
+    def __init__(self) -> None:
+        self.runs = 0
+
+    def __call__(self) -> None:
+        self.runs += 1
+        time.sleep(0.005)
+
+
+async def settled(plane: Plane) -> str:
+    """Ask until the trial of batching has ended; return its reason."""
+    async with asyncio.timeout(30):
+        while True:
+            await plane.infer(X)
+            batching = plane.dataplane.statistics("digits", None).batching
+            if batching.alone_us is not None:
+                assert batching.batched_us is not None
+                return batching.reason
+
+
+async def test_a_model_with_a_dear_run_ends_up_sharing_it(plane: Plane) -> None:
+    weights = Weights()
+    model = serving(FakeModel(weights))
+    model.batching = Batching(max_size=8)
+    plane.registry.switch(model)
+    assert await settled(plane) == "a batch is cheaper"
+    before = plane.dataplane.statistics("digits", None)
+    weights.runs = 0
+    answers = await asyncio.gather(
+        *(plane.infer(replace(X, array=np.full((1, 4), i, np.float32))) for i in range(8))
+    )
+    assert [set(answer[0].array.flat) for answer in answers] == [{i} for i in range(8)]
+    assert weights.runs < 8
+    after = plane.dataplane.statistics("digits", None)
+    assert after.successes - before.successes == 8
+    assert after.runs - before.runs == weights.runs
+    assert sum(batch.rows * batch.runs for batch in after.batches) >= 8
+    assert after.waits == after.successes
+
+
+async def test_a_model_with_cheap_runs_keeps_them_apart_and_stays_on_the_loop(
+    plane: Plane,
+) -> None:
+    names: list[str] = []
+    model = serving(FakeModel(lambda: names.append(threading.current_thread().name)))
+    model.batching = Batching(max_size=8)
+    plane.registry.switch(model)
+    assert await settled(plane) == "a batch saves too little"
+    here = threading.current_thread().name
+    async with asyncio.timeout(30):
+        while names[-1] != here:
+            await plane.infer(X)
+
+
+async def test_a_full_queue_refuses_batched_requests_too() -> None:
+    plane, gate = Plane(queue_limit=3), Gate()
+    model = serving(FakeModel(gate))
+    model.batching = Batching(max_size=8, mode=BatchingMode.ON)
+    plane.registry.switch(model)
+    gate.open.set()
+    async with asyncio.timeout(30):
+        while not plane.dataplane.statistics("digits", None).batching.is_on:
+            await plane.infer(X)
+    gate.open.clear()
+    running = [asyncio.create_task(plane.infer(X)) for _ in range(3)]
+    await asyncio.to_thread(gate.wait_entered)
+    with pytest.raises(Overloaded):
+        await plane.infer(X)
+    gate.open.set()
+    await asyncio.gather(*running)
+    plane.dataplane.close()
+
+
+async def test_a_model_whose_trial_fails_is_not_batched(plane: Plane) -> None:
+    def fail() -> None:
+        raise InferenceFailed("the accelerator is gone")
+
+    model = serving(FakeModel(fail))
+    model.batching = Batching(max_size=8)
+    plane.registry.switch(model)
+    async with asyncio.timeout(30):
+        while "not decided" in plane.dataplane.statistics("digits", None).batching.reason:
+            with pytest.raises(InferenceFailed):
+                await plane.infer(X)
+    reason = plane.dataplane.statistics("digits", None).batching.reason
+    assert reason == "the trial failed: the accelerator is gone"

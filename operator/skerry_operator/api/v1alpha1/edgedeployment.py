@@ -21,7 +21,7 @@ from skerry_operator.api.base import (
     ShortText,
 )
 from skerry_operator.api.v1alpha1.edgedeployment_status import EdgeDeploymentStatus
-from skerry_runtime.contract import SwapMode
+from skerry_runtime.contract import BatchingMode, SwapMode
 
 LabelKey = Annotated[
     str,
@@ -159,6 +159,25 @@ class Resources(KubeModel):
     """Limit of the model files on the node's disk."""
 
 
+class Batching(KubeModel):
+    """How requests that wait at one time share a run of the model."""
+
+    max_size: Annotated[int, Field(ge=2, le=1024)]
+    """Most rows of one run, all its requests together."""
+    max_delay: Duration | None = None
+    """How long a request may wait for company while the model is free, at most 1s; default: not
+    at all, so that only what came while the model was busy goes together."""
+    mode: BatchingMode = BatchingMode.AUTO
+    """Auto: on where a measurement on the loaded model shows that it pays. Needs a model whose
+    first axes are dynamic."""
+    cel: ClassVar[tuple[Cel, ...]] = (
+        Cel(
+            rule="!has(self.maxDelay) || duration(self.maxDelay) <= duration('1s')",
+            message="maxDelay must be at most 1s: clients wait for it",
+        ),
+    )
+
+
 class Runtime(KubeModel):
     """How a pod runs the model."""
 
@@ -170,6 +189,8 @@ class Runtime(KubeModel):
     """Intra-op threads; default: chosen from the CPU limit."""
     swap: SwapMode = SwapMode.AUTO
     """How a new model takes the old one's place in a pod."""
+    batching: Batching | None = None
+    """Requests that share runs; default: every request has a run of its own."""
 
 
 class TrafficPolicy(StrEnum):
