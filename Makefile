@@ -18,7 +18,7 @@ demo: $(STAMP) ## The main job on a real cluster: place, canary, promote, two ro
 	$(PY) examples/digits/demo.py $(ARGS)
 
 ##@ Test
-.PHONY: test test-unit test-hostile test-contract test-chart test-integration test-e2e
+.PHONY: test test-unit test-hostile test-contract test-chart test-integration test-e2e model-check
 test: $(STAMP) ## All tests; starts the cluster if none runs, and stops what it started
 	$(PY) -m pytest tests/unit tests/contract tests/hostile tests/chart tests/integration tests/cluster tests/e2e $(ARGS)
 
@@ -37,8 +37,11 @@ test-integration: $(STAMP) ## Operator and CRDs on the real API server
 test-e2e: $(STAMP) ## Real pods and real models on three nodes, with faults
 	$(PY) -m pytest tests/e2e $(ARGS)
 
+model-check: $(STAMP) ## Longer sequences of events than in `make test`, on engine and plan (minutes)
+	SKERRY_MODEL_DEPTH=2 $(PY) -m pytest -q tests/unit/operator/decide/test_model_check.py $(ARGS)
+
 ##@ Bench
-.PHONY: bench-runtime bench-swap bench-placement
+.PHONY: bench-runtime bench-swap bench-placement bench-shadow
 bench-runtime: $(STAMP) ## Speed of serving against raw session.run, ratios in one run
 	PYTHONPATH=tests:runtime $(PY) -P -m bench.runtime
 
@@ -47,6 +50,13 @@ bench-swap: $(STAMP) ## Time of a swap, fetched and from the disk
 
 bench-placement: $(STAMP) ## CPU of placing 1000 deployments on 1000 nodes, and of one node that flaps
 	PYTHONPATH=operator:runtime:tests $(PY) -P -m bench.placement $(ARGS)
+
+bench-shadow: $(STAMP) ## What live requests feel of a shadow compare: p50 and p99 with and without, in one run
+	PYTHONPATH=tests:runtime $(PY) -P -m bench.shadow
+
+.PHONY: bench-rollout
+bench-rollout: $(STAMP) ## Writes, reads and seconds of rollouts over 300 simulated nodes (ARGS="--nodes 60 --quiet-seconds 30")
+	PYTHONPATH=tests:runtime:operator:hack/cluster $(PY) -P -m bench.rollout $(ARGS)
 
 ##@ Check and generate
 .PHONY: verify lint typecheck generate lock

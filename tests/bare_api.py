@@ -20,6 +20,9 @@ from binaries import find
 CRDS = Path(__file__).parents[1] / "crds"
 Kubectl = Callable[..., str]
 TOKEN = "tests"  # noqa: S105 (of a server that only this process can reach)
+OPERATOR_TOKEN = "operator"  # noqa: S105 (the same server)
+OPERATOR = "operator"
+"""User name by which an audit log tells the operator from the tests."""
 _KUBECONFIG = """
 apiVersion: v1
 kind: Config
@@ -31,21 +34,35 @@ users: [{{name: admin, user: {{token: {token}}}}}]
 
 
 @contextlib.contextmanager
-def bare_api(folder: Path) -> Iterator[Path]:
-    """Start an API server with its files in `folder`; yield the administrator's kubeconfig."""
+def bare_api(folder: Path, *flags: str) -> Iterator[Path]:
+    """Start an API server with its files in `folder`; yield the administrator's kubeconfig.
+
+    `flags` are more arguments of the API server. Beside the administrator there is the user
+    OPERATOR with the same rights, and a kubeconfig for it: `operator_kubeconfig`.
+    """
     server = f"https://127.0.0.1:{_free_port()}"
     subprocess.run(["openssl", "genrsa", "-out", str(folder / "sa.key"), "2048"], check=True,
                    capture_output=True)  # fmt: skip
-    (folder / "tokens.csv").write_text(f"{TOKEN},admin,admin,system:masters\n")
+    users = ((TOKEN, "admin"), (OPERATOR_TOKEN, OPERATOR))
+    rows = [f"{token},{name},{name},system:masters\n" for token, name in users]
+    (folder / "tokens.csv").write_text("".join(rows))
     with contextlib.ExitStack() as processes:
-        processes.enter_context(_running(folder, "kine", _kine(folder)))
+        processes.enter_context(running(folder, "kine", _kine(folder)))
         _wait((folder / "kine.sock").exists, folder / "kine.log")
-        processes.enter_context(_running(folder, "kube-apiserver", _api(folder, server)))
+        arguments = [*_api(folder, server), *flags]
+        processes.enter_context(running(folder, "kube-apiserver", arguments))
         _wait(lambda: _is_ready(server, folder), folder / "kube-apiserver.log")
         kubeconfig = folder / "kubeconfig"
         ca = folder / "certs" / "apiserver.crt"
         kubeconfig.write_text(_KUBECONFIG.format(server=server, ca=ca, token=TOKEN))
+        as_operator = _KUBECONFIG.format(server=server, ca=ca, token=OPERATOR_TOKEN)
+        operator_kubeconfig(kubeconfig).write_text(as_operator)
         yield kubeconfig
+
+
+def operator_kubeconfig(kubeconfig: Path) -> Path:
+    """Return the kubeconfig of the user OPERATOR, beside the administrator's."""
+    return kubeconfig.with_name("operator.kubeconfig")
 
 
 def kubectl_of(kubeconfig: Path) -> Kubectl:
@@ -93,7 +110,8 @@ def _api(folder: Path, server: str) -> list[str]:
 
 
 @contextlib.contextmanager
-def _running(folder: Path, program: str, arguments: list[str]) -> Iterator[None]:
+def running(folder: Path, program: str, arguments: list[str]) -> Iterator[None]:
+    """Run a program with its log in `folder`; end it."""
     with (folder / f"{program}.log").open("w") as log:
         process = subprocess.Popen([find(program), *arguments], stdout=log, stderr=log, cwd=folder)
         try:

@@ -1,4 +1,4 @@
-"""Finds the programs that tests run: the real Helm, kubectl and API server."""
+"""Finds the programs that tests run: the real Helm, kubectl, API server and KWOK."""
 
 from __future__ import annotations
 
@@ -17,4 +17,5 @@ def find(program: str) -> str:
     The cache is filled when it is empty, which takes minutes, once.
     """
     chosen = os.environ.get(program.upper().replace("-", "_")) or shutil.which(program)
-    return chosen or str(tools.ensure(Layout.from_environment(), tools.KUBERNETES)[program])
+    module = tools.KWOK if program in tools.KWOK.programs else tools.KUBERNETES
+    return chosen or str(tools.ensure(Layout.from_environment(), module)[program])

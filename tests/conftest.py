@@ -8,6 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("skerry", deadline=None)  # a loaded machine is slow, and not wrong
+settings.load_profile("skerry")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -127,6 +127,10 @@ class FakeFleet:
     verdict: Assessment = GOOD
     broken: set[str] = field(default_factory=set)
     """Revisions that every device refuses."""
+    promote: str | None = None
+    """Annotation of a person."""
+    abort: str | None = None
+    """Annotation of a person."""
 
     @classmethod
     def of(cls, count: int, cells: int = 1) -> FakeFleet:
@@ -143,7 +147,14 @@ class FakeFleet:
             now=self.now,
             target=subject,
             assessment=self.verdict,
+            promote=self.promote,
+            abort=self.abort,
         )
+
+    def copy(self) -> FakeFleet:
+        """Return a fleet of its own that is equal."""
+        devices = {name: replace(device) for name, device in self.devices.items()}
+        return replace(self, devices=devices, broken=set(self.broken))
 
     def _unit(self, name: str, device: Device, subject: str) -> UnitFacts:
         answered = device.reachable and device.responsive

@@ -20,11 +20,19 @@ from skerry_operator.api.v1alpha1.edgedeployment_status import EdgeDeploymentSta
 from skerry_operator.api.v1alpha1.edgemodel import EdgeModel
 from skerry_operator.catalogue.profiles import Profile
 from skerry_operator.constants import LABEL_CELL, LABEL_TEMPLATE, LABEL_UNIT
-from skerry_operator.decide.observed import Node, Observed, ObservedCell, ObservedTemplate, Pod
+from skerry_operator.decide.observed import (
+    Node,
+    Observed,
+    ObservedCell,
+    ObservedTemplate,
+    Pod,
+    Sample,
+)
+from skerry_operator.decide.placed import PlacementResult
 from skerry_operator.decide.planned import Manifest, Nudge, ObjectRef, Plan
 from skerry_operator.decide.revision import Snapshot
 from skerry_operator.plan import PlanSettings, plan
-from skerry_runtime.contract import ASSIGNMENT_FILE, Assignment, StatusReport
+from skerry_runtime.contract import ASSIGNMENT_FILE, Assignment, StatusReport, SwapMode, SwapRecord
 
 WORKLOADS = ("DaemonSet", "ReplicaSet")
 SETTINGS = PlanSettings(default_image="registry.example/skerry-runtime:1")
@@ -43,11 +51,21 @@ class World:
     reports: dict[str, StatusReport] = field(default_factory=dict)
     refusals: set[tuple[str, str]] = field(default_factory=set)
     """(unit, version of the model) that the unit will refuse."""
+    samples: dict[str, Sample] = field(default_factory=dict)
+    """Prometheus query -> its answer."""
     broken_images: set[str] = field(default_factory=set)
     foreign: Counter[tuple[str, str]] = field(default_factory=Counter)
     """(node, resource) -> devices that pods hold of which Skerry knows nothing."""
     taken: dict[str, dict[str, int]] = field(default_factory=dict)
     """Node -> claim -> what other EdgeDeployments hold."""
+    is_suspicious: bool = False
+    """Compare every plan with one that begins with nothing."""
+    placements: dict[str, PlacementResult] = field(default_factory=dict)
+    """What the last plan worked out."""
+    broken_units: set[str] = field(default_factory=set)
+    """Units on which no container starts."""
+    outage_ms: float = 0
+    """What a swap in place costs each unit: more than nothing is a sequential one."""
     events: list[str] = field(default_factory=list)
     least_serving: int = 10**6
     """Fewest units that served at one time since the last `settle` began."""
@@ -70,10 +88,16 @@ class World:
                 for one in self._kind("ControllerRevision")
             },
             generated={key: one.digest for key, one in self.objects.items()},
+            samples=dict(self.samples),
         )
 
     def plan(self) -> Plan:
-        return plan(self.observed(), self.profiles, self.settings)
+        remembered = replace(self.observed(), placements=self.placements)
+        made = plan(remembered, self.profiles, self.settings)
+        if self.is_suspicious:  # what an earlier look worked out must make no difference
+            assert made == plan(self.observed(), self.profiles, self.settings)
+        self.placements = dict(made.placements)
+        return made
 
     @property
     def status(self) -> EdgeDeploymentStatus:
@@ -251,8 +275,9 @@ class World:
 
     def _read_file(self, name: str, cell: ObservedCell) -> None:
         pod = self.pods[name]
-        if self._image(pod) in self.broken_images:
+        if self._image(pod) in self.broken_images or pod.unit in self.broken_units:
             self.pods[name] = replace(pod, waiting_reason="ImagePullBackOff", ready=False)
+            self.reports.pop(pod.unit, None)
             return
         report = self._swap(pod.unit, cell)
         self.reports[pod.unit] = report
@@ -270,7 +295,28 @@ class World:
         if (unit, version) in self.refusals:
             is_known = any(failure.revision == revision for failure in past.failures)
             return report if is_known else refusing(revision, age_s=-1)(report)
-        return serving(revision, version)(report.model_copy(update={"progress": None}))
+        return self._switch(past, serving(revision, version)(report))
+
+    def _switch(self, past: StatusReport, report: StatusReport) -> StatusReport:
+        """Note when the unit began to serve what it serves, and what the change cost it."""
+        before, after = past.serving, report.serving
+        assert after is not None
+        if before is not None and before.revision == after.revision:
+            return report.model_copy(update={"serving": before, "progress": None})
+        at = self.now.timestamp()
+        swap = SwapRecord(
+            from_revision=before.revision if before else None,
+            to_revision=after.revision,
+            mode=SwapMode.SEQUENTIAL if self.outage_ms else SwapMode.OVERLAP,
+            total_ms=900,
+            switch_ms=300,
+            outage_ms=self.outage_ms if before else 0,
+            fetched=True,
+            at=at,
+        )
+        served = after.model_copy(update={"since": at})
+        update = {"serving": served, "last_swap": swap, "progress": None}
+        return report.model_copy(update=update)
 
 
 def _cell(item: Manifest) -> ObservedCell:

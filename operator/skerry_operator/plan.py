@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from skerry_operator.api.v1alpha1.edgedeployment import UpdateMode
 from skerry_operator.api.v1alpha1.edgedeployment_status import EdgeDeploymentStatus, Stage
 from skerry_operator.api.v1alpha1.edgemodel import EdgeModel
 from skerry_operator.catalogue.profiles import DEFAULT_FLAVOR, Profile
@@ -16,7 +17,9 @@ from skerry_operator.constants import (
     Reason,
 )
 from skerry_operator.decide.analysis import assess
+from skerry_operator.decide.baseline import recordable
 from skerry_operator.decide.conditions import Hindrance, Placedness, Situation
+from skerry_operator.decide.evidence import Evidence
 from skerry_operator.decide.explain import (
     NOBODY_SELECTED,
     is_all_placed,
@@ -187,6 +190,7 @@ def _situation(
         if placement is None
         else Placedness(is_all_placed(placement), placed_finding(placement)),
         polled=fleet.observed.polled,
+        failure_limit=fleet.observed.deployment.spec.rollout.failure_limit,
     )
 
 
@@ -206,7 +210,19 @@ def _wanted_snapshot(
         serving=spec.serving,
         default_image=settings.default_image,
         images=_images(profiles, settings),
+        pods_of=_pods_of(observed, revision),
     )
+
+
+def _pods_of(observed: Observed, revision: str) -> str | None:
+    """Return the revision whose pods a new one runs in: its own, or those that stable runs in.
+
+    It is kept with the revision, so that a change of `update` alone replaces no pod.
+    """
+    if observed.deployment.spec.rollout.update is UpdateMode.RECREATE:
+        return revision
+    stable = observed.snapshots.get(observed.deployment.status.stable_revision or "")
+    return stable.pods_of if stable else None
 
 
 def _images(profiles: tuple[Profile, ...], settings: PlanSettings) -> dict[str, str]:
@@ -228,6 +244,8 @@ class _Decision:
     facts: RolloutFacts
     transition: Transition
     seats: tuple[Seat, ...]
+    placements: Mapping[str, PlacementResult]
+    """Of every revision that counted."""
     trouble: Hindrance | None
     """What is wrong with the model; then a kept revision is wanted in its place."""
 
@@ -238,8 +256,9 @@ def _decide(fleet: Fleet, wanted: str, trouble: Hindrance | None) -> _Decision:
     placement = fleet.place(tried)
     facts = _facts(fleet, placement, state, wanted)
     transition = step(fleet.observed.deployment.spec.rollout, state, facts)
-    seats = seat_units(fleet, _intent(fleet, placement, transition, tried))
-    return _Decision(fleet, placement, facts, transition, seats, trouble)
+    intent = _intent(fleet, placement, transition, tried)
+    seats = seat_units(fleet, intent)
+    return _Decision(fleet, placement, facts, transition, seats, intent.placements, trouble)
 
 
 def _tried(fleet: Fleet, state: EngineState, wanted: str) -> str:
@@ -260,13 +279,16 @@ def _facts(
     subject = subject_of(state, wanted)
     trial = Trial(subject, observed.deployment.spec.rollout.retry, subject == state.stable)
     units = unit_facts(fleet, placement.cell_of, trial)
+    evidence = _evidence(observed, subject, units)
+    metrics = observed.deployment.spec.rollout.analysis.metrics
     annotations = observed.deployment.metadata.annotations
     return RolloutFacts(
         now=observed.now,
         wanted=wanted,
         target=subject,
         units=units,
-        assessment=_assessment(observed, subject, units),
+        assessment=assess(metrics, evidence),
+        baseline=recordable(metrics, evidence),
         restorable=frozenset(fleet.snapshots),
         versions={name: one.model.version for name, one in fleet.snapshots.items()},
         promote=annotations.get(ANNOTATION_PROMOTE),
@@ -274,13 +296,21 @@ def _facts(
     )
 
 
-def _assessment(observed: Observed, subject: str, units: tuple[UnitFacts, ...]) -> Assessment:
-    return assess(
-        observed.deployment.spec.rollout.analysis.metrics,
-        subject,
-        observed.reports,
-        {unit.name: unit.cell for unit in units},
-        frozenset(unit.name for unit in units if unit.reachable and unit.assigned == subject),
+def _evidence(observed: Observed, subject: str, units: tuple[UnitFacts, ...]) -> Evidence:
+    stable = observed.deployment.status.stable_revision
+    return Evidence(
+        target=subject,
+        reports=observed.reports,
+        cell_of={unit.name: unit.cell for unit in units},
+        units=frozenset(unit.name for unit in units if unit.reachable and unit.assigned == subject),
+        stable=stable,
+        stable_units=frozenset(
+            unit.name
+            for unit in units
+            if unit.reachable and stable is not None and unit.assigned == stable
+        ),
+        baseline=observed.deployment.status.rollout.baseline,
+        samples=observed.samples,
     )
 
 
@@ -322,6 +352,8 @@ def _decided_plan(decision: _Decision, snapshot: Snapshot, settings: PlanSetting
         ),
         requeue_after_s=_requeue_s(decision, settings),
         watch_units=decision.transition.active,
+        placements=decision.placements,
+        values=decision.facts.assessment.values if decision.transition.active else (),
     )
 
 
@@ -333,7 +365,9 @@ def _status(decision: _Decision) -> EdgeDeploymentStatus:
         _reservation(decision),
         decision.placement,
     )
-    return next_status(Outcome(decision.fleet, decision.placement, situation, decision.transition))
+    return next_status(
+        Outcome(decision.fleet, decision.placement, situation, decision.transition, decision.seats)
+    )
 
 
 def _reservation(decision: _Decision) -> Hindrance | None:

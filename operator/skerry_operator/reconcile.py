@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -16,9 +16,13 @@ from skerry_operator.api.base import KubeModel
 from skerry_operator.api.v1alpha1.edgemodel import EdgeModel
 from skerry_operator.clock import Clock
 from skerry_operator.constants import Reason
+from skerry_operator.decide.facts import Value
 from skerry_operator.decide.names import bounded
 from skerry_operator.decide.observed import Observed, Pod
+from skerry_operator.decide.placed import PlacementResult
 from skerry_operator.decide.planned import EventNote, ModelPlan, Plan
+from skerry_operator.decide.queries import wanted_queries
+from skerry_operator.decide.rollout import interval_s
 from skerry_operator.kube.cache import Key
 from skerry_operator.kube.errors import KubeError, NotFound
 from skerry_operator.kube.read import (
@@ -33,6 +37,7 @@ from skerry_operator.kube.read import (
 from skerry_operator.kube.status import Target, target_of
 from skerry_operator.kube.writer import Writer
 from skerry_operator.metricsource.base import PodAddress, StatusSource
+from skerry_operator.metricsource.sampler import Ask, Sampler
 from skerry_operator.telemetry import Telemetry
 from skerry_runtime.contract import StatusReport
 
@@ -65,6 +70,8 @@ class Edges:
     cache: Cache
     writer: Writer
     source: StatusSource
+    ask_prometheus: Ask | None
+    """None: the operator knows no Prometheus."""
     clock: Clock
     telemetry: Telemetry
     idle_period_s: float
@@ -75,13 +82,18 @@ class Edges:
 class _Memory:
     """What is remembered of one deployment between two looks."""
 
+    sampler: Sampler
     uid: str = ""
     reports: Mapping[str, StatusReport] = field(default_factory=dict)
     pods: tuple[Pod, ...] = ()
     """The pods as they were when they were asked."""
     read_at: datetime | None = None
     watch_units: bool = True
+    placements: Mapping[str, PlacementResult] = field(default_factory=dict)
+    """Revision -> its placement at the last look."""
     apply_error: str | None = None
+    shown: frozenset[tuple[str, str]] = frozenset()
+    """(metric, cell) of the analysis values that the operator's own metrics show."""
 
 
 class Reconciler:
@@ -121,22 +133,24 @@ class Reconciler:
         """
         entry = self._edges.cache.deployments.get(key)
         if entry is None or "deletionTimestamp" in entry.value["metadata"]:
-            self._memories.pop(key, None)
+            self._forget(key)
             return None
         target = target_of("EdgeDeployment", entry)
         memory = self._memory_of(key, entry.uid)
         try:
-            observed = await self._observe(read_deployment(entry), memory)
+            found = await self._observe(read_deployment(entry), memory)
         except BadResource as error:
             await self._refuse(target, error)
             return None
+        observed = replace(found, placements=memory.placements)
         plan = self._planner.deployment(observed)
-        memory.watch_units = plan.watch_units
+        memory.watch_units, memory.placements = plan.watch_units, plan.placements
+        self._show(key, plan.values, memory)
         try:
             is_new_status = await self._carry_out(plan, observed, target, memory)
         except NotFound:
             if self._edges.cache.deployments.get(key) is None:
-                self._memories.pop(key, None)
+                self._forget(key)
                 return None  # it was deleted under our hands
             raise
         is_news = is_new_status and _is_news(plan.status, observed.deployment.status)
@@ -145,8 +159,26 @@ class Reconciler:
     def _memory_of(self, key: Key, uid: str) -> _Memory:
         """Return what is remembered of this very object, not of one that had its name before."""
         if key not in self._memories or self._memories[key].uid != uid:
-            self._memories[key] = _Memory(uid)
+            self._forget(key)
+            self._memories[key] = _Memory(Sampler(self._edges.ask_prometheus), uid)
         return self._memories[key]
+
+    def _forget(self, key: Key) -> None:
+        memory = self._memories.pop(key, None)
+        if memory is not None:
+            memory.sampler.close()
+            self._show(key, (), memory)
+
+    def _show(self, key: Key, values: Iterable[Value], memory: _Memory) -> None:
+        """Let the operator's own metrics show these values of the deployment, and no others."""
+        gauge = self._edges.telemetry.analysis_value
+        values = tuple(values)
+        for one in values:
+            gauge.labels(*key, one.metric, one.cell).set(one.value)
+        shown = frozenset((one.metric, one.cell) for one in values)
+        for gone in memory.shown - shown:
+            gauge.remove(*key, *gone)
+        memory.shown = shown
 
     def _next_look(self, plan: Plan, observed: Observed, *, at_once: bool) -> float | None:
         """Return when to look again: after a change at once, until a look changes nothing."""
@@ -164,11 +196,11 @@ class Reconciler:
             asked = [
                 PodAddress(metadata.namespace, metadata.name, pod)
                 for pod in pods
-                if pod.ip and pod.unit and not pod.deleting
+                if pod.ip and pod.unit and not pod.deleting and self._is_in_reach(pod)
             ]
             memory.reports = await self._edges.source.read(asked)
             memory.pods, memory.read_at = pods, now
-        return observe(
+        observed = observe(
             self._edges.cache,
             subject,
             now=self._edges.clock.now(),
@@ -176,14 +208,31 @@ class Reconciler:
             polled=must_ask,
             apply_error=memory.apply_error,
         )
+        interval = interval_s(subject.deployment.spec.rollout)
+        samples = await memory.sampler.samples(wanted_queries(observed), now, interval)
+        return replace(observed, samples=samples)
+
+    def close(self) -> None:
+        """Break off what is under way."""
+        for memory in self._memories.values():
+            memory.sampler.close()
 
     def _must_ask(self, memory: _Memory, pods: tuple[Pod, ...], now: datetime) -> bool:
         """Tell whether the last reports may be out of date: always while anything is under way."""
         if memory.read_at is None or memory.watch_units or memory.pods != pods:
             return True
-        if not all(_is_settled(memory.reports.get(pod.unit)) for pod in pods):
+        in_reach = (pod for pod in pods if self._is_in_reach(pod))
+        if not all(_is_settled(memory.reports.get(pod.unit)) for pod in in_reach):
             return True
         return (now - memory.read_at).total_seconds() >= 0.9 * self._edges.idle_period_s
+
+    def _is_in_reach(self, pod: Pod) -> bool:
+        """Tell whether the pod's node reports.
+
+        The others are not asked: each would cost every look, and so a rollback, the whole timeout.
+        """
+        entry = self._edges.cache.nodes.get(("", pod.node))
+        return entry is None or entry.value.reachable
 
     async def _carry_out(
         self, plan: Plan, observed: Observed, target: Target, memory: _Memory

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 PREFIX = "SKERRY_"
 """Every environment variable is this and the field's name in capitals."""
@@ -67,6 +68,14 @@ class Settings(BaseModel):
     """Pods that are read at one time, over all deployments."""
     idle_period_seconds: Annotated[float, Field(ge=1, le=3600)] = 60.0
     """How often the pods of a deployment are read while nothing is under way."""
+    prometheus_url: Annotated[str, Field(max_length=512)] = ""
+    """Prometheus that analysis queries go to, for example https://prometheus.monitoring:9090."""
+    prometheus_token_file: Path | None = None
+    """File with the bearer token for Prometheus; wants an https address."""
+    prometheus_ca_file: Path | None = None
+    """File with the CA certificates of Prometheus, instead of the system's."""
+    prometheus_timeout_seconds: Annotated[float, Field(gt=0, le=60)] = 5.0
+    """Longest time for one answer of Prometheus."""
     accelerator_grace_seconds: Annotated[float, Field(ge=0, le=86400)] = 300.0
     """How long a unit stays on a node whose accelerator is not allocatable."""
     resync_period_seconds: Annotated[float, Field(ge=60, le=86400)] = 1800.0
@@ -109,7 +118,24 @@ class Settings(BaseModel):
             raise ValueError("write flavor=image, with commas between")
         return {flavor: image for flavor, _, image in pairs}
 
-    @field_validator("profiles", mode="after")
+    @field_validator("prometheus_url", mode="after")
+    @classmethod
+    def _must_be_an_address(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if value and (parts.scheme not in {"http", "https"} or not parts.hostname):
+            raise ValueError("write http://HOST:PORT or https://HOST:PORT")
+        if parts.username is not None or parts.query or parts.fragment:
+            raise ValueError("write no user, query or fragment: a token has a setting of its own")
+        return value
+
+    @field_validator("prometheus_token_file", mode="after")
+    @classmethod
+    def _must_not_be_overheard(cls, value: Path | None, info: ValidationInfo) -> Path | None:
+        if value is not None and not info.data.get("prometheus_url", "").startswith("https://"):
+            raise ValueError("the token would go out in the clear: use an https prometheus_url")
+        return value
+
+    @field_validator("profiles", "prometheus_token_file", "prometheus_ca_file", mode="after")
     @classmethod
     def _must_be_a_file(cls, value: Path | None) -> Path | None:
         if value is not None and not value.is_file():

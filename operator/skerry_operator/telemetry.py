@@ -72,6 +72,18 @@ class Telemetry:
             ["result"],
             registry=self.registry,
         )
+        self.prometheus_queries = Counter(
+            "skerry_prometheus_queries",
+            "Analysis queries to Prometheus by result: read, empty, odd or down.",
+            ["result"],
+            registry=self.registry,
+        )
+        self.analysis_value = Gauge(
+            "skerry_analysis_value",
+            "Latest value of an analysis metric while a rollout is under way.",
+            ["namespace", "name", "metric", "cell"],
+            registry=self.registry,
+        )
         self.leader = Gauge("skerry_leader", "1 while the Lease is held.", registry=self.registry)
 
     def text(self) -> bytes:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
@@ -172,6 +173,14 @@ def _key(feed: Feed) -> Key:
     return (*sorted(shapes, key=lambda shape: shape[0]), feed.outputs)
 
 
+class Runs(Protocol):
+    """What a batch is run on."""
+
+    def infer(self, inputs: Tensors, outputs: Sequence[str] | None = None) -> Tensors:
+        """Run the model once, as `Model.infer`."""
+        ...
+
+
 class Batcher:
     """Collects the requests of one model. Lives on one event loop; runs in threads.
 
@@ -180,7 +189,7 @@ class Batcher:
     busy goes together.
     """
 
-    def __init__(self, model: Model, batching: Batching, pool: Executor, workers: int) -> None:
+    def __init__(self, model: Runs, batching: Batching, pool: Executor, workers: int) -> None:
         self._model = model
         self._batching = batching
         self._pool = pool

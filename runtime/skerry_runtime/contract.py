@@ -138,6 +138,17 @@ class GoldenExam(Artifact):
     """Decimal text: a minimum, or for MaxAbsError a maximum."""
 
 
+class Shadow(ContractModel):
+    """How a prepared model is compared with the serving one before it takes over."""
+
+    samples: int = Field(ge=1)
+    """Answers to compare."""
+    timeout_s: float = Field(gt=0)
+    """Longest time to wait for them; without traffic there are none."""
+    threshold: float = Field(ge=0, le=1)
+    """Smallest share of equal answers; below it, with all samples there, the model is refused."""
+
+
 class RevisionContent(ContractModel):
     """Everything a pod must know to serve one revision."""
 
@@ -151,6 +162,8 @@ class RevisionContent(ContractModel):
     """None: every request has a run of its own."""
     retry: str = ""
     """Opaque text; a revision that failed here is tried again when it changes."""
+    shadow: Shadow | None = None
+    """Set while the revision is on trial beside another: it answers in the shadow first."""
 
 
 class Execution(ContractModel):
@@ -193,6 +206,7 @@ class SwapPhase(StrEnum):
     PROBING = "Probing"
     LOADING = "Loading"
     EXAMINING = "Examining"
+    SHADOWING = "Shadowing"
     SERVING = "Serving"
     FAILED = "Failed"
 
@@ -210,6 +224,7 @@ class FailureReason(StrEnum):
     PROVIDER_MISSING = "ProviderMissing"  # fallback forbidden, and the accelerator was not got
     EXAM_FAILED = "ExamFailed"
     INVALID_EXAM = "InvalidExam"  # the golden file cannot be used with this model
+    OUTPUT_DISAGREES = "OutputDisagrees"  # too many answers differ from the serving model's
     SELF_REVERTED = "SelfReverted"  # crashed twice while activating: refused on this unit
 
 
@@ -231,6 +246,22 @@ class ExamResult(ContractModel):
     threshold: float
     passed: bool
     samples: int
+
+
+class Agreement(ContractModel):
+    """How the answers of a prepared model compare with those that clients got."""
+
+    compared: int = 0
+    """Answers that both models gave to the same input: items of a batch count one by one."""
+    agreed: int = 0
+    errors: int = 0
+    """Of the compared: inputs on which the prepared model failed."""
+    max_abs_error: float = 0.0
+    """Largest difference of two finite values."""
+    mean_ms: float = 0.0
+    """Mean run time of the prepared model on these inputs."""
+    message: str = Field(default="", max_length=256)
+    """Why there is less than was asked for, or how the prepared model failed last."""
 
 
 class Acceleration(ContractModel):
@@ -259,6 +290,7 @@ class Served(ContractModel):
     """Unix seconds of the switch."""
     exam: ExamResult | None = None
     acceleration: Acceleration | None = None
+    agreement: Agreement | None = None
 
 
 class Progress(ContractModel):
@@ -274,6 +306,8 @@ class Progress(ContractModel):
     total_bytes: int | None = None
     exam: ExamResult | None = None
     """Also kept for an exam that was not passed."""
+    agreement: Agreement | None = None
+    """Also kept for a shadow that disagreed."""
 
 
 class Latency(ContractModel):
@@ -348,5 +382,8 @@ class StatusReport(ContractModel):
     on_disk: tuple[str, ...] = ()
     """Revisions whose files are in the slots."""
     counters: tuple[RevisionCounters, ...] = ()
+    restarts: dict[str, int] | None = None
+    """Revision -> how often this pod's process began again while it had or was activating it,
+    since it was last given it; kept on the disk. None: this runtime does not count."""
     last_swap: SwapRecord | None = None
     rss_bytes: int | None = None

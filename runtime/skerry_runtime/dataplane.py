@@ -267,8 +267,7 @@ class Dataplane:
             return
         error = trial.exception()
         decision = Decision(False, f"the trial failed: {error}") if error else trial.result()
-        model = lane.serving.model
-        batcher = Batcher(model, batching, self._pool, self._workers) if decision.is_on else None
+        batcher = Batcher(lane, batching, self._pool, self._workers) if decision.is_on else None
         lane.decide(decision, batcher)
         state = "on" if decision.is_on else "off"
         info = _batching_info(batching, decision)

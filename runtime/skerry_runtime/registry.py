@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from skerry_runtime.backends.base import Model
 from skerry_runtime.contract import Batching, Served
 from skerry_runtime.errors import NotReady
+from skerry_runtime.shadow import Mirror
 
 
 class Users:
@@ -64,6 +65,8 @@ class ServingModel:
     model: Model
     batching: Batching | None = None
     users: Users = field(default_factory=Users, init=False, repr=False, compare=False)
+    shadow: Mirror | None = field(default=None, init=False, repr=False, compare=False)
+    """Compares a prepared model with this one, for as long as one is on trial."""
 
 
 class Registry:

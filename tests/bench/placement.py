@@ -36,7 +36,10 @@ def main() -> None:
     wishes = [_wish(index) for index in range(options.deployments)]
     first = [_cpu_ms(place, nodes, wish, Incumbents(NOW)) for wish in wishes]
     placed = [(wish, place(nodes, wish, Incumbents(NOW))) for wish in wishes]
-    again = [_cpu_ms(place, nodes, wish, _after(result)) for wish, result in placed]
+    again = [
+        _cpu_ms(place, nodes, wish, _after(result), place(nodes, wish, _after(result)))
+        for wish, result in placed
+    ]
     flaps = _flaps(nodes, placed, options.flaps)
     result = {
         "nodes": options.nodes,
@@ -70,7 +73,8 @@ def _flaps(
         changed = replace(nodes[index], reachable=turn % 2 == 0)
         fleet = [*nodes[:index], changed, *nodes[index + 1 :]]
         wish, result = placed[turn % len(placed)]
-        times.append(_cpu_ms(place, fleet, wish, _after(result)))
+        settled = place(nodes, wish, _after(result))
+        times.append(_cpu_ms(place, fleet, wish, _after(result), settled))
     return times
 
 

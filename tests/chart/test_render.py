@@ -18,6 +18,13 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "chart" / "defaults.yaml"
 DIGEST = "sha256:" + "a" * 64
 
 
+def profiles_of(rendered: Rendered) -> str:
+    """Return the file with the accelerator profiles."""
+    (text,) = [one["data"]["profiles.yaml"] for one in rendered.all("ConfigMap")
+               if "profiles.yaml" in one["data"]]  # fmt: skip
+    return str(text)
+
+
 def everything() -> dict[str, Any]:
     return yaml.safe_load(EVERYTHING.read_text())
 
@@ -81,7 +88,12 @@ def test_the_operator_understands_its_environment(
     environment = dict(rendered.env)
     if "SKERRY_PROFILES" in environment:
         environment["SKERRY_PROFILES"] = str(tmp_path / "profiles.yaml")
-        (tmp_path / "profiles.yaml").write_text(rendered.one("ConfigMap")["data"]["profiles.yaml"])
+        (tmp_path / "profiles.yaml").write_text(profiles_of(rendered))
+    for variable in {"SKERRY_PROMETHEUS_TOKEN_FILE", "SKERRY_PROMETHEUS_CA_FILE"} & set(
+        environment
+    ):
+        environment[variable] = str(tmp_path / "mounted")
+        (tmp_path / "mounted").touch()
     settings = read_settings(environment, {})
     known = {f"SKERRY_{field.upper()}" for field in type(settings).model_fields}
     assert environment.keys() <= known  # a name that it does not know would be ignored silently
@@ -96,6 +108,10 @@ def test_everything_set_reaches_the_operator(render: Render) -> None:
         "SKERRY_RUNTIME_IMAGES": "openvino=mirror.example/edge/runtime-openvino@sha256:" + "2" * 64,
         "SKERRY_STATUS_ACCESS": "Proxy",
         "SKERRY_ACCELERATOR_GRACE_SECONDS": "0",
+        "SKERRY_PROMETHEUS_URL": "https://prometheus.example:9090/proxy",
+        "SKERRY_PROMETHEUS_TIMEOUT_SECONDS": "2.5",
+        "SKERRY_PROMETHEUS_TOKEN_FILE": "/etc/skerry-prometheus/token/token",
+        "SKERRY_PROMETHEUS_CA_FILE": "/etc/skerry-prometheus/ca/ca.crt",
         "SKERRY_METRICS_PORT": "9090",
         "SKERRY_LOG_LEVEL": "debug",
         "SKERRY_LOG_FORMAT": "text",
@@ -108,6 +124,19 @@ def test_everything_set_reaches_the_operator(render: Render) -> None:
     assert rendered.pod["serviceAccountName"] == "given"
     assert rendered.pod["priorityClassName"] == "system-cluster-critical"
     assert rendered.pod["imagePullSecrets"] == [{"name": "mirror"}]
+
+
+def test_token_and_certificates_of_prometheus_are_mounted_where_the_operator_looks(
+    render: Render,
+) -> None:
+    rendered = render(everything())
+    volumes = {volume["name"]: volume for volume in rendered.pod["volumes"]}
+    token, authority = volumes["prometheus-token"], volumes["prometheus-ca"]
+    assert token["secret"]["items"] == [{"key": "bearer", "path": "token"}]
+    assert authority["configMap"]["items"] == [{"key": "bundle.pem", "path": "ca.crt"}]
+    paths = {mount["name"]: mount["mountPath"] for mount in rendered.container["volumeMounts"]}
+    assert rendered.env["SKERRY_PROMETHEUS_TOKEN_FILE"] == paths["prometheus-token"] + "/token"
+    assert rendered.env["SKERRY_PROMETHEUS_CA_FILE"] == paths["prometheus-ca"] + "/ca.crt"
 
 
 def test_a_service_of_the_release_cannot_set_the_operators_variables(render: Render) -> None:
@@ -211,12 +240,20 @@ def test_selectors_find_the_operators_pod(render: Render, kind: str) -> None:
 
 def test_the_profiles_can_be_read_by_the_operator(render: Render) -> None:
     rendered = render(everything())
-    rows = extended_profiles(rendered.one("ConfigMap")["data"]["profiles.yaml"], "chart")
+    rows = extended_profiles(profiles_of(rendered), "chart")
     own = {row.name: row for row in rows if row not in builtin_profiles()}
     assert list(own) == ["reef", "hailo-8"]
     assert own["reef"].model_fields_set == type(own["reef"]).model_fields.keys() - {"flavor"}
     assert own["hailo-8"].resource_names == ("hailo.ai/h8", "squat.ai/hailo-8")
     assert rendered.pod["volumes"][1]["configMap"]["name"] == "reef-main-profiles"
+
+
+def test_a_value_can_be_taken_away_from_a_built_in_profile(render: Render) -> None:
+    rendered = render({"accelerators": [{"name": "nvidia-gpu", "runtimeClassName": None}]})
+    rows = extended_profiles(profiles_of(rendered), "chart")
+    (card,) = (row for row in rows if row.name == "nvidia-gpu")
+    assert card.runtime_class_name is None
+    assert card.resource_names[0] == "nvidia.com/gpu"
 
 
 def test_changed_profiles_restart_the_operator(render: Render) -> None:

@@ -180,6 +180,9 @@ def test_the_schema_takes_the_profiles_that_the_operator_takes(*, update_golden:
             "minAvailable",
             id="a budget that would block drains",
         ),
+        pytest.param({"prometheus": {"url": "prometheus:9090"}}, "url", id="no scheme"),
+        pytest.param({"prometheus": {"url": "https://u:p@a"}}, "url", id="a password in a URL"),
+        pytest.param({"prometheus": {"timeoutSeconds": 0}}, "timeoutSeconds", id="no time"),
         pytest.param({"acceleratorGraceSeconds": "5m"}, "acceleratorGraceSeconds", id="a text"),
     ],
 )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 from e2e.lab import QUICK_STEPS, Lab
 
 
@@ -35,12 +38,20 @@ def test_a_failed_revision_is_remembered_until_retry_changes(lab: Lab) -> None:
     lab.wait(failed_again, "it was tried once more, and failed once more")
 
 
-def test_a_pause_waits_for_a_person(lab: Lab) -> None:
+def test_a_pause_waits_for_a_person(lab: Lab, tmp_path: Path) -> None:
     steps = [QUICK_STEPS[0], {"pause": True}, QUICK_STEPS[1]]
     lab.apply(lab.deployment(rollout={"steps": steps}), lab.model("v2"))
     lab.wait(lambda: lab.status().phase == "Paused", "the rollout waits")
     v1, v2 = (lab.index.model(key).version for key in ("v1", "v2"))
     assert sorted(lab.versions().values(), key=str) == sorted([v1, v1, v2])
+    request = tmp_path / "request.json"
+    image = {"name": "image", "shape": [1, 64], "datatype": "FP32", "data": [0.0] * 64}
+    request.write_text(json.dumps({"inputs": [image]}))
+    for service, version in (("stable", v1), ("canary", v2)):
+        asked = ("infer", "digits", "-f", str(request), "--service", service, "-o", "json")
+        answer = lab.skerry(*asked)
+        assert answer.returncode == 0, answer.stderr
+        assert json.loads(answer.stdout)["model_version"] == version
     assert lab.skerry("promote", "digits").returncode == 0
     lab.wait_stable(v2)
     told = lab.skerry("status", "digits")
@@ -68,15 +79,28 @@ def test_settings_that_need_new_pods_replace_them_and_lose_no_unit(lab: Lab) -> 
 
     lab.wait(replaced, "every pod is a new one", 150)
     lab.wait_stable(lab.index.model("v1").version)
-    assert len(lab.items("daemonsets")) == len(lab.status().cells)
+    status = lab.status()
+    assert len(lab.items("daemonsets")) == len(status.cells)
+    assert all((cell.max_outage_ms or 0) > 0 for cell in status.cells)  # one node, one pod
 
 
 def test_the_spec_and_what_users_own_are_never_written(lab: Lab) -> None:
     for kind in ("edgedeployment", "edgemodel"):
-        managers = lab.items(kind, "--show-managed-fields")[0]["metadata"]["managedFields"]
+        metadata = lab.items(kind, "--show-managed-fields")[0]["metadata"]
+        managers = metadata["managedFields"]
         ours = [entry for entry in managers if entry["manager"] == "skerry-operator"]
         assert ours
         assert all(set(entry["fieldsV1"]) == {"f:status"} for entry in ours)
+        people = {entry["manager"] for entry in managers} - {"skerry-operator"}
+        assert people <= {"git", "skerry-cli", "kubectl-annotate"}
+        assert not metadata.get("finalizers")
+
+
+def test_after_rollouts_and_rollbacks_git_has_nothing_to_correct(lab: Lab) -> None:
+    wanted = lab.deployment(runtime={"threads": 1, "resources": {"memoryRequest": "140Mi"}})
+    items = {"apiVersion": "v1", "kind": "List", "items": [wanted, lab.model("v1")]}
+    flags = ("--server-side", "--field-manager=git", "-f", "-")
+    assert lab.kubectl("diff", *flags, stdin=json.dumps(items)) == ""
 
 
 def test_deleting_the_deployment_leaves_nothing_behind(lab: Lab) -> None:

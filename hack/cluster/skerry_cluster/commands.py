@@ -6,7 +6,7 @@ import sys
 from contextlib import nullcontext
 from pathlib import Path
 
-from skerry_cluster import cluster, containers, external, kwok, status, teardown, tools
+from skerry_cluster import cluster, containers, external, kwok, network, status, teardown, tools
 from skerry_cluster.command import ClusterError
 from skerry_cluster.locks import alone
 from skerry_cluster.node import Node
@@ -65,7 +65,7 @@ def _add_device(parser: argparse.ArgumentParser) -> None:
 
 def _add_node(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True)
-    for name in ("stop-kubelet", "start-kubelet"):
+    for name in ("stop-kubelet", "start-kubelet", "cut", "heal", "reboot"):
         actions.add_parser(name).add_argument("node")
     kill = actions.add_parser("kill-container", help="SIGKILL a container's first process")
     for name in ("node", "namespace", "pod", "container"):
@@ -176,15 +176,53 @@ def _device_plugin(node: Node, args: argparse.Namespace) -> int:
 
 def _node(layout: Layout, args: argparse.Namespace) -> int:
     node = cluster.find_node(layout, args.node)
-    if args.action == "stop-kubelet":
-        was_running = node.stop_part("kubelet")
-        say(f"{args.node}: kubelet {'stopped' if was_running else 'was not running'}")
-    elif args.action == "start-kubelet":
-        node.start_kubelet(tools.ensure(layout, tools.KUBERNETES)["kubelet"])
-    else:
-        pid = containers.kill(node, args.namespace, args.pod, args.container)
-        say(f"{args.node}: killed {args.namespace}/{args.pod} {args.container} (process {pid})")
+    say(f"{args.node}: {_NODE_ACTIONS[args.action](node, args)}")
     return 0
+
+
+def _stop_kubelet(node: Node, args: argparse.Namespace) -> str:
+    del args
+    return "kubelet stopped" if node.stop_part("kubelet") else "kubelet was not running"
+
+
+def _start_kubelet(node: Node, args: argparse.Namespace) -> str:
+    del args
+    node.start_kubelet(tools.ensure(node.layout, tools.KUBERNETES)["kubelet"])
+    return "kubelet runs"
+
+
+def _cut(node: Node, args: argparse.Namespace) -> str:
+    del args
+    network.cut_from_api(node.spec)
+    return "does not reach the API server; its pods reach what they did"
+
+
+def _heal(node: Node, args: argparse.Namespace) -> str:
+    del args
+    network.heal(node.spec)
+    return "reaches the API server"
+
+
+def _reboot(node: Node, args: argparse.Namespace) -> str:
+    node.stop_part("kubelet")
+    ended = containers.kill_all(node)
+    _start_kubelet(node, args)
+    return f"{ended} containers ended, kubelet started again"
+
+
+def _kill_container(node: Node, args: argparse.Namespace) -> str:
+    pid = containers.kill(node, args.namespace, args.pod, args.container)
+    return f"killed {args.namespace}/{args.pod} {args.container} (process {pid})"
+
+
+_NODE_ACTIONS = {
+    "stop-kubelet": _stop_kubelet,
+    "start-kubelet": _start_kubelet,
+    "cut": _cut,
+    "heal": _heal,
+    "reboot": _reboot,
+    "kill-container": _kill_container,
+}
 
 
 _VERBS = {

@@ -1,5 +1,6 @@
 """Find and kill one container of a node, as a crash would."""
 
+import contextlib
 import os
 import signal
 from pathlib import Path
@@ -36,7 +37,23 @@ def kill(node: Node, namespace: str, pod: str, container: str) -> int:
     if not pids:
         where = f"{namespace}/{pod} on {node.spec.name}"
         raise ClusterError(f"no running container {container} in {where}")
-    if not belongs_to_cluster(Path(f"/proc/{pids[0]}/cgroup").read_text()):
-        raise ClusterError(f"process {pids[0]} is not the cluster's own")
-    os.kill(pids[0], signal.SIGKILL)
+    _kill(pids[0])
     return pids[0]
+
+
+def kill_all(node: Node) -> int:
+    """Send SIGKILL to every container of a node, those that hold a pod's network too; count them.
+
+    What the containers wrote stays on the disk, as after a loss of power.
+    """
+    pids = running_tasks(node.ctr("tasks", "ls")).values()
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, FileNotFoundError):  # it went with its pod
+            _kill(pid)
+    return len(pids)
+
+
+def _kill(pid: int) -> None:
+    if not belongs_to_cluster(Path(f"/proc/{pid}/cgroup").read_text()):
+        raise ClusterError(f"process {pid} is not the cluster's own")
+    os.kill(pid, signal.SIGKILL)

@@ -5,6 +5,7 @@ from typing import Any
 
 from skerry_cluster.command import run, succeeds
 from skerry_cluster.settings import (
+    API_PORT,
     BRIDGE,
     DNS_SERVICE_IP,
     HOST_IP,
@@ -23,6 +24,10 @@ _FORWARDING = (
     "net.ipv4.conf.default.rp_filter=0",
 )
 NETNS_FOLDER = Path("/run/netns")
+POD_BRIDGE = "cni0"
+"""Bridge of a node's pods, inside the node."""
+_CUT = "skerry-cut"
+"""nftables table that a node has while it cannot reach the API server."""
 _LINKS = Path("/sys/class/net")
 
 
@@ -48,7 +53,8 @@ def ensure_cable(node: NodeSpec) -> None:
     run(*inside, "addr", "replace", f"{node.ip}/{NODE_NETWORK_BITS}", "dev", "eth0")
     run(*inside, "link", "set", "eth0", "up")
     run(*inside, "route", "replace", "default", "via", HOST_IP)
-    in_netns = ("nsenter", f"--net={NETNS_FOLDER / node.netns}")
+    heal(node)
+    in_netns = _in_netns(node)
     for setting in _FORWARDING:
         run(*in_netns, "sysctl", "-q", "-w", setting)
     # A reply between two pods of one node must pass the service rules again. The setting is
@@ -66,6 +72,31 @@ def route_pods(nodes: dict[NodeSpec, str]) -> None:
                 run("ip", "-n", other.netns, "route", "replace", pod_cidr, "via", node.ip)
     # kube-proxy on any node translates service addresses for the host as well.
     run("ip", "route", "replace", SERVICE_CIDR, "via", next(iter(nodes)).ip)
+
+
+def cut_ruleset() -> str:
+    """Render the table that drops what the node itself sends to the API server.
+
+    Pods do not speak to the API server; their traffic is forwarded, and passes.
+    """
+    rule = f"ip daddr {HOST_IP} tcp dport {API_PORT} drop"
+    chain = f"chain out {{ type filter hook output priority 0; {rule}; }}"
+    return f"table inet {_CUT} {{ {chain}; }}\n"  # nft 1.0 wants the last semicolon
+
+
+def cut_from_api(node: NodeSpec) -> None:
+    """Keep a node from the API server, and nothing else from anything."""
+    heal(node)
+    run(*_in_netns(node), "nft", "-f", "-", stdin=cut_ruleset())
+
+
+def heal(node: NodeSpec) -> None:
+    """Let a node reach the API server again; does nothing when it could."""
+    succeeds(*_in_netns(node), "nft", "delete", "table", "inet", _CUT)
+
+
+def _in_netns(node: NodeSpec) -> tuple[str, ...]:
+    return "nsenter", f"--net={NETNS_FOLDER / node.netns}"
 
 
 def remove_cable(node: NodeSpec) -> None:
@@ -106,11 +137,16 @@ def remove_all() -> None:
             (NETNS_FOLDER / name).unlink(missing_ok=True)
 
 
+def remove_pod_bridge(node: NodeSpec) -> None:
+    """Take away the bridge of a node's pods, which keeps the address of its first range."""
+    succeeds("ip", "-n", node.netns, "link", "del", POD_BRIDGE)
+
+
 def cni_config(pod_cidr: str, data_folder: Path) -> dict[str, Any]:
     """Render the pod network of one node: a bridge, and addresses from its own range."""
     bridge = {
         "type": "bridge",
-        "bridge": "cni0",
+        "bridge": POD_BRIDGE,
         "isGateway": True,
         "hairpinMode": True,
         "ipam": {

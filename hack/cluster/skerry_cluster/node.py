@@ -140,10 +140,13 @@ class Node:
         self.start_part("kube-proxy", str(program), f"--config={config}")
 
     def join_network(self, pod_cidr: str) -> None:
-        """Tell containerd the node's pod range."""
+        """Tell containerd the node's pod range; one that registered anew may have another."""
         rendered = network.cni_config(pod_cidr, Path("/var/lib/cni/networks"))
         path = self.folder / "cni" / "10-skerry.conflist"
-        write_if_changed(path, json.dumps(rendered, indent=1))
+        text = json.dumps(rendered, indent=1)
+        if path.exists() and path.read_text() != text:
+            network.remove_pod_bridge(self.spec)
+        write_if_changed(path, text)
 
     def stop_part(self, part: str) -> bool:
         """Stop one of its processes; say whether it was running."""

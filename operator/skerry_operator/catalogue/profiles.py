@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from importlib import resources
-from typing import Annotated, Any, Self
+from typing import Annotated, Any
 
 import yaml
 from pydantic import (
@@ -15,11 +15,10 @@ from pydantic import (
     Field,
     StringConstraints,
     ValidationError,
-    model_validator,
 )
 from pydantic.alias_generators import to_camel
 
-from skerry_operator.api.v1alpha1.edgedeployment import LabelKey, LabelValue
+from skerry_operator.api.v1alpha1.edgedeployment import LabelValue
 from skerry_operator.api.v1alpha1.edgemodel import Precision
 from skerry_runtime.contract import Format
 
@@ -72,13 +71,12 @@ def _not_kubernetes_own(name: str) -> str:
 
 _NUMBER = r"[0-9]+(\.[0-9]+)?"
 _DNS_LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_DOMAIN = rf"{_DNS_LABEL}(\.{_DNS_LABEL})*"
+_NAME = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
 RowName = Annotated[str, StringConstraints(pattern=rf"^{_DNS_LABEL}$", max_length=40)]
 ResourceName = Annotated[
     str,
-    StringConstraints(
-        pattern=rf"^{_DNS_LABEL}(\.{_DNS_LABEL})*/[A-Za-z0-9]([-A-Za-z0-9_.]{{0,61}}[A-Za-z0-9])?$",
-        max_length=253,
-    ),
+    StringConstraints(pattern=rf"^{_DOMAIN}/{_NAME}$", max_length=253),
     AfterValidator(_not_kubernetes_own),
 ]
 """Name of an extended resource."""
@@ -86,12 +84,11 @@ Provider = Annotated[
     str, StringConstraints(pattern=r"^[A-Z][A-Za-z0-9]*ExecutionProvider$", max_length=64)
 ]
 Architecture = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+$", max_length=16)]
+LabelKey = Annotated[str, StringConstraints(pattern=rf"^({_DOMAIN}/)?{_NAME}$", max_length=317)]
 Labels = Annotated[dict[LabelKey, LabelValue], Field(max_length=8)]
 Option = Annotated[str, StringConstraints(max_length=256)]
 ImageName = Annotated[str, StringConstraints(pattern=r"^[^\s]+$", max_length=512)]
-SubdomainName = Annotated[
-    str, StringConstraints(pattern=rf"^{_DNS_LABEL}(\.{_DNS_LABEL})*$", max_length=253)
-]
+SubdomainName = Annotated[str, StringConstraints(pattern=rf"^{_DOMAIN}$", max_length=253)]
 
 
 class Profile(BaseModel):
@@ -146,7 +143,7 @@ class Profile(BaseModel):
     image: ImageName | None = None
     """Runtime image; without it that of the `flavor`."""
     flavor: RowName = DEFAULT_FLAVOR
-    """Kind of runtime image that serves on it; the operator's settings say which image that is."""
+    """Kind of runtime image that serves on it; `runtimeImages` says which image that is."""
     runtime_class_name: SubdomainName | None = None
     """RuntimeClass of the pods."""
     supplemental_groups: Annotated[
@@ -159,7 +156,7 @@ class Profile(BaseModel):
     """Rough size by power: micro, low, mid, high or server."""
     watts: Annotated[
         str,
-        StringConstraints(pattern=r"^([0-9]+(\.[0-9]+)?(-[0-9]+(\.[0-9]+)?)?)?$", max_length=16),
+        StringConstraints(pattern=rf"^({_NUMBER}(-{_NUMBER})?)?$", max_length=16),
     ] = ""
     """Power of the part or board, for people, for example `7-25`."""
     tops_int8: Annotated[float, Field(gt=0, le=100_000)] | None = None
@@ -170,54 +167,6 @@ class Profile(BaseModel):
     """Why nothing serves on it, and what to do instead."""
     description: Annotated[str, StringConstraints(max_length=1024)] = ""
     """What the hardware is, and what its image must hold."""
-
-    @model_validator(mode="after")
-    def _must_make_sense(self) -> Self:
-        for is_wrong, message in self._mistakes():
-            if is_wrong:
-                raise ValueError(message)
-        return self
-
-    def _mistakes(self) -> Iterable[tuple[bool, str]]:
-        is_unsupported = self.support is Support.UNSUPPORTED
-        strange = sorted(self.provider_options.keys() - set(self.providers))
-        yield (
-            self.name in {AcceleratorClass.NPU, AcceleratorClass.GPU},
-            f"name: {self.name!r} is a class: name the hardware, for example my-{self.name}",
-        )
-        yield (
-            self.name == AcceleratorClass.CPU
-            and self.accelerator_class is not AcceleratorClass.CPU,
-            "class: `cpu` is the row that the class cpu ends with: leave its class cpu",
-        )
-        yield (
-            not self.resource_names and not self.labels,
-            "resourceNames: no resource and no labels, so no node can match: give one of the two",
-        )
-        yield (
-            self.image is not None and "flavor" in self.model_fields_set,
-            "image: flavor is given too, and only one image can run: remove one of the two",
-        )
-        yield (
-            is_unsupported and not self.unsupported_reason,
-            "unsupportedReason: say why nothing serves on it, and what to do instead",
-        )
-        yield (
-            bool(self.unsupported_reason) and not is_unsupported,
-            f"unsupportedReason: support is {self.support}: remove the reason, or set "
-            "support: Unsupported",
-        )
-        yield (
-            Format.CUSTOM in self.formats
-            and self.support is Support.SUPPORTED
-            and self.image is None,
-            "formats: no image of Skerry reads Custom: give an image, or set "
-            "support: BringYourOwnImage",
-        )
-        yield (
-            bool(strange),
-            f"providerOptions: {', '.join(strange)} is not among the providers: add it there",
-        )
 
     def answers_to(self, entry: str) -> bool:
         """Tell whether an entry of `accelerators` names this profile, or its class."""
@@ -311,9 +260,55 @@ def _profiles(rows: _Rows, origin: str) -> tuple[Profile, ...]:
 
 def _profile(row: dict[str, Any], origin: str) -> Profile:
     try:
-        return Profile.model_validate(row, by_alias=True, by_name=False)
+        profile = Profile.model_validate(row, by_alias=True, by_name=False)
     except ValidationError as error:
         raise BadProfile(f"{origin}: profile {row['name']}: {_explain(error)}") from error
+    for is_wrong, message in _rules(profile):
+        if is_wrong:
+            raise BadProfile(f"{origin}: profile {profile.name}: {message}")
+    return profile
+
+
+def _rules(profile: Profile) -> Iterator[tuple[bool, str]]:
+    """Yield what a row may not say although each of its fields is well formed."""
+    is_unsupported = profile.support is Support.UNSUPPORTED
+    strange = sorted(profile.provider_options.keys() - set(profile.providers))
+    yield (
+        profile.name in {AcceleratorClass.NPU, AcceleratorClass.GPU},
+        f"name: {profile.name!r} is a class: name the hardware, for example my-{profile.name}",
+    )
+    yield (
+        profile.name == AcceleratorClass.CPU != profile.accelerator_class,
+        "class: `cpu` is the row that fits every node: leave its class cpu",
+    )
+    yield (
+        not profile.resource_names and not profile.labels,
+        "resourceNames: no resource and no labels, so no node can match: give one of the two",
+    )
+    yield (
+        profile.image is not None and "flavor" in profile.model_fields_set,
+        "image: flavor is given too, and only one image can run: remove one of the two",
+    )
+    yield (
+        is_unsupported and not profile.unsupported_reason,
+        "unsupportedReason: say why nothing serves on it, and what to do instead",
+    )
+    yield (
+        bool(profile.unsupported_reason) and not is_unsupported,
+        f"unsupportedReason: support is {profile.support}: remove the reason, or set "
+        "support: Unsupported",
+    )
+    yield (
+        Format.CUSTOM in profile.formats
+        and profile.image is None
+        and profile.flavor in SHIPPED_FLAVORS,
+        f"formats: the image of the flavor {profile.flavor} reads no Custom: give an image, or "
+        "the flavor of your own",
+    )
+    yield (
+        bool(strange),
+        f"providerOptions: {', '.join(strange)} is not among the providers: add it there",
+    )
 
 
 _REMEDIES = {
@@ -325,7 +320,7 @@ _REMEDIES = {
     "providers": "write names as ONNX Runtime has them, for example OpenVINOExecutionProvider",
     "providerOptions": 'write provider: {option: "value"}',
     "supplementalGroups": "write numbers of groups from 1 on",
-    "flavor": "write the name of a runtime image in the operator's settings, such as openvino",
+    "flavor": "write a key of the chart value runtimeImages, such as openvino",
     "image": "write the address of an image, without spaces",
     "runtimeClassName": "write the name of a RuntimeClass, such as nvidia",
     "architectures": "write names as in the node label kubernetes.io/arch, such as arm64",
@@ -337,8 +332,6 @@ _REMEDIES = {
 def _explain(error: ValidationError) -> str:
     first = error.errors()[0]
     message = first["msg"].removeprefix("Value error, ")
-    if not first["loc"]:  # a rule over several fields names them itself
-        return message
     if first["type"] == "extra_forbidden":
         message = "no such field; there are " + ", ".join(_field_names())
     if first["type"] == "string_pattern_mismatch":

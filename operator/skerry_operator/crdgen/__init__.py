@@ -1,1 +1,1 @@
-"""The custom resource definitions and their reference page, made from the API types."""
+"""The custom resource definitions, and the reference pages of the API and of the catalogue."""

@@ -10,6 +10,8 @@ from typing import Any
 import yaml
 from typing_extensions import override
 
+from skerry_operator.catalogue.profiles import builtin_profiles
+from skerry_operator.crdgen.accelerators import page
 from skerry_operator.crdgen.definitions import KINDS, definition
 from skerry_operator.crdgen.docs import reference
 
@@ -23,6 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Write the files, or with --check compare them; return the exit status."""
     options = _parser().parse_args(arguments)
     files = generated(options.out, options.docs, options.chart)
+    files = {**files, options.accelerators: page(builtin_profiles())}
     if options.check:
         return _check(files)
     for path, text in files.items():
@@ -40,12 +43,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--chart", type=Path, default=Path("charts/skerry/files/crds"), help="folder of the copies"
     )
+    parser.add_argument(
+        "--accelerators",
+        type=Path,
+        default=Path("docs/accelerators.md"),
+        help="file of the accelerator catalogue",
+    )
     parser.add_argument("--check", action="store_true", help="only tell which files differ")
     return parser
 
 
 def generated(out: Path, docs: Path, chart: Path) -> Mapping[Path, str]:
-    """Return every generated file with its text."""
+    """Return every file that is made from the API types, with its text."""
     texts = {kind.file_name: as_yaml(definition(kind)) for kind in KINDS}
     files = {folder / name: text for folder in (out, chart) for name, text in texts.items()}
     return files | {docs: reference(KINDS)}
@@ -69,7 +78,7 @@ class _NoAliases(yaml.SafeDumper):
 def _check(files: Mapping[Path, str]) -> int:
     stale = [path for path, text in files.items() if _read(path) != text]
     for path in stale:
-        print(f"{path} is not what the API types say: run `make generate`")
+        print(f"{path} is not what its source says: run `make generate`")
     return 1 if stale else 0
 
 

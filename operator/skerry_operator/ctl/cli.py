@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from skerry_operator.api.quantity import duration_s
 from skerry_operator.clock import SystemClock
-from skerry_operator.ctl import commands, files
+from skerry_operator.ctl import commands, files, infer
 from skerry_operator.ctl.answer import MEANINGS, Answer, Exit, Refused
 from skerry_operator.ctl.cluster import Cluster
 from skerry_operator.ctl.follow import Watch
@@ -102,7 +102,8 @@ def _resume(options: Mapping[str, Any]) -> Answer:
 
 
 def _validate(options: Mapping[str, Any]) -> Answer:
-    return files.validate(options["files"], _cluster(options) if options["server"] else None)
+    cluster = _cluster(options) if options["server"] else None
+    return files.validate(options["files"], cluster, json=options["output"] == "json")
 
 
 def _plan(options: Mapping[str, Any]) -> Answer:
@@ -110,7 +111,13 @@ def _plan(options: Mapping[str, Any]) -> Answer:
         options["nodes"], options["profiles"], options["runtime_image"], options.get("namespace")
     )
     cluster = None if wish.nodes else _cluster(options)
-    return files.plan(options["files"], wish, cluster, SystemClock().now())
+    is_json = options["output"] == "json"
+    return files.plan(options["files"], wish, cluster, SystemClock().now(), json=is_json)
+
+
+def _infer(options: Mapping[str, Any]) -> Answer:
+    wish = infer.InferWish(options["name"], options["file"], options["service"], options["url"])
+    return infer.infer(_cluster(options), wish, json=options["output"] == "json")
 
 
 _COMMANDS: Mapping[str, Callable[[Mapping[str, Any]], Answer]] = {
@@ -123,6 +130,7 @@ _COMMANDS: Mapping[str, Callable[[Mapping[str, Any]], Answer]] = {
     "resume": _resume,
     "validate": _validate,
     "plan": _plan,
+    "infer": _infer,
 }
 
 
@@ -172,8 +180,21 @@ def _add_readers(verbs: Any, shared: argparse.ArgumentParser) -> None:
     status.add_argument("--timeout", metavar="DURATION", help="end of -w, for example 10m")
     history = _verb(verbs, shared, "history", "what was stable and what failed")
     history.add_argument("name", metavar="NAME", help="the EdgeDeployment")
-    for verb in (status, history):
-        verb.add_argument("-o", "--output", choices=("text", "json"), default="text")
+    sent = _verb(verbs, shared, "infer", "send one request to a deployment's pods")
+    sent.add_argument("name", metavar="NAME", help="the EdgeDeployment")
+    sent.add_argument(
+        "-f", "--file", required=True, metavar="FILE",
+        help="request of the Open Inference Protocol in JSON, or .npz with one array per input",
+    )  # fmt: skip
+    services = ("stable", "canary")
+    sent.add_argument("--service", choices=services, help="only pods with that revision")
+    sent.add_argument("--url", metavar="URL", help="serving address; default: by the API server")
+    for verb in (status, history, sent):
+        _add_output(verb)
+
+
+def _add_output(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("-o", "--output", choices=("text", "json"), default="text")
 
 
 def _add_steering(verbs: Any, shared: argparse.ArgumentParser) -> None:
@@ -200,6 +221,7 @@ def _add_files(verbs: Any, shared: argparse.ArgumentParser) -> None:
     plan.add_argument("--profiles", metavar="FILE", help="the chart's `accelerators`, a YAML list")
     plan.add_argument("--runtime-image", metavar="IMAGE", help="the operator's default image")
     for verb in (validate, plan):
+        _add_output(verb)
         verb.add_argument(
             "-f", "--file", dest="files", metavar="FILE", nargs="+", action="extend", required=True,
             help="manifests in YAML or JSON; - is the standard input",

@@ -27,6 +27,8 @@ from skerry_operator.kube.read import (
 
 CHILDREN = ("ConfigMap", "DaemonSet", "Service", "ControllerRevision")
 """Kinds that the operator generates."""
+INFER_TIMEOUT_S = 60.0
+"""Longest wait for one answer of a model."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,13 @@ class Cluster:
         whole = {"apiVersion": API_VERSIONS[kind], "kind": kind, "metadata": metadata}
         path = object_path(kind, self.namespace, name)
         self.access.client.try_apply(path, {**whole, "spec": body["spec"]}, kind)
+
+    def ask_service(
+        self, name: str, path: str, body: Mapping[str, Any], limit: int
+    ) -> tuple[int, bytes]:
+        """Post to the REST port of a Service, through the API server: no port-forward, no route."""
+        address = f"{object_path('Service', self.namespace, name)}:http/proxy/{path}"
+        return self.access.client.ask(address, body, limit, INFER_TIMEOUT_S)
 
     def _get(self, kind: str, name: str) -> Raw | None:
         try:

@@ -25,8 +25,9 @@ from skerry_operator.ctl.foresee import (
     foresee,
     manifest_of,
 )
-from skerry_operator.ctl.plan_view import exit_of, plan_text
+from skerry_operator.ctl.plan_view import exit_of, plan_json, plan_text
 from skerry_operator.ctl.strict import SPECS, faults
+from skerry_operator.ctl.table import as_json
 from skerry_operator.kube.errors import Forbidden, KubeError, Unavailable
 from skerry_operator.kube.read import BadResource
 
@@ -47,26 +48,37 @@ class PlanWish:
     """Of manifests that name none; None: that of the cluster's context."""
 
 
-def validate(names: Sequence[str], cluster: Cluster | None) -> Answer:
+def validate(names: Sequence[str], cluster: Cluster | None, *, json: bool = False) -> Answer:
     """Check manifests strictly; with a cluster, let its API server check them too."""
-    documents = read_documents(names)
-    lines, invalid = [], False
-    for document in documents:
-        found = _problems(document, cluster)
-        invalid = invalid or bool(found)
-        lines += _told(document, found)
+    checked = [(one, _problems(one, cluster)) for one in read_documents(names)]
+    code = Exit.REFUSED if any(problems for _, problems in checked) else Exit.OK
+    if json:
+        return Answer(as_json([_checked_json(*one) for one in checked]), code)
+    lines = [line for one in checked for line in _told(*one)]
     lines += [] if cluster else ["", NOT_ASKED]
-    return Answer("\n".join(lines), Exit.REFUSED if invalid else Exit.OK)
+    return Answer("\n".join(lines), code)
 
 
-def plan(names: Sequence[str], wish: PlanWish, cluster: Cluster | None, now: datetime) -> Answer:
+def plan(
+    names: Sequence[str],
+    wish: PlanWish,
+    cluster: Cluster | None,
+    now: datetime,
+    *,
+    json: bool = False,
+) -> Answer:
     """Tell what the operator would make of manifests."""
     documents = tuple(one for one in read_documents(names) if one.kind in SPECS)
-    if wrong := [line for one in documents for line in _told(one, _problems(one, None), bad=True)]:
-        return Answer("\n".join(wrong), Exit.REFUSED)
+    checked = [(one, _problems(one, None)) for one in documents]
+    if wrong := [one for one in checked if one[1]]:
+        lines = [line for one in wrong for line in _told(*one)]
+        text = as_json([_checked_json(*one) for one in wrong]) if json else "\n".join(lines)
+        return Answer(text, Exit.REFUSED)
     foresights = _Planner(documents, wish, cluster, now).foresights()
     codes = [exit_of(one) for one in foresights]
     worst = next((code for code in (Exit.REFUSED, Exit.NO_NODE) if code in codes), Exit.OK)
+    if json:
+        return Answer(as_json([plan_json(one) for one in foresights]), worst)
     return Answer("\n\n".join(plan_text(one) for one in foresights), worst)
 
 
@@ -181,13 +193,25 @@ def _server_problems(document: Document, cluster: Cluster) -> list[str]:
     return []
 
 
-def _told(document: Document, problems: Sequence[str], *, bad: bool = False) -> list[str]:
-    """Return the lines about an object; with `bad`, only about what is wrong."""
+def _told(document: Document, problems: Sequence[str]) -> list[str]:
+    """Return the lines about an object."""
     where = f"{document.origin}: {document.label}"
     if problems:
         return [f"{where}: {problem}" for problem in problems]
     word = "valid" if document.kind in SPECS else "left out, it is none of Skerry's kinds"
-    return [] if bad else [f"{where}: {word}"]
+    return [f"{where}: {word}"]
+
+
+def _checked_json(document: Document, problems: Sequence[str]) -> dict[str, Any]:
+    """Return what was found out about an object, for scripts; fields are only ever added."""
+    return {
+        "origin": document.origin,
+        "kind": document.kind,
+        "name": document.metadata.get("name"),
+        "checked": document.kind in SPECS,
+        "valid": not problems,
+        "problems": list(problems),
+    }
 
 
 def _manifest(document: Document, default: str) -> Raw:

@@ -69,7 +69,8 @@ def _is_of_wanted(story: Story, stalled: Condition) -> bool:
     """Tell whether the stall is about what the specs ask for now."""
     failed = {entry.revision for entry in story.status.failed_revisions}
     is_aborted = story.deployment.metadata.annotations.get(ANNOTATION_ABORT) == story.wanted
-    is_known = story.wanted in failed or story.wanted is None or is_aborted
+    is_stable = story.wanted == story.status.stable_revision  # a unit refuses what is stable
+    is_known = story.wanted in failed or story.wanted is None or is_aborted or is_stable
     return is_known or stalled.reason in _OF_THE_SPEC
 
 

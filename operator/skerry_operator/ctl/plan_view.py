@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from typing import Any
+
 from skerry_operator.ctl.answer import Exit
 from skerry_operator.ctl.foresee import Foresight
 from skerry_operator.ctl.table import INDENT, page, section, table
@@ -15,6 +18,22 @@ def plan_text(foresight: Foresight) -> str:
         section(f"Rejected nodes ({len(foresight.rejected)})", _rejected(foresight)),
         section("Objects at the operator's next look", _objects(foresight)),
     )
+
+
+def plan_json(foresight: Foresight) -> dict[str, Any]:
+    """Return what would come of the manifests, for scripts; fields are only ever added."""
+    namespace, _, name = foresight.title.partition("/")
+    return {
+        "namespace": namespace,
+        "name": name,
+        "valid": not foresight.is_invalid,
+        "stableRevision": foresight.stable,
+        "wantedRevision": foresight.wanted,
+        "ready": foresight.ready,
+        "cells": [asdict(cell) for cell in foresight.cells],
+        "rejectedNodes": [node.to_dict() for node in foresight.rejected],
+        "objects": {what: list(names) for what, names in foresight.objects.items()},
+    }
 
 
 def exit_of(foresight: Foresight) -> Exit:

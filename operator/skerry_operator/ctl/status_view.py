@@ -105,12 +105,28 @@ def _revision_json(story: Story, revision: str | None) -> dict[str, Any] | None:
 
 
 def _cells(status: EdgeDeploymentStatus) -> str:
-    head = ["CELL", "PROFILE", "VARIANT", "PROVIDER", "UPDATED"]
+    head = ["CELL", "PROFILE", "VARIANT", "PROVIDER", "UPDATED", "LONGEST OUTAGE"]
     rows = [
-        (cell.name, cell.profile, cell.variant, cell.provider, f"{cell.updated}/{cell.units}")
+        (
+            cell.name,
+            cell.profile,
+            cell.variant,
+            cell.provider,
+            f"{cell.updated}/{cell.units}",
+            _outage(cell.max_outage_ms),
+        )
         for cell in status.cells
     ]
     return table(head, rows)
+
+
+def _outage(length_ms: int | None) -> str | None:
+    """Return for example `none`, `413 ms` or `12.5 s`; None: nothing was measured."""
+    if length_ms is None:
+        return None
+    if length_ms == 0:
+        return "none"
+    return f"{length_ms} ms" if length_ms < 10_000 else f"{length_ms / 1000:.1f} s"
 
 
 def _conditions(conditions: tuple[Condition, ...]) -> str:

@@ -14,6 +14,7 @@ from typing_extensions import override
 
 from skerry_operator.api.base import KubeModel, Name
 from skerry_operator.api.v1alpha1.edgedeployment import EdgeDeployment, EdgeDeploymentSpec
+from skerry_operator.api.v1alpha1.edgedeployment_analysis import MetricName
 from skerry_operator.api.v1alpha1.edgemodel import EdgeModel, EdgeModelSpec
 from skerry_operator.constants import API_VERSION
 from skerry_operator.crdgen.definitions import KINDS, definition
@@ -115,10 +116,21 @@ def _of_spec(kind: str, spec: object) -> Iterator[Fault]:
 def _of_content(kind: str, spec: Mapping[str, Any]) -> Iterator[Fault]:
     """Find what no single field shows; asked only when every field is right by itself."""
     if kind != EdgeModel.__name__:
+        yield from _of_metrics(EdgeDeploymentSpec.model_validate(spec))
         return
     for problem in model_problems(EdgeModelSpec.model_validate(spec)):
         path, problem_text, *remedy = problem.split(": ", 2)
         yield Fault(path, problem_text, remedy[0] if remedy else "correct it")
+
+
+def _of_metrics(spec: EdgeDeploymentSpec) -> Iterator[Fault]:
+    """Find metrics of a name that nothing is measured under."""
+    known = ", ".join(MetricName)
+    for index, metric in enumerate(spec.rollout.analysis.metrics):
+        if metric.kind is None and metric.prometheus is None:
+            path = dotted(("spec", "rollout", "analysis", "metrics", index, "name"))
+            remedy = f"write one of {known}, or add prometheus.query"
+            yield Fault(path, f"{_short(metric.name)} is not measured", remedy)
 
 
 def _deepest(details: Sequence[ErrorDetails]) -> Iterator[ErrorDetails]:

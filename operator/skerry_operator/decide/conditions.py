@@ -77,6 +77,8 @@ class Situation:
     """Whether all units have their hardware; None keeps what was last known."""
     polled: bool = True
     """The pods were asked in this reconcile; False keeps what was last known of availability."""
+    failure_limit: int = 0
+    """Units that may refuse the stable revision, and it still counts as running everywhere."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,9 @@ def phase(situation: Situation, previous: tuple[Condition, ...] = ()) -> Phase:
         return Phase.ROLLED_BACK
     available = _available({condition.type: condition for condition in previous}, situation)
     is_well = available.status is not ConditionStatus.FALSE and situation.hindrance is None
-    return Phase.STABLE if is_well else Phase.DEGRADED
+    refusing = sum(unit.failure is not None for unit in _behind(situation))
+    is_taken = refusing <= situation.failure_limit
+    return Phase.STABLE if is_well and is_taken else Phase.DEGRADED
 
 
 def _phase_without_stable(situation: Situation) -> Phase:
@@ -138,15 +142,16 @@ def _statements(known: dict[str, Condition], situation: Situation) -> Iterator[_
     """Yield every condition that is to be there, in order."""
     available = _available(known, situation)
     progressing = _progressing(situation)
-    yield _ready(situation, available)
+    ready = _ready(situation, available)
+    yield ready
     yield available
     yield progressing
     if placed := _placed(known, situation):
         yield placed
     if _is_reconciling(situation, progressing):
         yield _as(ConditionType.RECONCILING, _hindered(situation) or progressing)
-    elif stalled := _stalled(situation):
-        yield stalled
+    elif ready.status is not ConditionStatus.TRUE and ready.reason in NEEDS_A_PERSON:
+        yield _as(ConditionType.STALLED, ready, ConditionStatus.TRUE)
 
 
 def _available(known: dict[str, Condition], situation: Situation) -> _Statement:
@@ -219,7 +224,32 @@ def _ready(situation: Situation, available: _Statement) -> _Statement:
     # it is stable, but does it serve?
     if available.status is not ConditionStatus.TRUE:
         return _as(ConditionType.READY, available)
-    return _statement(ConditionType.READY, ConditionStatus.TRUE, Reason.STABLE, transition.message)
+    return _everywhere(situation, transition.message)
+
+
+def _everywhere(situation: Situation, message: str) -> _Statement:
+    """Return whether the stable revision is what every reachable unit serves.
+
+    A unit that came back may still be on its way to it, or refuse it and serve an earlier one.
+    """
+    behind = _behind(situation)
+    refusing = [unit for unit in behind if unit.failure is not None]
+    if not behind:
+        return _statement(ConditionType.READY, ConditionStatus.TRUE, Reason.STABLE, message)
+    others = some([f"{unit.name}: {unit.state or unit.serving}" for unit in behind])
+    message = f"{message}; {len(behind)} reachable units serve another revision: {others}"
+    if len(refusing) > situation.failure_limit:
+        return _statement(ConditionType.READY, ConditionStatus.FALSE, Reason.UNIT_FAILED, message)
+    if len(behind) > len(refusing):
+        reason = Reason.WAITING_FOR_UNITS
+        return _statement(ConditionType.READY, ConditionStatus.FALSE, reason, message)
+    return _statement(ConditionType.READY, ConditionStatus.TRUE, Reason.STABLE, message)
+
+
+def _behind(situation: Situation) -> list[UnitFacts]:
+    """Return the reachable units that are known to serve another revision than the wanted one."""
+    known = {None, situation.facts.wanted}
+    return [u for u in situation.facts.units if u.reachable and u.serving not in known]
 
 
 def _placed(known: dict[str, Condition], situation: Situation) -> _Statement | None:
@@ -260,18 +290,6 @@ def _is_reconciling(situation: Situation, progressing: _Statement) -> bool:
     if hindrance is not None and hindrance.reason is Reason.APPLY_FAILED:
         return True
     return progressing.status is ConditionStatus.TRUE
-
-
-def _stalled(situation: Situation) -> _Statement | None:
-    """Return why only a person can help, if so."""
-    transition, basis = situation.transition, _hindered(situation)
-    if basis is None and transition is not None:
-        basis = _statement(
-            ConditionType.STALLED, ConditionStatus.TRUE, transition.reason, transition.message
-        )
-    if basis is None or basis.reason not in NEEDS_A_PERSON:
-        return None
-    return _as(ConditionType.STALLED, basis)
 
 
 def _hindered(situation: Situation) -> _Statement | None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from skerry_operator.api.v1alpha1.edgedeployment_status import Baseline
+
 STATE_LIMIT = 200
 """Longest text about one unit: a kubelet may repeat a whole answer of a registry."""
 
@@ -22,6 +24,16 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True)
+class Value:
+    """A number that was compared with a limit."""
+
+    metric: str
+    cell: str
+    """Empty when it speaks of all cells at once."""
+    value: float
+
+
+@dataclass(frozen=True)
 class Assessment:
     """A verdict with its reason for people, numbers included."""
 
@@ -31,6 +43,8 @@ class Assessment:
     """Name of the metric that decided; empty when there is none."""
     no_data: bool = False
     """True when only missing samples keep the verdict from Successful."""
+    values: tuple[Value, ...] = ()
+    """All numbers that were compared, of every metric and cell."""
 
 
 @dataclass(frozen=True)
@@ -86,5 +100,7 @@ class RolloutFacts:
     target: str | None = None
     """Revision that `failure`, `waiting` and the assessment speak of (`rollout.subject_of`); the
     engine never holds what it hears of one revision against another. None: the state's target."""
+    baseline: tuple[Baseline, ...] = ()
+    """What stable does now, to be noted when a step takes units from it."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """Revision -> version of its model, for the history."""

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 
 from skerry_operator.api.v1alpha1.edgedeployment import Fallback, Placement
 from skerry_operator.api.v1alpha1.edgemodel import Variant
 from skerry_operator.catalogue.profiles import DEFAULT_PREFERENCE, Profile, Support
 from skerry_operator.constants import RejectReason
-from skerry_operator.decide.hardware import Hardware, alternatives, claim_of, has_labels
+from skerry_operator.decide.hardware import (
+    Hardware,
+    alternatives,
+    claim_of,
+    has_labels,
+    resource_index,
+)
 from skerry_operator.decide.observed import Node
 from skerry_operator.decide.taints import untolerated
 from skerry_operator.decide.variants import fitting_choice, missing_variant, suitable
@@ -82,7 +89,13 @@ class Refusal:
     """Why a node, or one entry of the preference on it, is out of the question."""
 
     reason: RejectReason
-    message: str
+    say: Callable[[], str]
+    """Makes the message: of the many refusals of a node, people read one."""
+
+    @property
+    def message(self) -> str:
+        """Return why, and what would help."""
+        return self.say()
 
 
 CLOSENESS = (
@@ -111,20 +124,22 @@ def admission(node: Node, wish: Wish, *, is_placed: bool) -> Refusal | None:
     if not node.reachable and not is_placed:
         return Refusal(
             RejectReason.NODE_OFFLINE,
-            "its kubelet does not report: the node joins by itself when it is back",
+            lambda: "its kubelet does not report: the node joins by itself when it is back",
         )
     if node.unschedulable and not is_placed:
         return Refusal(
             RejectReason.NODE_UNSCHEDULABLE,
-            f"the node is cordoned: `kubectl uncordon {NODE}` lets it join",
+            lambda: f"the node is cordoned: `kubectl uncordon {NODE}` lets it join",
         )
     taint = untolerated(node.taints, wish.placement.tolerations, placed=is_placed)
     if taint is None:
         return None
     return Refusal(
         RejectReason.TAINT_NOT_TOLERATED,
-        f"taint {taint} is not tolerated: add it to spec.placement.tolerations, "
-        "or remove it from the node",
+        lambda: (
+            f"taint {taint} is not tolerated: add it to spec.placement.tolerations, "
+            "or remove it from the node"
+        ),
     )
 
 
@@ -137,8 +152,10 @@ def no_profile(entry: str) -> Refusal:
     """Return the refusal of a class that no profile has."""
     return Refusal(
         RejectReason.NO_MATCHING_LABEL,
-        f"the operator knows no profile of class {entry}: add one with the chart value "
-        "`accelerators`",
+        lambda: (
+            f"the operator knows no profile of class {entry}: add one with the chart value "
+            "`accelerators`"
+        ),
     )
 
 
@@ -155,7 +172,9 @@ def fit(node: Node, profile: Profile, wish: Wish, incumbents: Incumbents) -> Sea
         return refusal
     variants = suitable(profile, wish.variants)
     if not variants:
-        return Refusal(RejectReason.NO_VARIANT_FOR, missing_variant(profile, wish.variants))
+        return Refusal(
+            RejectReason.NO_VARIANT_FOR, partial(missing_variant, profile, wish.variants)
+        )
     choice = fitting_choice(variants, node.allocatable.get("memory"))
     if choice is None:
         return _lack_of_memory(node, variants)
@@ -197,15 +216,14 @@ def _keep_resource(
     cell = incumbents.cells.get(node.name)
     if cell is None or node.name in incumbents.waiting:
         return None
-    for choice in range(len(wish.variants)):
-        for index, hardware in enumerate(alternatives(wish.deployment, profile, node.arch, choice)):
-            if hardware.cell != cell:
-                continue
-            if not node.reachable:  # what an offline node last said proves nothing
-                return index, None
-            since = incumbents.lost.get(node.name, incumbents.now)
-            return (index, since) if incumbents.stays(node.name) else None
-    return None
+    choices = len(wish.variants)
+    index = resource_index(wish.deployment, profile, node.arch, cell, choices)
+    if index is None:
+        return None
+    if not node.reachable:  # what an offline node last said proves nothing
+        return index, None
+    since = incumbents.lost.get(node.name, incumbents.now)
+    return (index, since) if incumbents.stays(node.name) else None
 
 
 def _unusable(node: Node, profile: Profile, wish: Wish) -> Refusal | None:
@@ -213,21 +231,25 @@ def _unusable(node: Node, profile: Profile, wish: Wish) -> Refusal | None:
     if profile.support is Support.UNSUPPORTED:
         return Refusal(
             RejectReason.UNSUPPORTED_HARDWARE,
-            f"profile {profile.name} is not supported: {profile.unsupported_reason}",
+            lambda: f"profile {profile.name} is not supported: {profile.unsupported_reason}",
         )
     if node.arch not in profile.architectures:
         return Refusal(
             RejectReason.ARCHITECTURE_NOT_BUILT,
-            f"the image of profile {profile.name} is built for "
-            f"{', '.join(profile.architectures)}, the node is {node.arch}",
+            lambda: (
+                f"the image of profile {profile.name} is built for "
+                f"{', '.join(profile.architectures)}, the node is {node.arch}"
+            ),
         )
     if wish.flavors is None or profile.image or profile.flavor in wish.flavors:
         return None
     return Refusal(
         RejectReason.IMAGE_MISSING,
-        f"profile {profile.name} needs a runtime image of the flavor {profile.flavor}, and none is "
-        f"set: give one with the chart value runtimeImages.{profile.flavor}, as `image` of "
-        f"{profile.name} in the chart value accelerators, or in spec.runtime.image",
+        lambda: (
+            f"profile {profile.name} needs a runtime image of the flavor {profile.flavor}, and "
+            f"none is set: give one with the chart value runtimeImages.{profile.flavor}, as "
+            f"`image` of {profile.name} in the chart value accelerators, or in spec.runtime.image"
+        ),
     )
 
 
@@ -235,32 +257,35 @@ def _missing(node: Node, profile: Profile) -> Refusal:
     has_label = any(labels and has_labels(node, labels) for labels in profile.labels)
     wanted = " or ".join(profile.resource_names)
     if not wanted:
-        labels = " or ".join(_label_text(labels) for labels in profile.labels)
-        return Refusal(
-            RejectReason.NO_MATCHING_LABEL,
-            f"profile {profile.name} wants the node label {labels or '(none is given)'}",
-        )
+        return Refusal(RejectReason.NO_MATCHING_LABEL, partial(_wanted_labels, profile))
     if has_label:
         return Refusal(
             RejectReason.ACCELERATOR_MISSING,
-            f"label present, no allocatable {wanted}: is the device plugin running?",
+            lambda: f"label present, no allocatable {wanted}: is the device plugin running?",
         )
     if any(name in node.allocatable for name in profile.resource_names):
         return Refusal(
             RejectReason.ACCELERATOR_MISSING,
-            f"0 allocatable {wanted}: the device plugin runs, but offers no healthy device",
+            lambda: f"0 allocatable {wanted}: the device plugin runs, but offers no healthy device",
         )
     return Refusal(
         RejectReason.NO_MATCHING_LABEL,
-        f"no allocatable {wanted} (profile {profile.name}): does the node have the hardware, "
-        "and its device plugin?",
+        lambda: (
+            f"no allocatable {wanted} (profile {profile.name}): does the node have the hardware, "
+            "and its device plugin?"
+        ),
     )
+
+
+def _wanted_labels(profile: Profile) -> str:
+    labels = " or ".join(_label_text(labels) for labels in profile.labels)
+    return f"profile {profile.name} wants the node label {labels or '(none is given)'}"
 
 
 def _another_family(profile: Profile) -> Refusal:
     return Refusal(
         RejectReason.NO_MATCHING_LABEL,
-        f"the node's labels say that its hardware is of another family than {profile.name}",
+        lambda: f"the node's labels say that its hardware is of another family than {profile.name}",
     )
 
 
@@ -269,9 +294,11 @@ def _in_use(node: Node, what: str) -> Refusal:
     offered = "the one" if count is None else f"each of {count:g}"
     return Refusal(
         RejectReason.ACCELERATOR_IN_USE,
-        f"{offered} {what} is held by pods of other EdgeDeployments "
-        "(`kubectl get pods -A -l app.kubernetes.io/managed-by=skerry -o wide`): "
-        "delete one of them, or let this one use other hardware",
+        lambda: (
+            f"{offered} {what} is held by pods of other EdgeDeployments "
+            "(`kubectl get pods -A -l app.kubernetes.io/managed-by=skerry -o wide`): "
+            "delete one of them, or let this one use other hardware"
+        ),
     )
 
 
@@ -284,6 +311,8 @@ def _lack_of_memory(node: Node, variants: list[Variant]) -> Refusal:
     has = node.allocatable.get("memory", 0) / 2**20
     return Refusal(
         RejectReason.INSUFFICIENT_MEMORY,
-        f"the node has {has:.0f}Mi of memory allocatable, and needed are: {needs}: "
-        "offer a smaller variant",
+        lambda: (
+            f"the node has {has:.0f}Mi of memory allocatable, and needed are: {needs}: "
+            "offer a smaller variant"
+        ),
     )

@@ -149,7 +149,8 @@ class Fleet:
         variants = snapshot.model.variants
         wish = Wish(metadata.name, spec.placement, variants, self.profiles, flavors)
         incumbents = replace(self.incumbents, climbing=self._climbing(revision))
-        return place(self.observed.nodes, wish, incumbents)
+        earlier = self.observed.placements.get(revision)
+        return place(self.observed.nodes, wish, incumbents, earlier)
 
     def _climbing(self, revision: str) -> frozenset[str]:
         """Return the replicas that a rollout of the revision may take to better hardware.

@@ -60,6 +60,17 @@ def alternatives(deployment: str, profile: Profile, arch: str, choice: int = 0) 
     ]
 
 
+def resource_index(
+    deployment: str, profile: Profile, arch: str, cell: str, choices: int
+) -> int | None:
+    """Return which resource of the profile (0 also for none) a cell stands for; None: no such."""
+    for choice in range(choices):
+        for index in range(len(profile.resource_names) or 1):
+            if _named(deployment, profile.name, arch, index, choice) == cell:
+                return index
+    return None
+
+
 def hardware_of(
     deployment: str, profiles: Iterable[Profile], architectures: Iterable[str], choices: int = 1
 ) -> dict[str, Hardware]:

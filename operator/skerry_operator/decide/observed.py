@@ -9,11 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
+from math import nan
+from typing import TYPE_CHECKING
 
 from skerry_operator.api.v1alpha1.edgedeployment import EdgeDeployment
 from skerry_operator.api.v1alpha1.edgemodel import EdgeModel
 from skerry_operator.decide.revision import Snapshot
 from skerry_runtime.contract import Assignment, StatusReport
+
+if TYPE_CHECKING:
+    from skerry_operator.decide.placed import PlacementResult
 
 
 @dataclass(frozen=True)
@@ -95,6 +101,25 @@ class ObservedTemplate:
     """The one replica of a ReplicaSet."""
 
 
+class SampleState(StrEnum):
+    """How a Prometheus query ended."""
+
+    READ = "Read"
+    EMPTY = "Empty"  # no series, or nobody to ask: missing
+    ODD = "Odd"  # an answer that is no single number: it decides nothing
+    DOWN = "Down"  # the server did not answer: the source is down
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Latest answer to a Prometheus query."""
+
+    state: SampleState
+    value: float = nan
+    problem: str = ""
+    """Why there is no value."""
+
+
 @dataclass(frozen=True)
 class Observed:
     """Everything that one plan is made from."""
@@ -119,5 +144,11 @@ class Observed:
     """Revision -> its snapshot."""
     generated: Mapping[str, str] = field(default_factory=dict)
     """`Kind/name` of every generated object -> the hash annotation it carries."""
+    placements: Mapping[str, PlacementResult] = field(
+        default_factory=dict, compare=False, repr=False
+    )
+    """Revision -> its placement at the last look. Saves work, decides nothing."""
+    samples: Mapping[str, Sample] = field(default_factory=dict)
+    """Prometheus query, as it is written in the spec -> its latest answer about the target."""
     apply_error: str | None = None
     """Why the last apply failed, until one succeeds."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from skerry_operator.api.v1alpha1.edgedeployment_status import EdgeDeploymentStatus
 from skerry_operator.api.v1alpha1.edgemodel import EdgeModelStatus
+from skerry_operator.decide.facts import Value
+from skerry_operator.decide.placed import PlacementResult
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,12 @@ class Plan:
     """When to look again although nothing changed; None: only on an event."""
     watch_units: bool = False
     """True: a rollout is under way, read the pods at every look."""
+    placements: Mapping[str, PlacementResult] = field(
+        default_factory=dict, compare=False, repr=False
+    )
+    """Revision -> its placement, for the next look to begin with."""
+    values: tuple[Value, ...] = ()
+    """What the analysis measured, for the operator's own metrics; nothing when no rollout runs."""
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,8 @@ class PodTemplate:
     supplemental_groups: tuple[int, ...]
     scheduling: str | None = None
     """Replicas: hash of what the scheduler is told. A pod that runs cannot take it over."""
+    pods_of: str | None = None
+    """Revision that asked for new pods of its own; later ones are swapped into them."""
     tls_secret: str | None = None
     token_secret: str | None = None
     """Secrets that the pods mount; their content may change under a running pod."""
@@ -52,7 +54,7 @@ class PodTemplate:
         return content_hash({"version": TEMPLATE_VERSION, **inputs}, HASH_LENGTH)
 
 
-_ADDED_LATER = frozenset({"scheduling", "tls_secret", "token_secret"})
+_ADDED_LATER = frozenset({"scheduling", "pods_of", "tls_secret", "token_secret"})
 
 
 def _is_unused(name: str, value: object) -> bool:
@@ -75,6 +77,7 @@ def template_of(snapshot: Snapshot, hardware: Hardware, placement: Placement) ->
         runtime_class_name=profile.runtime_class_name,
         supplemental_groups=profile.supplemental_groups,
         scheduling=_scheduling(placement),
+        pods_of=snapshot.pods_of,
         tls_secret=snapshot.serving.tls.secret_name if snapshot.serving.tls else None,
         token_secret=snapshot.serving.auth.token_secret_name if snapshot.serving.auth else None,
     )

@@ -23,7 +23,7 @@ from skerry_operator.api.v1alpha1.edgedeployment_status import Stage
 from skerry_operator.constants import ANNOTATION_ABORT, Reason
 from skerry_operator.decide.facts import RolloutFacts, Verdict
 from skerry_operator.decide.planned import EventNote
-from skerry_operator.decide.rollout_look import Finding, Look, label
+from skerry_operator.decide.rollout_look import Finding, Look, label, some
 from skerry_operator.decide.rollout_moves import (
     FIRST_PREFIX,
     Move,
@@ -194,7 +194,7 @@ def _hindered(look: Look) -> Finding | None:
             return Finding(Reason.FIRST_DEPLOYMENT_FAILED, f"{FIRST_PREFIX}: {why}")
         is_last = entry == look.state.failed[0]
         reason = Reason.ROLLED_BACK if is_last else Reason.FAILED_BEFORE
-        return Finding(reason, f"{wanted} was taken back, {stable} serves: {why}")
+        return Finding(reason, f"{wanted} was taken back, {stable} is stable: {why}")
     # a person forbids it, before it began
     if look.facts.abort == wanted:
         rule = f"annotation {ANNOTATION_ABORT} names it: remove the annotation to roll it out"
@@ -246,7 +246,7 @@ def _stepping(look: Look) -> Move:
         return Move(enter_step(look, look.index), Reason.PAUSED, "")
     # more units than ever: real progress, the deadline begins anew
     if len(look.serving) > look.state.rollout.best_serving:
-        return progressed(look)
+        return progressed(look, len(look.serving))
     # nobody is waited for, and somebody serves it
     if look.serving and not look.awaited:
         return observe_soak(look)
@@ -325,21 +325,32 @@ def _rolling_back(look: Look) -> Move:
     # a fix goes out at once: stable itself may be what cannot be served
     if wanted != stable and not look.spec.paused and _hindered(look) is None:
         return begin(look)
-    back = [unit for unit in look.reachable if unit.assigned == stable == unit.serving]
+    missing = [u for u in look.reachable if not u.assigned == stable == u.serving]
     # everyone who can be reached says so; who cannot takes stable when it returns
-    if len(back) == len(look.reachable):
-        return gone_back(look)
-    message = f"{len(back)} of {len(look.reachable)} units serve {stable} again"
+    if not missing:
+        return gone_back(look, missing)
+    back = len(look.reachable) - len(missing)
+    if back > look.state.rollout.best_serving:
+        return progressed(look, back)
+    # all were given stable, and more than that cannot be done for who does not take it
+    if look.is_overdue:
+        return gone_back(look, missing)
+    message = f"{back} of {len(look.reachable)} units serve {stable} again"
     return stay(look, Reason.ROLLING_BACK, f"{message}: {look.state.rollout.message}")
 
 
 def _promoting(look: Look) -> Move:
-    """Wait until the cluster's assignment gives the target to everyone, with no exceptions."""
-    given = [unit for unit in look.reachable if unit.assigned == look.target]
-    if len(given) == len(look.reachable):
-        return promote(look)
-    message = f"{look.target} becomes stable: given to {len(given)} of {len(look.reachable)} units"
-    return stay(look, Reason.STEP_COMPLETED, message)
+    """Wait until the cluster's assignment gives the target to everyone, with no exceptions.
+
+    Who has to wait for a new pod may wait for ever, because of one at its site that does not
+    start. The target has passed, so that neither takes it back nor keeps a newer one waiting.
+    """
+    late = [unit.name for unit in look.reachable if unit.assigned != look.target]
+    if not late or look.is_overdue or look.facts.wanted != look.target:
+        return promote(look, late)
+    given = len(look.reachable) - len(late)
+    message = f"{look.target} becomes stable: given to {given} of {len(look.reachable)} units"
+    return stay(look, Reason.STEP_COMPLETED, f"{message}; not yet: {some(late)}")
 
 
 def _default(look: Look) -> str | None:

@@ -252,7 +252,7 @@ class Look:
     def overdue(self) -> Finding:
         """Return the deadline's finding, with what the units wait for."""
         message = f"no progress for {self.spec.progress_deadline}: {self.count()}"
-        waiting = [f"{unit.name}: {_waiting(unit)}" for unit in self.awaited]
+        waiting = [described(unit) for unit in self.awaited]
         if waiting:
             return Finding(Reason.DEADLINE_EXCEEDED, f"{message}; waiting: {some(waiting)}")
         return Finding(Reason.DEADLINE_EXCEEDED, f"{message}; {self.assessment.message}")
@@ -287,9 +287,10 @@ class Look:
         return self.facts.target in {None, self.target}
 
 
-def _waiting(unit: UnitFacts) -> str:
-    """Return what a unit waits for."""
-    return unit.waiting or ("not serving it yet" if unit.answered else "no answer")
+def described(unit: UnitFacts) -> str:
+    """Return a unit and what it waits for."""
+    waiting = unit.waiting or ("not serving it yet" if unit.answered else "no answer")
+    return f"{unit.name}: {waiting}"
 
 
 def _unit_reason(failing: tuple[UnitFacts, ...]) -> Reason:

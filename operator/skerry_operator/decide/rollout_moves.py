@@ -16,8 +16,10 @@ from skerry_operator.api.v1alpha1.edgedeployment_status import (
     Stage,
 )
 from skerry_operator.constants import Reason
+from skerry_operator.decide.baseline import merged
+from skerry_operator.decide.facts import UnitFacts
 from skerry_operator.decide.planned import EventNote
-from skerry_operator.decide.rollout_look import Finding, Look
+from skerry_operator.decide.rollout_look import Finding, Look, described, some
 from skerry_operator.decide.rollout_state import (
     REASON_LIMIT,
     EngineState,
@@ -59,13 +61,20 @@ def begin(look: Look) -> Move:
         reason=reason,
         message=clip(text),
     )
-    return _noted(replace(state, rollout=rollout), reason, text)
+    return _noted(_noting_stable(look, replace(state, rollout=rollout)), reason, text)
+
+
+def _noting_stable(look: Look, state: EngineState) -> EngineState:
+    """Return the state with what stable does now, for when the step has taken its units."""
+    known = look.state.rollout.baseline
+    baseline = merged(known, look.facts.baseline)
+    return state.with_rollout(baseline=baseline) if baseline else state
 
 
 def enter_step(look: Look, index: int) -> EngineState:
     """Return the state at the beginning of a step; a new step is progress."""
     step = look.steps[index]
-    return look.state.with_rollout(
+    state = look.state.with_rollout(
         stage=Stage.PAUSED if step.pause else stepping_stage(look.state),
         step=index,
         step_started_at=look.now,
@@ -75,6 +84,7 @@ def enter_step(look: Look, index: int) -> EngineState:
         paused_at=look.now if step.pause else None,
         pause_reason=f"step {index + 1} waits for promote" if step.pause else None,
     )
+    return _noting_stable(look, state)
 
 
 def advance(look: Look, why: str) -> Move:
@@ -89,14 +99,21 @@ def advance(look: Look, why: str) -> Move:
 
 def _promoting(look: Look) -> EngineState:
     """Return the state in which the target becomes everyone's default."""
-    return look.state.with_rollout(stage=Stage.PROMOTING, paused_at=None, pause_reason=None)
+    return look.state.with_rollout(
+        stage=Stage.PROMOTING,
+        soak_started_at=None,
+        progress_at=look.now,
+        paused_at=None,
+        pause_reason=None,
+    )
 
 
-def promote(look: Look) -> Move:
-    """Make the target the stable revision: the rollout is over."""
+def promote(look: Look, late: list[str]) -> Move:
+    """Make the target the stable revision: the rollout is over; who is `late` is given it next."""
     target, former = look.target, look.state.stable
     state = look.state.with_stable(_history_entry(look, target), look.spec.history_limit)
     text = f"{target} is stable" + (f", it replaced {former}" if former else "")
+    text += f"; {len(late)} units wait for their turn: {some(late)}" if late else ""
     return _noted(_ended(state, look.now, Reason.PROMOTED, text), Reason.PROMOTED, text)
 
 
@@ -162,9 +179,9 @@ def resume(look: Look, paused_at: datetime) -> Move:
     return Move(state, Reason.RESUMED, look.count())
 
 
-def progressed(look: Look) -> Move:
-    """Note that more units than ever serve the target in this step."""
-    state = look.state.with_rollout(best_serving=len(look.serving), progress_at=look.now)
+def progressed(look: Look, serving: int) -> Move:
+    """Note that more units than ever serve what they were given in this step or rollback."""
+    state = look.state.with_rollout(best_serving=serving, progress_at=look.now)
     return Move(state, Reason.WAITING_FOR_UNITS, look.count())
 
 
@@ -196,15 +213,15 @@ def go_back(look: Look, finding: Finding) -> Move:
     return _going_back(look, look.state, finding, warning=False)
 
 
-def gone_back(look: Look) -> Move:
-    """End a rollback: every reachable unit serves stable again."""
+def gone_back(look: Look, missing: list[UnitFacts]) -> Move:
+    """End a rollback: every reachable unit serves stable again, but for those that are missing."""
     rollout, stable = look.state.rollout, look.state.stable
     seconds = (look.now - (rollout.rollback_at or look.now)).total_seconds()
-    text = (
-        f"{look.target} was taken back, {stable} serves again {seconds:.1f} s after the decision: "
-        f"{rollout.reason}: {rollout.message}"
-    )
-    warning = rollout.reason != Reason.REVERTED
+    count = f" on {len(look.reachable) - len(missing)} of {len(look.reachable)} units"
+    text = f"{look.target} was taken back, {stable} serves again{count if missing else ''}"
+    text += f" {seconds:.1f} s after the decision: {rollout.reason}: {rollout.message}"
+    text += f"; not serving it: {some([described(unit) for unit in missing])}" if missing else ""
+    warning = bool(missing) or rollout.reason != Reason.REVERTED
     state = _ended(replace(look.state, target=stable), look.now, Reason.ROLLED_BACK, text)
     state = state.with_rollout(rollback_at=rollout.rollback_at)
     return _noted(state, Reason.ROLLED_BACK, text, warning=warning)
@@ -216,6 +233,8 @@ def _going_back(look: Look, state: EngineState, finding: Finding, *, warning: bo
     state = state.with_rollout(
         stage=Stage.ROLLING_BACK,
         soak_started_at=None,
+        progress_at=look.now,
+        best_serving=0,
         paused_at=None,
         pause_reason=None,
         rollback_at=look.now,

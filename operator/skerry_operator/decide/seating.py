@@ -48,6 +48,11 @@ def seat_units(fleet: Fleet, intent: Intent) -> tuple[Seat, ...]:
     return tuple(_settle(fleet, intent, wish, busy) for wish in wishes)
 
 
+def gives_up_its_pod(fleet: Fleet, seat: Seat) -> bool:
+    """Tell whether the seat takes a serving pod from its unit, so that another can come."""
+    return not seat.is_held and _must_move(fleet, seat) and _is_serving(fleet, seat)
+
+
 def can_run(fleet: Fleet, revision: str | None, cell: str) -> bool:
     """Tell whether a revision has a variant for a cell, or the cell's file knows it already."""
     snapshot, hardware = fleet.snapshots.get(revision or ""), fleet.hardware.get(cell)

@@ -16,9 +16,11 @@ from skerry_operator.api.v1alpha1.edgedeployment_status import (
 from skerry_operator.decide.conditions import Situation, conditions, phase
 from skerry_operator.decide.facts import UnitFacts
 from skerry_operator.decide.fleet import Fleet
+from skerry_operator.decide.outage import Outages, measure
 from skerry_operator.decide.placement import Cell, PlacementResult
 from skerry_operator.decide.rollout import Transition, step_label
 from skerry_operator.decide.rollout_state import REASON_LIMIT, clip
+from skerry_operator.decide.seating import Seat
 from skerry_runtime.contract import Served
 
 REJECTED_LIMIT = 20
@@ -35,6 +37,7 @@ class Outcome:
     """Of the revision that is being tried."""
     situation: Situation
     transition: Transition
+    seats: tuple[Seat, ...] = ()
 
 
 def next_status(outcome: Outcome) -> EdgeDeploymentStatus:
@@ -42,12 +45,14 @@ def next_status(outcome: Outcome) -> EdgeDeploymentStatus:
     deployment = outcome.fleet.observed.deployment
     state, placement = outcome.transition.state, outcome.placement
     snapshot = outcome.fleet.snapshots.get(outcome.situation.facts.wanted)
+    outages = measure(outcome.fleet, outcome.seats, state.rollout.started_at)
     lost = sorted(placement.lost.items(), key=lambda item: (item[1], item[0]))[:LOST_LIMIT]
     return state.for_status(_common(outcome.fleet, outcome.situation, state.target)).model_copy(
         update={
             "model_version": snapshot.model.version if snapshot else None,
             "step": step_label(deployment.spec.rollout, state),
-            "cells": _cells(outcome),
+            "cells": _cells(outcome, outages),
+            "replacing": outages.replacing,
             "rejected_nodes": placement.rejected[:REJECTED_LIMIT],
             "rejected_count": len(placement.rejected),
             "lost_hardware": tuple(LostHardware(node=node, since=since) for node, since in lost),
@@ -92,12 +97,28 @@ def _counts(situation: Situation, target: str | None) -> UnitCounts:
     )
 
 
-def _cells(outcome: Outcome) -> tuple[CellStatus, ...]:
+def _cells(outcome: Outcome, outages: Outages) -> tuple[CellStatus, ...]:
     facts = {unit.name: unit for unit in outcome.situation.facts.units}
+    earlier = _earlier_outages(outcome)
     return tuple(
-        _cell(outcome, cell, [facts[unit] for unit in cell.units])
+        _cell(outcome, cell, [facts[unit] for unit in cell.units]).model_copy(
+            update={"max_outage_ms": _longest(earlier.get(cell.name), cell, outages)}
+        )
         for cell in outcome.placement.cells[:CELLS_LIMIT]
     )
+
+
+def _earlier_outages(outcome: Outcome) -> dict[str, int | None]:
+    """Return what was measured in this rollout before, by cell; a new rollout begins anew."""
+    status = outcome.fleet.observed.deployment.status
+    if outcome.transition.state.rollout.started_at != status.rollout.started_at:
+        return {}
+    return {cell.name: cell.max_outage_ms for cell in status.cells}
+
+
+def _longest(earlier: int | None, cell: Cell, outages: Outages) -> int | None:
+    ended = [outages.ended_ms[unit] for unit in cell.units if unit in outages.ended_ms]
+    return max((*ended, *(() if earlier is None else (earlier,))), default=None)
 
 
 def _cell(outcome: Outcome, cell: Cell, units: Iterable[UnitFacts]) -> CellStatus:

@@ -45,7 +45,7 @@ def _facts(fleet: Fleet, unit: str, cells: Mapping[str, str], trial: Trial) -> U
         serving=_serving(fleet, unit, trial),
         answered=report is not None,
         failure=_failure(fleet, unit, cells[unit], trial),
-        waiting=_waiting(pod, report, trial),
+        waiting=_waiting(fleet, pod, report, trial),
     )
 
 
@@ -112,12 +112,15 @@ def _is_before_the_nudge(fleet: Fleet, pod: Pod, report: StatusReport, at: float
     return report.now - at > nudge.age_s(fleet.observed.now)
 
 
-def _waiting(pod: Pod | None, report: StatusReport | None, trial: Trial) -> str:
+def _waiting(fleet: Fleet, pod: Pod | None, report: StatusReport | None, trial: Trial) -> str:
     """Return what the unit is doing about the revision, for people."""
     if pod is None:
         return "no pod yet"
     if report is None:
         return _pod_waiting(pod)
+    if not trial.is_stable and not _is_at_home(fleet, pod, trial):
+        limit = fleet.observed.deployment.spec.rollout.max_unavailable
+        return f"needs a new pod, in its turn (maxUnavailable {limit} at its site)"
     if report.assignment_error:
         return f"assignment not readable: {report.assignment_error}"
     progress = report.progress

@@ -30,7 +30,7 @@ def assess_model(model: EdgeModel, now: datetime) -> ModelPlan:
     ready = _ready(model, problems, now)
     status = EdgeModelStatus(
         observed_generation=model.metadata.generation,
-        conditions=(ready,),
+        conditions=(ready, *_stalled(ready)),
         artifacts=() if problems else tuple(_artifact(v) for v in model.spec.variants),
     )
     return ModelPlan(status, _events(_previous(model), ready))
@@ -84,6 +84,14 @@ def _ready(model: EdgeModel, problems: list[str], now: datetime) -> Condition:
         last_transition_time=previous.last_transition_time if previous and is_same else now,
         observed_generation=model.metadata.generation,
     )
+
+
+def _stalled(ready: Condition) -> tuple[Condition, ...]:
+    """Return the condition by which kstatus knows that only a person can help."""
+    if ready.status is ConditionStatus.TRUE:
+        return ()
+    changes = {"type": ConditionType.STALLED, "status": ConditionStatus.TRUE}
+    return (ready.model_copy(update=changes),)
 
 
 def _praise(spec: EdgeModelSpec) -> str:

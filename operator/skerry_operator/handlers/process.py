@@ -23,6 +23,7 @@ from skerry_operator.kube.lease import Elector, LeaseLost, LeaseName
 from skerry_operator.kube.paths import PLURALS
 from skerry_operator.kube.read import Cache
 from skerry_operator.kube.writer import Writer
+from skerry_operator.metricsource.prometheus import Prometheus, PrometheusAddress
 from skerry_operator.metricsource.runtime_status import HttpFetch, RuntimeStatus
 from skerry_operator.reconcile import Edges, Planner, Reconciler
 from skerry_operator.settings import Settings, StatusAccess
@@ -61,6 +62,7 @@ class Operator:
         self._cache = Cache()
         self._threads = Threads()
         self._fetch = self._build_fetch()
+        self._prometheus = self._build_prometheus()
         self._elector = self._build_elector(clock) if settings.lease else None
         self._reconciler = Reconciler(self._build_edges(clock), planner)
         self._workers = Workers(
@@ -162,7 +164,10 @@ class Operator:
         if self._elector:
             await self._elector.release()
         await self._probes.stop()
+        self._reconciler.close()
         await self._fetch.close()
+        if self._prometheus:
+            await self._prometheus.close()
         self._threads.close()
         self._client.close()
 
@@ -178,6 +183,18 @@ class Operator:
             return ProxyFetch(self._client, Threads(PROXY_THREADS), timeout_s)
         return HttpFetch(timeout_s)
 
+    def _build_prometheus(self) -> Prometheus | None:
+        settings = self._settings
+        if not settings.prometheus_url:
+            return None
+        address = PrometheusAddress(
+            settings.prometheus_url,
+            settings.prometheus_timeout_seconds,
+            settings.prometheus_token_file,
+            settings.prometheus_ca_file,
+        )
+        return Prometheus(address, self._telemetry)
+
     def _build_elector(self, clock: Clock) -> Elector:
         settings = self._settings
         name = LeaseName(settings.lease_namespace, settings.lease_name, settings.identity)
@@ -191,6 +208,7 @@ class Operator:
             cache=self._cache,
             writer=Writer(self._cache, self._client, self._threads, recorder),
             source=RuntimeStatus(self._fetch, self._telemetry, self._settings.status_concurrency),
+            ask_prometheus=self._prometheus.ask if self._prometheus else None,
             clock=clock,
             telemetry=self._telemetry,
             idle_period_s=self._settings.idle_period_seconds,

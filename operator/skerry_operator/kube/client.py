@@ -180,6 +180,20 @@ class KubeClient:
             raise error_of(response.status, f"GET {path}", data)
         return data
 
+    def ask(
+        self, path: str, body: Mapping[str, Any], limit: int, timeout_s: float
+    ) -> tuple[int, bytes]:
+        """Post to what is behind the API server's proxy; return code and answer, cut at `limit`."""
+        headers = {**_typed("json"), "Accept": "application/json"}
+        response = self._send(_Request("POST", path, NO_QUERY, body, headers, timeout_s))
+        try:
+            data: bytes = response.read(limit, decode_content=True)
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise Unavailable(f"POST {path}: {type(error).__name__}") from error
+        finally:
+            response.close()
+        return response.status, data
+
     def close(self) -> None:
         """Close the connections."""
         self._api.close()  # type: ignore[no-untyped-call] # the official client's types are partial

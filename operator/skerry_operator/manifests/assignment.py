@@ -23,6 +23,7 @@ from skerry_runtime.contract import (
     GoldenExam,
     ModelArtifact,
     RevisionContent,
+    Shadow,
 )
 from skerry_runtime.contract import Batching as BatchingContent
 
@@ -39,6 +40,8 @@ class CellAssignment:
     """Revision that is listed although no unit has it: the one to go back to."""
     retries: Mapping[str, str] = field(default_factory=dict)
     """Revision -> retry text; only what is being tried has one."""
+    shadows: Mapping[str, Shadow] = field(default_factory=dict)
+    """Revision -> how it is compared with stable; only what is being tried has one."""
     may_fall_back: bool = True
     earlier: Mapping[str, RevisionContent] = field(default_factory=dict)
     """What the file holds now: stands in for a snapshot that was lost."""
@@ -102,7 +105,9 @@ def _content_or_earlier(
 ) -> RevisionContent | None:
     if snapshot is None:
         return cell.earlier.get(revision)
-    return _content(snapshot, cell.hardware, cell.retries.get(revision, ""))
+    content = _content(snapshot, cell.hardware, cell.retries.get(revision, ""))
+    shadow = cell.shadows.get(revision)
+    return content.model_copy(update={"shadow": shadow}) if content and shadow else content
 
 
 def _content(snapshot: Snapshot, hardware: Hardware, retry: str) -> RevisionContent | None:

@@ -13,7 +13,9 @@ from skerry_operator.decide.observed import ObservedCell
 from skerry_operator.decide.planned import Manifest, ObjectRef
 from skerry_operator.decide.podtemplate import PodTemplate
 from skerry_operator.decide.rollout import Transition
+from skerry_operator.decide.rollout_look import is_immediate
 from skerry_operator.decide.seating import Seat
+from skerry_operator.decide.shadow import shadow_of
 from skerry_operator.manifests.assignment import (
     CellAssignment,
     as_cell,
@@ -28,7 +30,7 @@ from skerry_operator.manifests.service import (
     build_revision_service,
     build_service,
 )
-from skerry_runtime.contract import Assignment
+from skerry_runtime.contract import Assignment, Shadow
 
 
 @dataclass(frozen=True)
@@ -120,10 +122,24 @@ def _assignment(scene: Scene, name: str, units: Mapping[str, str | None]) -> Ass
         units=units,
         keep=scene.transition.state.stable,
         retries={scene.trial: spec.rollout.retry} if scene.trial else {},
+        shadows=_shadows(scene),
         may_fall_back=spec.placement.fallback is Fallback.ALLOW,
         earlier=scene.fleet.known_contents(name),
     )
     return build_assignment(scene.owner, cell, scene.fleet.snapshots)
+
+
+def _shadows(scene: Scene) -> dict[str, Shadow]:
+    """Return how what is tried is compared with stable.
+
+    Not on a first deployment, which has none, and not on the way back to what was stable before,
+    which nothing may hold up.
+    """
+    state = scene.transition.state
+    wanted = shadow_of(scene.fleet.observed.deployment.spec.rollout)
+    if scene.trial is None or wanted is None or state.stable is None or is_immediate(state):
+        return {}
+    return {scene.trial: wanted}
 
 
 def _daemonsets(scene: Scene) -> list[Manifest]:

@@ -1,1 +1,1 @@
-"""Reads what pods report about themselves."""
+"""Reads what pods report about themselves, and what Prometheus answers."""

@@ -10,6 +10,7 @@ import aiohttp
 from pydantic import ValidationError
 
 from skerry_operator.metricsource.base import Fetch, PodAddress, ReadError, ReadResult
+from skerry_operator.metricsource.body import read_at_most
 from skerry_operator.telemetry import Telemetry
 from skerry_runtime.contract import ADMIN_PORT, StatusReport
 
@@ -91,20 +92,11 @@ class HttpFetch:
         async with self._session.get(url, allow_redirects=False) as response:
             if response.status != 200:
                 raise ReadError(ReadResult.REFUSED, f"HTTP {response.status}")
-            return await _read_at_most(response.content, BODY_LIMIT + 1)
+            return await read_at_most(response.content, BODY_LIMIT + 1)
 
     async def close(self) -> None:
         """Close the connections."""
         await self._session.close()
-
-
-async def _read_at_most(content: aiohttp.StreamReader, limit: int) -> bytes:
-    body = bytearray()
-    async for chunk in content.iter_any():
-        body += chunk
-        if len(body) >= limit:
-            break
-    return bytes(body)
 
 
 def _url(ip: str, port: int) -> str:

@@ -118,6 +118,7 @@ class Agent:
             failures=tuple(r.failure for r in self._journal.state.refusals),
             on_disk=self._slots.revisions(),
             counters=self._metrics.counters(),
+            restarts=self._journal.state.restarts,
             last_swap=self._board.last_swap,
             rss_bytes=self._host.rss_bytes(),
         )
@@ -263,6 +264,9 @@ class Agent:
             case machine.Examine():
                 await self._swap.examine(goal, attempt)
                 self._reach(Stage.EXAMINED)
+            case machine.Compare():
+                if await self._interruptible(self._swap.compare(goal, attempt)):
+                    self._reach(Stage.SHADOWED)
             case machine.Switch():
                 await self._swap.switch(goal)
                 self._attempt = None

@@ -36,10 +36,13 @@ class Goal:
 
     @cached_property
     def key(self) -> str:
-        """Digest of everything a failure may depend on, the `retry` text included."""
+        """Digest of everything a failure may depend on, the `retry` text included.
+
+        Not the shadow: it ends with the trial, and what served stays what it was.
+        """
         document = [
             self.revision,
-            self.content.model_dump(mode="json"),
+            self.content.model_dump(mode="json", exclude={"shadow"}),
             self.execution.model_dump(mode="json"),
         ]
         text = json.dumps(document, sort_keys=True, separators=(",", ":"))

@@ -11,7 +11,7 @@ from skerry_runtime.agent.refusal import Refused
 from skerry_runtime.agent.slots import Slots
 from skerry_runtime.agent.state import Manifest, NodeState, RefusalRecord
 from skerry_runtime.agent.worker import Worker
-from skerry_runtime.contract import Failure
+from skerry_runtime.contract import Agreement, Failure
 
 log = logging.getLogger(__name__)
 
@@ -57,12 +57,12 @@ class Journal:
         """Write no more."""
         self._writer.close()
 
-    async def served(self, goal: Goal) -> None:
-        """Remember that the goal serves; until it settles it may still crash."""
+    async def served(self, goal: Goal, agreement: Agreement | None = None) -> None:
+        """Remember that the goal serves, and how its shadow went; it may crash until it settles."""
         self._withdraw = None
         self._again_at.pop(goal.key, None)
         self._refused_times.pop(goal.key, None)
-        await self._keep(self.state.with_served(goal).without_refusal(goal.key))
+        await self._keep(self.state.with_served(goal, agreement).without_refusal(goal.key))
 
     async def settled(self) -> None:
         """Remember that what serves is good."""
@@ -82,7 +82,9 @@ class Journal:
         failure = Failure(
             revision=goal.revision, reason=refused.reason, message=str(refused), at=self._now()
         )
-        record = RefusalRecord(key=goal.key, failure=failure, exam=refused.exam)
+        record = RefusalRecord(
+            key=goal.key, failure=failure, exam=refused.exam, agreement=refused.agreement
+        )
         await self._keep(self.state.with_refusal(record))
         self._forget_others()
 

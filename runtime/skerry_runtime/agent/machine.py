@@ -49,6 +49,7 @@ class Stage(IntEnum):
     PROBED = 2
     LOADED = 3
     EXAMINED = 4
+    SHADOWED = 5
 
 
 @dataclass(frozen=True)
@@ -156,13 +157,20 @@ class Examine:
 
 
 @dataclass(frozen=True)
+class Compare:
+    """Let the loaded model answer in the shadow of the one that serves."""
+
+    goal: Goal
+
+
+@dataclass(frozen=True)
 class Switch:
     """Let the loaded model answer."""
 
     goal: Goal
 
 
-Step = Fetch | Verify | Probe | Load | Examine | Switch
+Step = Fetch | Verify | Probe | Load | Examine | Compare | Switch
 """Actions that take an attempt further."""
 
 Action = Wait | Settle | Unload | Abandon | Step
@@ -243,7 +251,15 @@ def advance(s: Situation, goal: Goal) -> Action:
         case Stage.LOADED:
             return Examine(goal)
         case Stage.EXAMINED:
+            return Compare(goal) if _is_comparable(s, goal) else Switch(goal)
+        case Stage.SHADOWED:
             return Switch(goal)
+
+
+def _is_comparable(s: Situation, goal: Goal) -> bool:
+    """Tell whether a shadow is wanted, and there is another revision to cast it."""
+    is_wanted = goal.content.shadow is not None
+    return is_wanted and s.serving is not None and s.serving.revision != goal.revision
 
 
 def _bring_to_disk(s: Situation, attempt: Attempt) -> Action:

@@ -8,7 +8,7 @@ AgentError
 
 from __future__ import annotations
 
-from skerry_runtime.contract import ExamResult, FailureReason
+from skerry_runtime.contract import Agreement, ExamResult, FailureReason
 
 MESSAGE_CHARS = 1024
 
@@ -20,10 +20,17 @@ class AgentError(Exception):
 class Refused(AgentError):  # noqa: N818 (reads as the outcome it is)
     """The revision cannot serve here."""
 
-    def __init__(self, reason: FailureReason, message: str, exam: ExamResult | None = None) -> None:
+    def __init__(
+        self,
+        reason: FailureReason,
+        message: str,
+        exam: ExamResult | None = None,
+        agreement: Agreement | None = None,
+    ) -> None:
         super().__init__(clipped(message))
         self.reason = reason
         self.exam = exam
+        self.agreement = agreement
 
 
 class Transient(AgentError):  # noqa: N818 (reads as the outcome it is)

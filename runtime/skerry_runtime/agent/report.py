@@ -8,6 +8,7 @@ from skerry_runtime.agent.goal import Goal
 from skerry_runtime.agent.refusal import clipped
 from skerry_runtime.agent.state import RefusalRecord
 from skerry_runtime.contract import (
+    Agreement,
     FailureReason,
     Progress,
     Served,
@@ -48,6 +49,11 @@ class Tracker:
         extra = {"revision": self._progress.revision if self._progress else None}
         log.warning("%s", message, extra={**extra, "reason": FailureReason.FETCH_FAILED})
 
+    def compared(self, agreement: Agreement) -> None:
+        """Note how far the shadow is."""
+        message = f"{agreement.compared} answers compared, {agreement.agreed} agree"
+        self._update(agreement=agreement, message=message)
+
     def of(self, goal: Goal) -> Progress | None:
         """Return the progress of this goal."""
         return self._progress if self._key == goal.key else None
@@ -69,7 +75,12 @@ def progress_of(
         live: progress of the goal, when it is or was under way.
     """
     if served:
-        return Progress(revision=goal.revision, phase=SwapPhase.SERVING, exam=served.exam)
+        return Progress(
+            revision=goal.revision,
+            phase=SwapPhase.SERVING,
+            exam=served.exam,
+            agreement=served.agreement,
+        )
     if refusal:
         return Progress(
             revision=goal.revision,
@@ -78,6 +89,7 @@ def progress_of(
             message=refusal.failure.message,
             attempt=live.attempt if live else 1,
             exam=refusal.exam,
+            agreement=refusal.agreement,
         )
     return live or Progress(
         revision=goal.revision,

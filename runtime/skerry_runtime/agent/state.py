@@ -5,11 +5,12 @@ Values only; `files` writes them.
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from skerry_runtime.agent.goal import Goal
 from skerry_runtime.agent.machine import MAX_CRASHES
 from skerry_runtime.contract import (
+    Agreement,
     ExamResult,
     Execution,
     Failure,
@@ -59,6 +60,8 @@ class Kept(Document):
     key: str
     settled: bool = False
     """It served for the whole settling time."""
+    agreement: Agreement | None = None
+    """How its shadow went."""
 
 
 class Activation(Document):
@@ -76,6 +79,7 @@ class RefusalRecord(Document):
     key: str
     failure: Failure
     exam: ExamResult | None = None
+    agreement: Agreement | None = None
 
 
 class NodeState(Document):
@@ -86,13 +90,29 @@ class NodeState(Document):
     activation: Activation | None = None
     refusals: tuple[RefusalRecord, ...] = ()
     """Latest first."""
+    restarts: dict[str, int] = Field(default_factory=dict)
+    """Revision -> how often the process began again on it since it was last given."""
 
-    def with_served(self, goal: Goal) -> NodeState:
-        """Put the goal first in the history."""
+    def with_served(self, goal: Goal, agreement: Agreement | None = None) -> NodeState:
+        """Put the goal first in the history; what is given anew has no restarts yet."""
         known = next((k for k in self.history if k.key == goal.key), None)
         first = known or Kept(revision=goal.revision, key=goal.key)
+        first = first.model_copy(update={"agreement": agreement})
         rest = tuple(k for k in self.history if k.revision != goal.revision)
-        return self.model_copy(update={"history": _bounded(first, rest)})
+        history = _bounded(first, rest)
+        counted = {k.revision for k in history} - ({goal.revision} if self._is_new(goal) else set())
+        restarts = {name: count for name, count in self.restarts.items() if name in counted}
+        return self.model_copy(update={"history": history, "restarts": restarts})
+
+    def _is_new(self, goal: Goal) -> bool:
+        """Tell whether the goal takes over now, and did not crash on its way."""
+        activation = self.activation
+        has_crashed = bool(activation and activation.key == goal.key and activation.crashes > 1)
+        return not has_crashed and (not self.history or self.history[0].key != goal.key)
+
+    def agreement_of(self, goal: Goal) -> Agreement | None:
+        """Return how the shadow of a goal that served went."""
+        return next((k.agreement for k in self.history if k.key == goal.key), None)
 
     def with_settled(self) -> NodeState:
         """Count the revision that serves as good."""
@@ -137,14 +157,22 @@ class NodeState(Document):
         return self.model_copy(update={"refusals": tuple(r for r in self.refusals if r.key != key)})
 
     def after_restart(self, now: float) -> NodeState:
-        """Judge an activation that the last process did not live to end."""
-        activation = self.activation
+        """Count the restart, and judge an activation that the last process did not live to end."""
+        counted = self._with_restart()
+        activation = counted.activation
         if activation is None or activation.crashes < MAX_CRASHES:
-            return self
+            return counted
         record = RefusalRecord(key=activation.key, failure=_self_reverted(activation, now))
-        history = tuple(k for k in self.history if k.key != activation.key)
-        cleared = self.model_copy(update={"history": history})
-        return cleared.with_refusal(record)
+        history = tuple(k for k in counted.history if k.key != activation.key)
+        return counted.model_copy(update={"history": history}).with_refusal(record)
+
+    def _with_restart(self) -> NodeState:
+        """Count a restart on what was being activated, else on what served."""
+        in_hand = self.activation or next(iter(self.history), None)
+        if in_hand is None:
+            return self
+        count = self.restarts.get(in_hand.revision, 0) + 1
+        return self.model_copy(update={"restarts": {**self.restarts, in_hand.revision: count}})
 
     def is_settled(self, key: str) -> bool:
         """Tell whether the goal has proved itself on this node."""

@@ -13,10 +13,12 @@ from skerry_runtime.agent.memory import choose_mode
 from skerry_runtime.agent.ports import MIB, Tuning
 from skerry_runtime.agent.refusal import Refused
 from skerry_runtime.agent.report import Tracker, log_switch
+from skerry_runtime.agent.shadowing import NOTHING_BESIDE, shadow
 from skerry_runtime.agent.stages import Stages, fingerprint
 from skerry_runtime.agent.switch import Candidate, Switchboard
 from skerry_runtime.backends.base import Model
-from skerry_runtime.contract import FailureReason, SwapMode, SwapPhase
+from skerry_runtime.contract import Agreement, FailureReason, SwapMode, SwapPhase
+from skerry_runtime.shadow import Mirror
 
 log = logging.getLogger(__name__)
 
@@ -106,14 +108,35 @@ class Swap:
         candidate = self._require_candidate()
         candidate.exam = await self._stages.examine(goal, candidate.model)
 
+    async def compare(self, goal: Goal, attempt: int) -> None:
+        """Let the loaded model answer in the shadow. Raises what `shadow` raises."""
+        self.tracker.enter(goal, SwapPhase.SHADOWING, attempt)
+        candidate, serving = self._require_candidate(), self._board.current
+        if goal.content.shadow is None or serving is None:
+            return
+        mirror = Mirror(candidate.model, goal.content.shadow.samples)
+        candidate.agreement = await shadow(
+            goal.content.shadow, mirror, serving, self._stages.worker, self.tracker.compared
+        )
+
+    def _agreement_of(self, candidate: Candidate) -> Agreement | None:
+        """Return how the shadow went: now, or before a restart; a wanted one that was not says so.
+
+        A restart compares nothing: there is no other model in the process.
+        """
+        goal = candidate.goal
+        known = candidate.agreement or self._journal.state.agreement_of(goal)
+        return known or (NOTHING_BESIDE if goal.content.shadow else None)
+
     async def switch(self, goal: Goal) -> None:
         """Let the loaded model answer, and remember it."""
         candidate, self._candidate = self._require_candidate(), None
+        candidate.agreement = self._agreement_of(candidate)
         record = self._board.switch(candidate)
         is_known = self._journal.state.is_settled(goal.key)
         self._settles_at = None if is_known else time.monotonic() + self._tuning.settle_s
         log_switch(record)
-        await self._journal.served(goal)
+        await self._journal.served(goal, candidate.agreement)
 
     async def settle(self) -> None:
         """Count what serves as good."""

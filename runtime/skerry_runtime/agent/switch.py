@@ -13,7 +13,7 @@ from skerry_runtime.agent.ports import Metrics
 from skerry_runtime.agent.worker import Worker
 from skerry_runtime.backends.base import Model
 from skerry_runtime.clock import unix_now
-from skerry_runtime.contract import ExamResult, Served, SwapMode, SwapRecord
+from skerry_runtime.contract import Agreement, ExamResult, Served, SwapMode, SwapRecord
 from skerry_runtime.registry import Registry, ServingModel
 
 log = logging.getLogger(__name__)
@@ -33,6 +33,7 @@ class Candidate:
     load_began_at: float
     is_fetched: bool
     exam: ExamResult | None = None
+    agreement: Agreement | None = None
 
 
 class Switchboard:
@@ -54,6 +55,11 @@ class Switchboard:
         """Who answers requests."""
         current = self._registry.current
         return current.served if current else None
+
+    @property
+    def current(self) -> ServingModel | None:
+        """The model that answers requests."""
+        return self._registry.current
 
     @property
     def is_dark(self) -> bool:
@@ -141,6 +147,7 @@ def _served(candidate: Candidate) -> Served:
         since=unix_now(),
         exam=candidate.exam,
         acceleration=candidate.model.acceleration,
+        agreement=candidate.agreement,
     )
 
 

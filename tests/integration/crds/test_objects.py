@@ -45,8 +45,25 @@ Create = Callable[..., Object]
         pytest.param(rollout(steps=[]), id="no steps: the default ones"),
         pytest.param(steps({"units": "999999"}), id="the largest count"),
         pytest.param(steps({"units": "1%"}), id="the smallest percentage"),
+        pytest.param(
+            steps(
+                {"units": "3"}, {"units": "1%"}, {"pause": True}, {"units": "3"}, {"units": "9%"}
+            ),
+            id="counts and percentages: which is more depends on the fleet",
+        ),
+        pytest.param(
+            steps({"units": "9%", "soak": "0s"}, {"units": "10%"}, {"units": "100%"}),
+            id="steps of numbers, not of texts, and a step that nobody watches",
+        ),
+        pytest.param(rollout(update="Recreate"), id="new pods for every revision"),
         pytest.param(metric(name="ErrorRate", max="1.0"), id="any share of errors"),
         pytest.param(metric(name="ErrorRate", max="0"), id="no error at all"),
+        pytest.param(
+            metric(name="OutputAgreement", min="0.98", minSamples=200), id="a shadow compare"
+        ),
+        pytest.param(
+            metric(name="x", max="-1", prometheus={"query": "a" * 2048}), id="the longest query"
+        ),
         pytest.param(serving(port=8081, grpcPort=8080), id="both ports swapped"),
         pytest.param(serving(port=1024, grpcPort=65535), id="ports at their limits"),
         pytest.param(resources(cpuRequest="1000m", cpuLimit="1"), id="a request at its limit"),
@@ -227,7 +244,21 @@ def test_what_is_read_back_is_what_was_written(
             id="a pause that soaks",
         ),
         pytest.param(steps({"units": "0%"}), "steps[0].units", "should match", id="0%"),
-        pytest.param(steps({"units": "101%"}), "steps[0].units", "should match", id="101%"),
+        pytest.param(
+            steps({"units": "101%"}), "steps[0]", 'from "1%" to "100%"', id="a percentage over 100"
+        ),
+        pytest.param(
+            steps({"units": "50%"}, {"pause": True}, {"units": "9%"}, {"units": "100%"}),
+            "spec.rollout",
+            "percentages in ascending order",
+            id="percentages that go down",
+        ),
+        pytest.param(
+            steps({"units": "10"}, {"units": "50%"}, {"units": "9"}),
+            "spec.rollout",
+            "counts in ascending order",
+            id="counts that go down",
+        ),
         pytest.param(steps({"units": "0"}), "steps[0].units", "should match", id="zero units"),
         pytest.param(steps({"units": "-1"}), "steps[0].units", "should match", id="fewer"),
         pytest.param(steps({"units": 1}), "steps[0].units", "of type string", id="a number"),
@@ -244,6 +275,9 @@ def test_what_is_read_back_is_what_was_written(
         pytest.param(rollout(maxUnavailable=0), "maxUnavailable", "equal to 1", id="none may go"),
         pytest.param(rollout(failureLimit=-1), "failureLimit", "equal to 0", id="below none"),
         pytest.param(rollout(historyLimit=51), "historyLimit", "equal to 50", id="much history"),
+        pytest.param(
+            rollout(update="Replace"), "rollout.update", '"Recreate"', id="no such update"
+        ),
         pytest.param(rollout(onFailure="Ignore"), "onFailure", '"Rollback"', id="on failure"),
         pytest.param(rollout(progressDeadline="10"), "progressDeadline", "match", id="deadline"),
         pytest.param(
@@ -259,7 +293,7 @@ def test_what_is_read_back_is_what_was_written(
             metric(name="GoldenAccuracy"), "metrics[0]", "either max or min", id="no accuracy"
         ),
         pytest.param(
-            metric(name="GoldenAccuracy", min="0", max="1"), "metrics[0]", "either", id="both"
+            metric(name="GoldenAccuracy", min="0", max="1"), "metrics[0]", "only one", id="both"
         ),
         pytest.param(
             metric(name="LatencyP95", max="50"),
@@ -290,7 +324,118 @@ def test_what_is_read_back_is_what_was_written(
         pytest.param(
             metric(name="GoldenAccuracy", min="95%"), "metrics[0]", "as a decimal", id="accuracy"
         ),
-        pytest.param(metric(name="Speed", max="1"), "metrics[0].name", '"ErrorRate"', id="speed"),
+        pytest.param(
+            metric(name="Speed", max="1"), "metrics[0]", "must be one of ErrorRate", id="speed"
+        ),
+        pytest.param(metric(name="a b", max="1"), "metrics[0].name", "should match", id="a space"),
+        pytest.param(
+            metric(name="ErrorRate", max="1", prometheus={"query": "up"}),
+            "metrics[0]",
+            "must not have one",
+            id="a query under a known name",
+        ),
+        pytest.param(
+            metric(name="LatencyP95", max="50ms", maxRatioToStable="1.5"),
+            "metrics[0]",
+            "only one of them",
+            id="a limit and a ratio in one",
+        ),
+        pytest.param(
+            metric(name="LatencyP95", maxRatioToStable="0.0"),
+            "metrics[0]",
+            "a ratio must be above 0",
+            id="a ratio of 0",
+        ),
+        pytest.param(
+            metric(name="LatencyP95", maxRatioToStable="150%"),
+            "maxRatioToStable",
+            "should match",
+            id="a ratio in percent",
+        ),
+        pytest.param(
+            metric(name="LatencyP95", minRatioToStable="0.5"),
+            "metrics[0]",
+            "or maxRatioToStable",
+            id="a latency that must be as long as stable's",
+        ),
+        pytest.param(
+            metric(name="Accelerated", min="1.5"), "metrics[0]", "Accelerated and", id="over 1"
+        ),
+        pytest.param(
+            metric(name="OutputAgreement", min="98%"),
+            "metrics[0]",
+            "OutputAgreement need min as a share",
+            id="an agreement in percent",
+        ),
+        pytest.param(
+            metric(name="OutputAgreement", max="0.5"),
+            "metrics[0]",
+            "need min as a share",
+            id="an agreement that must be small",
+        ),
+        pytest.param(
+            metric(name="Restarts", max="0.5"), "metrics[0]", "a whole number", id="half a restart"
+        ),
+        pytest.param(
+            metric(name="ovens", min="1", prometheus={}),
+            "prometheus.query",
+            "Required",
+            id="no query",
+        ),
+        pytest.param(
+            metric(name="ovens", min="1", prometheus={"query": ""}),
+            "prometheus.query",
+            "at least 1 char",
+            id="an empty query",
+        ),
+        pytest.param(
+            metric(name="ovens", min="1", prometheus={"query": "a" * 2049}),
+            "prometheus.query",
+            "more than 2048",
+            id="a query that is too long",
+        ),
+        pytest.param(
+            metric(name="ovens", min="1", prometheus={"query": 'up{node="{{node}}"}'}),
+            "prometheus",
+            "and no others",
+            id="an unknown placeholder",
+        ),
+        pytest.param(
+            metric(name="ovens", min="1", prometheus={"query": "up", "url": "http://a"}),
+            "prometheus.url",
+            "unknown field",
+            id="an address of the user's own",
+        ),
+        pytest.param(
+            metric(name="ovens", prometheus={"query": "up"}), "metrics[0]", "either", id="no bound"
+        ),
+        pytest.param(
+            metric(name="ovens", min="50ms", prometheus={"query": "up"}),
+            "metrics[0]",
+            "prometheus need min or max as a decimal",
+            id="a duration for a query",
+        ),
+        pytest.param(
+            metric(name="ovens", maxRatioToStable="2", prometheus={"query": "up"}),
+            "metrics[0]",
+            "write a ratio in the query",
+            id="a ratio for a query",
+        ),
+        pytest.param(
+            metric(name="ovens", min="1", minSamples=5, prometheus={"query": "up"}),
+            "metrics[0]",
+            "minSamples does not belong",
+            id="samples of a query",
+        ),
+        pytest.param(
+            deployment(
+                runtime={"swap": "Sequential"},
+                rollout={"analysis": {"metrics": [{"name": "OutputAgreement", "min": "0.9"}]}},
+            ),
+            "spec",
+            "swap: Sequential never has them",
+            id="a shadow without a second model",
+        ),
         pytest.param(
             metric(name="ErrorRate", max="0", minSamples=0), "minSamples", "equal to 1", id="none"
         ),

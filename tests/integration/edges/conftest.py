@@ -3,16 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import socket
-import subprocess
-import sys
 import time
-import urllib.request
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +15,7 @@ import pytest
 from kubernetes import config
 
 from bare_api import bare_api, install_crds, kubectl_of
+from operator_process import WITHIN_S, Process, running_operator
 from skerry_operator.kube.client import KubeClient
 from skerry_operator.kube.errors import NotFound
 from skerry_operator.kube.paths import API_VERSIONS, collection_path, object_path
@@ -28,8 +23,6 @@ from skerry_operator.telemetry import Telemetry
 
 Raw = dict[str, Any]
 GENERATED = ("ConfigMap", "DaemonSet", "Service", "ControllerRevision")
-WITHIN_S = 30.0
-"""Longest wait for anything; nothing is measured here."""
 NODES = {
     "node-a": {"skerry.dev/site": "harbour"},
     "node-b": {"skerry.dev/site": "harbour"},
@@ -109,50 +102,6 @@ class Cluster:
         return self.put("EdgeDeployment", name, spec={"modelRef": {"name": "digits"}, **spec})
 
 
-@dataclass
-class Process:
-    """The operator as a process of its own."""
-
-    popen: subprocess.Popen[bytes]
-    log: Path
-    port: int
-
-    def metrics(self) -> dict[str, float]:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5) as answer:
-            lines = answer.read().decode().splitlines()
-        pairs = (line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
-        return {name: float(value) for name, value in pairs}
-
-    def is_ready(self) -> bool:
-        try:
-            url = f"http://127.0.0.1:{self.port}/readyz"
-            with urllib.request.urlopen(url, timeout=5) as answer:
-                return bool(answer.status == 200)
-        except OSError:
-            assert self.popen.poll() is None, self.log.read_text()
-            return False
-
-    def is_leader(self) -> bool:
-        return self.metrics().get("skerry_leader") == 1.0
-
-    def reconciles(self) -> float:
-        return sum(v for k, v in self.metrics().items() if k.startswith("skerry_reconcile_total"))
-
-    def writes(self) -> float:
-        return sum(v for k, v in self.metrics().items() if k.startswith("skerry_api_writes_total"))
-
-    def is_quiet(self) -> bool:
-        """It has looked, and wrote nothing for a while; looks go on while units are awaited."""
-        before = self.writes()
-        time.sleep(2.0)
-        return self.reconciles() > 0 and self.writes() == before
-
-    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
-        if self.popen.poll() is None:
-            self.popen.send_signal(number)
-        return self.popen.wait(timeout=WITHIN_S)
-
-
 Start = Callable[..., Process]
 
 
@@ -200,27 +149,6 @@ def cluster(
     kubectl_of(kubeconfig)("delete", kinds, "--all", f"--namespace={name}", "--wait=false")
 
 
-@contextmanager
-def operator(cluster: Cluster, folder: Path, *flags: str) -> Iterator[Process]:
-    """Run the operator for the test's namespace."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    log = folder / f"operator-{port}.log"
-    argv = [sys.executable, "-m", "skerry_operator", "run", f"--metrics-port={port}", *flags]
-    argv += [f"--namespaces={cluster.namespace}", "--runtime-image=skerry/runtime:test"]
-    env = {**os.environ, "KUBECONFIG": str(cluster.kubeconfig)}
-    with log.open("wb") as out:
-        popen = subprocess.Popen(argv, stdout=out, stderr=out, env=env)
-    process = Process(popen, log, port)
-    try:
-        yield process
-    finally:
-        if popen.poll() is None:
-            popen.kill()
-            popen.wait()
-
-
 @pytest.fixture
 def start(cluster: Cluster, tmp_path: Path) -> Iterator[Start]:
     """Return a function that starts an operator; all are ended with the test."""
@@ -228,7 +156,8 @@ def start(cluster: Cluster, tmp_path: Path) -> Iterator[Start]:
 
         def run(*flags: str) -> Process:
             wanted = flags or ("--no-lease",)
-            process = processes.enter_context(operator(cluster, tmp_path, *wanted))
+            running = running_operator(cluster.kubeconfig, cluster.namespace, tmp_path, *wanted)
+            process = processes.enter_context(running)
             eventually(process.is_ready, "the operator is ready")
             return process
 

@@ -133,3 +133,10 @@ def test_a_lost_device_is_not_on_offer() -> None:
     assert not cluster.offers(_node("True", "", {resource: "0"}), resource)
     assert not cluster.offers(_node("True", "", {}), resource)
     assert cluster.offers(_node("True", "", {}), None)
+
+
+def test_a_cut_keeps_the_node_from_the_api_server_and_leaves_all_that_is_forwarded_alone() -> None:
+    rules = network.cut_ruleset()
+    assert "hook output" in rules
+    assert "hook forward" not in rules
+    assert f"ip daddr {settings.HOST_IP} tcp dport {settings.API_PORT} drop" in rules

@@ -25,6 +25,7 @@ def test_everything_is_written(tree: Path) -> None:
         "crds/skerry.dev_edgemodels.yaml",
         "charts/skerry/files/crds/skerry.dev_edgedeployments.yaml",
         "charts/skerry/files/crds/skerry.dev_edgemodels.yaml",
+        "docs/accelerators.md",
         "docs/api.md",
     }
 
@@ -58,6 +59,9 @@ def test_the_check_names_the_file_and_changes_nothing(
 
 def test_the_paths_can_be_chosen(tmp_path: Path) -> None:
     out, docs, chart = tmp_path / "a", tmp_path / "b.md", tmp_path / "c"
-    assert main(["--out", str(out), "--docs", str(docs), "--chart", str(chart)]) == 0
+    table = tmp_path / "d.md"
+    paths = ["--out", str(out), "--docs", str(docs), "--chart", str(chart)]
+    assert main([*paths, "--accelerators", str(table)]) == 0
     assert len(list(out.iterdir())) == len(list(chart.iterdir())) == 2
     assert docs.exists()
+    assert table.exists()

@@ -20,6 +20,7 @@ from skerry_operator.api.base import (
     SecretName,
     ShortText,
 )
+from skerry_operator.api.v1alpha1.edgedeployment_analysis import Analysis
 from skerry_operator.api.v1alpha1.edgedeployment_status import EdgeDeploymentStatus
 from skerry_runtime.contract import BatchingMode, SwapMode
 
@@ -264,6 +265,10 @@ class Step(KubeModel):
             "a step has either units or pause: true",
         ),
         Cel("!has(self.soak) || has(self.units)", "soak belongs to a step with units"),
+        Cel(
+            "!has(self.units) || self.units.matches('^([1-9][0-9]{0,5}|([1-9][0-9]?|100)%)$')",
+            'units is a count such as "1", or a percentage from "1%" to "100%"',
+        ),
     )
 
     units: CountOrPercent | None = None
@@ -275,84 +280,18 @@ class Step(KubeModel):
     """True: wait for a person to promote."""
 
 
+class UpdateMode(StrEnum):
+    """How a unit comes to a new revision."""
+
+    AUTO = "Auto"  # in its running pod when only the model changed, else in a new pod
+    RECREATE = "Recreate"  # always in a new pod
+
+
 class OnFailure(StrEnum):
     """What happens when a rollout fails."""
 
     ROLLBACK = "Rollback"
     PAUSE = "Pause"
-
-
-class NoData(StrEnum):
-    """What a metric without enough samples means."""
-
-    HOLD = "Hold"
-    PASS = "Pass"  # noqa: S105 (a policy, not a password)
-    FAIL = "Fail"
-
-
-class MetricName(StrEnum):
-    """What can be measured of a revision."""
-
-    ERROR_RATE = "ErrorRate"
-    LATENCY_P50 = "LatencyP50"
-    LATENCY_P95 = "LatencyP95"
-    LATENCY_P99 = "LatencyP99"
-    GOLDEN_ACCURACY = "GoldenAccuracy"
-
-    @property
-    def is_latency(self) -> bool:
-        """Tell whether its limit is a duration."""
-        return self.value.startswith("Latency")
-
-
-class Metric(KubeModel):
-    """A limit that the target must keep, in every cell."""
-
-    cel: ClassVar[tuple[Cel, ...]] = (
-        Cel("has(self.max) != has(self.min)", "a metric needs either max or min"),
-        Cel(
-            "!self.name.startsWith('Latency') || (has(self.max) && "
-            "self.max.matches('^([0-9]+(\\\\.[0-9]+)?(ms|s|m|h))+$'))",
-            "a latency metric needs max as a duration, for example 50ms",
-        ),
-        Cel(
-            "self.name != 'ErrorRate' || (has(self.max) && "
-            "self.max.matches('^(0(\\\\.[0-9]+)?|1(\\\\.0+)?)$'))",
-            'ErrorRate needs max as a share between 0 and 1, for example "0.01"',
-        ),
-        Cel(
-            "self.name != 'GoldenAccuracy' || !(has(self.min) || has(self.max)) || "
-            "(has(self.min) ? self.min : self.max).matches('^-?[0-9]+(\\\\.[0-9]+)?$')",
-            'GoldenAccuracy needs min or max as a decimal, for example "0.95"',
-        ),
-    )
-
-    name: MetricName
-    """What is measured."""
-    max: ShortText | None = None
-    """Largest good value: a duration for latencies, else a decimal."""
-    min: ShortText | None = None
-    """Smallest good value, a decimal."""
-    min_samples: Annotated[int, Field(ge=1, le=1_000_000)] = 1
-    """Requests that a cell must have answered before the value counts."""
-    no_data: NoData = NoData.HOLD
-    """What it means when there are fewer."""
-
-
-class Analysis(KubeModel):
-    """What is measured while a rollout is under way."""
-
-    cel: ClassVar[tuple[Cel, ...]] = (
-        Cel(
-            "!has(self.interval) || duration(self.interval) > duration('0s')",
-            "interval must be longer than 0",
-        ),
-    )
-
-    interval: Duration = "10s"
-    """How often."""
-    metrics: Annotated[tuple[Metric, ...], Field(max_length=16)] = ()
-    """Limits; the worst result counts."""
 
 
 DEFAULT_STEPS = (
@@ -361,6 +300,11 @@ DEFAULT_STEPS = (
     Step(units="50%", soak="5m"),
     Step(units="100%", soak="5m"),
 )
+
+
+_PERCENTAGES = "{" + ", ".join(f"'{number}%': {number}" for number in range(1, 101)) + "}"
+"""CEL for the number of a percentage. No server before 1.33 knows the size of a part of a text, so
+that int(units.substring(...)) in a list costs more than any limit."""
 
 
 class Rollout(KubeModel):
@@ -373,11 +317,25 @@ class Rollout(KubeModel):
             "the last step must have units: a pause there would never end",
         ),
         Cel(
+            "!has(self.steps) || self.steps.filter(s, has(s.units) && "
+            "s.units.matches('^([1-9][0-9]?|100)%$'))"
+            f".map(s, {_PERCENTAGES}[s.units]).isSorted()",
+            "steps must not go down: write the percentages in ascending order",
+        ),
+        Cel(
+            "!has(self.steps) || self.steps.filter(s, has(s.units) && "
+            "s.units.matches('^[0-9]{1,6}$')).map(s, int(s.units)).isSorted()",
+            "steps must not go down: write the counts in ascending order",
+        ),
+        Cel(
             "!has(self.progressDeadline) || duration(self.progressDeadline) > duration('0s')",
             "progressDeadline must be longer than 0",
         ),
     )
 
+    update: UpdateMode = UpdateMode.AUTO
+    """Auto: in the running pod when only the model changed, else in a new one. Recreate: in a new
+    pod for every revision that is made from now on; what runs already is not touched."""
     steps: Annotated[tuple[Step, ...], Field(max_length=32)] = ()
     """Stages; default: 1% (at least one unit per cell), 25%, 50%, 100%. A last step below 100% is
     followed by one of 100%."""
@@ -409,6 +367,13 @@ class EdgeDeploymentSpec(KubeModel):
             "oldSelf.placement.mode : 'PerNode')",
             "placement.mode cannot change, all units would get other names at one time: "
             "make another EdgeDeployment",
+        ),
+        Cel(
+            "!(has(self.runtime) && has(self.runtime.swap) && self.runtime.swap == 'Sequential' && "
+            "has(self.rollout) && has(self.rollout.analysis) && "
+            "has(self.rollout.analysis.metrics) && "
+            "self.rollout.analysis.metrics.exists(m, m.name == 'OutputAgreement'))",
+            "OutputAgreement needs both models loaded: swap: Sequential never has them",
         ),
     )
 

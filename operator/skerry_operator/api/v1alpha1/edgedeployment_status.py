@@ -72,6 +72,23 @@ class HistoryEntry(KubeModel):
     """When it became stable."""
 
 
+BASELINE_LIMIT = 128
+"""Most entries of a baseline: a few metrics in dozens of cells."""
+
+
+class Baseline(KubeModel):
+    """What stable did in a cell before a step took its units: what a ratio is held against."""
+
+    cell: Name
+    """The cell."""
+    metric: ShortText
+    """The metric."""
+    value: ShortText
+    """Its value, a decimal: milliseconds for a latency."""
+    samples: Count
+    """How many samples it is made from."""
+
+
 class RolloutStatus(KubeModel):
     """All that a restarted operator needs to go on."""
 
@@ -103,6 +120,8 @@ class RolloutStatus(KubeModel):
     """The last decision with its numbers."""
     finished_at: datetime | None = None
     """When the last rollout ended."""
+    baseline: Annotated[tuple[Baseline, ...], Field(max_length=BASELINE_LIMIT)] = ()
+    """What stable did before, for metrics with a ratio to it."""
 
 
 class UnitCounts(KubeModel):
@@ -139,6 +158,9 @@ class CellStatus(KubeModel):
     """Units that serve the target."""
     accelerated_percent: Annotated[int, Field(ge=0, le=100)] | None = None
     """Smallest measured share of the graph on the wanted provider."""
+    max_outage_ms: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = None
+    """Longest time that a unit was without a serving model in the last rollout or rollback, in
+    milliseconds: measured by the pod for a swap in place, else from the end of the old pod."""
 
 
 class RejectedNode(KubeModel):
@@ -159,6 +181,15 @@ class LostHardware(KubeModel):
     """The node."""
     since: datetime
     """When it was first missed."""
+
+
+class Replacement(KubeModel):
+    """A unit whose pod was ended for a new one that does not serve yet."""
+
+    unit: ShortText
+    """The unit."""
+    since: datetime
+    """When the old pod was ended."""
 
 
 class EdgeDeploymentStatus(KubeModel):
@@ -196,3 +227,5 @@ class EdgeDeploymentStatus(KubeModel):
     """How many nodes get no unit."""
     lost_hardware: Annotated[tuple[LostHardware, ...], Field(max_length=100)] = ()
     """Units that stay where they are although their accelerator is missing, for a grace period."""
+    replacing: Annotated[tuple[Replacement, ...], Field(max_length=100)] = ()
+    """Units whose pod is being replaced: the outage is timed."""

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ import yaml
 
 from skerry_operator.catalogue.profiles import (
     MAX_ROWS,
+    SHIPPED_FLAVORS,
     AcceleratorClass,
     BadProfile,
     Profile,
@@ -40,8 +43,9 @@ def test_the_hardware_that_people_own_is_there() -> None:
     }
 
 
-def test_the_plain_cpu_fits_every_node_and_is_found_by_its_class() -> None:
-    cpu = BUILTIN["cpu"]
+def test_the_plain_cpu_is_last_fits_every_node_and_is_found_by_its_class() -> None:
+    cpu = list(BUILTIN.values())[-1]
+    assert cpu.name == "cpu"
     assert {} in cpu.labels
     assert not cpu.only_by_name
     others = [row for row in BUILTIN.values() if row.accelerator_class is AcceleratorClass.CPU]
@@ -50,7 +54,7 @@ def test_the_plain_cpu_fits_every_node_and_is_found_by_its_class() -> None:
 
 def test_what_skerry_builds_no_image_for_is_not_called_supported() -> None:
     supported = {row.flavor for row in BUILTIN.values() if row.support is Support.SUPPORTED}
-    assert supported == {"cpu", "openvino"}
+    assert supported == set(SHIPPED_FLAVORS)
     own = [row for row in BUILTIN.values() if row.support is Support.BRING_YOUR_OWN_IMAGE]
     assert {row.flavor for row in own}.isdisjoint(supported)  # else the wrong image would start
 
@@ -62,9 +66,10 @@ def test_an_image_of_ones_own_is_described() -> None:
             assert "image" in row.description.lower(), row.name
 
 
-def test_only_hardware_without_resource_is_placed_by_labels() -> None:
-    by_label = {row.name for row in BUILTIN.values() if not row.resource_names}
-    assert by_label == {name for name in BUILTIN if name.startswith("cpu")}
+def test_a_label_alone_places_nothing_on_an_accelerator() -> None:
+    for row in BUILTIN.values():
+        if row.accelerator_class is not AcceleratorClass.CPU:
+            assert row.resource_names or row.support is Support.UNSUPPORTED, row.name
 
 
 def test_two_families_share_a_resource_only_where_labels_tell_them_apart() -> None:
@@ -157,9 +162,19 @@ def test_a_field_is_replaced_as_a_whole(change: dict[str, Any], expected: dict[s
 
 
 def test_hardware_that_is_unsupported_can_be_made_to_work() -> None:
-    mali = extended({"name": "arm-mali", "support": "BringYourOwnImage", "image": "mali:1"})
-    assert mali["arm-mali"].support is Support.BRING_YOUR_OWN_IMAGE
-    assert mali["arm-mali"].unsupported_reason == ""
+    change = {"support": "BringYourOwnImage", "image": "mali:1", "resourceNames": ["a.b/mali"]}
+    mali = extended({"name": "arm-mali", **change})["arm-mali"]
+    assert mali.support is Support.BRING_YOUR_OWN_IMAGE
+    assert mali.unsupported_reason == ""
+
+
+def test_the_rows_of_the_guide_are_taken() -> None:
+    guide = (Path(__file__).parents[4] / "docs" / "hardware.md").read_text()
+    (rows,) = re.findall(r"```yaml\n(accelerators:\n.*?)```", guide, re.DOTALL)
+    changed = extended(*yaml.safe_load(rows)["accelerators"])
+    assert changed["hailo-8"].image == "registry.example/runtime-hailo:4.20"
+    assert changed["nvidia-gpu"].runtime_class_name is None
+    assert next(iter(changed)) == "memryx-mx3"
 
 
 @pytest.mark.parametrize("text", ["", "[]", "null"], ids=["empty", "no rows", "null"])
@@ -185,6 +200,8 @@ def test_nothing_changes_nothing(text: str) -> None:
         pytest.param(ROW | {"resourceNames": ["kubernetes.io/reef"]}, "resourceNames.0: Kubernetes keeps this domain", id="a resource of Kubernetes"),
         pytest.param(ROW | {"resourceNames": ["a.b/c"] * 25}, "resourceNames: Tuple should have at most 24 items", id="too many resources"),
         pytest.param(ROW | {"labels": [{"a b": "c"}]}, "profile reef: labels.0.a b", id="a label key with a space"),
+        pytest.param(ROW | {"labels": [{"n" * 64: "c"}]}, "profile reef: labels.0.n", id="a label name that is too long"),
+        pytest.param(ROW | {"labels": [{"a..b/c": "c"}]}, "profile reef: labels.0.a..b/c", id="a label of no domain"),
         pytest.param(ROW | {"labels": [{"a": True}]}, "labels.0.a: Input should be a valid string (got True): write Kubernetes labels with quoted values", id="a label value that YAML read as a truth"),
         pytest.param(ROW | {"labels": [{"a": "x" * 64}]}, "labels.0.a: String should have at most 63", id="a long label value"),
         pytest.param(ROW | {"labels": {"a": "b"}}, "profile reef: labels: Input should be a valid tuple", id="labels without alternatives"),
@@ -195,7 +212,7 @@ def test_nothing_changes_nothing(text: str) -> None:
         pytest.param(ROW | {"providerOptions": {"CUDAExecutionProvider": {}}}, "profile reef: providerOptions: CUDAExecutionProvider is not among the providers", id="options for nobody"),
         pytest.param(ROW | {"providerOptions": {"CPUExecutionProvider": {"threads": 4}}}, "providerOptions.CPUExecutionProvider.threads: Input should be a valid string (got 4)", id="an option that is no text"),
         pytest.param(ROW | {"formats": ["PB"]}, "formats.0: Input should be 'ONNX'", id="a format"),
-        pytest.param(ROW | {"formats": ["Custom"]}, "profile reef: formats: no image of Skerry reads Custom", id="a vendor's format without image"),
+        pytest.param(ROW | {"formats": ["Custom"]}, "profile reef: formats: the image of the flavor cpu reads no Custom: give an image", id="a vendor's format without image"),
         pytest.param(ROW | {"precisions": ["INT4"]}, "precisions.0: Input should be 'FP32'", id="a precision"),
         pytest.param(ROW | {"image": "a b"}, "image: not of the right form (got 'a b'): write the address", id="an image with a space"),
         pytest.param(ROW | {"image": "a", "flavor": "cpu"}, "profile reef: image: flavor is given too", id="two images"),

@@ -118,3 +118,43 @@ def test_a_plan_takes_the_namespace_that_manifests_leave_out(
     nodes = write(tmp_path / "nodes.yaml", node())
     assert main(["-n", "field", "plan", "-f", files, "--nodes", nodes]) == Exit.OK
     assert "EdgeDeployment field/digits" in capsys.readouterr().out
+
+
+def test_validate_in_json_has_one_entry_for_each_object(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = write(tmp_path / "all.yaml", model(), deployment(colour="red"))
+    assert main(["validate", "-f", name, "-o", "json"]) == Exit.REFUSED
+    good, bad = json.loads(capsys.readouterr().out)
+    assert (good["kind"], good["name"], good["valid"]) == ("EdgeModel", "digits", True)
+    assert (good["checked"], good["problems"]) == (True, [])
+    assert [text.split(": ")[:2] for text in bad["problems"]] == [["spec.colour", "unknown field"]]
+
+
+def test_a_plan_in_json_has_cells_nodes_and_objects(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = write(tmp_path / "all.yaml", model(), deployment())
+    nodes = write(tmp_path / "nodes.yaml", node())
+    assert main(["plan", "-f", files, "--nodes", nodes, "-o", "json"]) == Exit.OK
+    (made,) = json.loads(capsys.readouterr().out)
+    assert (made["namespace"], made["name"], made["valid"]) == ("default", "digits", True)
+    assert (made["stableRevision"], made["rejectedNodes"]) == (None, [])
+    assert made["cells"][0]["name"] == "digits-cpu-amd64"
+    assert made["cells"][0]["change"] == "new pods"
+    assert any(name.startswith("ConfigMap/") for name in made["objects"]["created"])
+
+
+def test_a_plan_that_no_node_can_hold_ends_with_2_in_json_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = write(tmp_path / "all.yaml", model(), deployment(placement={"accelerators": ["npu"]}))
+    nodes = write(tmp_path / "nodes.yaml", node())
+    assert main(["plan", "-f", files, "--nodes", nodes, "-o", "json"]) == Exit.NO_NODE
+    (made,) = json.loads(capsys.readouterr().out)
+    assert [one["node"] for one in made["rejectedNodes"]] == ["node-a"]
+
+
+def test_every_exit_status_is_documented() -> None:
+    text = (Path(__file__).parents[4] / "docs" / "cli.md").read_text()
+    assert all(f"\n| {code.value} | " in text for code in Exit)

@@ -48,6 +48,15 @@ def test_a_cell_shows_its_updated_units() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("length_ms", "shown"), [(None, "-"), (0, "none"), (413, "413 ms"), (12_500, "12.5 s")]
+)
+def test_a_cell_shows_its_longest_outage(length_ms: int | None, shown: str) -> None:
+    state = status()
+    state["cells"][0]["maxOutageMs"] = length_ms
+    assert status_text(story(state)).split("\n\n")[1].splitlines()[2].endswith(f"1/3      {shown}")
+
+
 def test_conditions_that_are_as_they_should_be_are_not_shown() -> None:
     assert "Conditions" not in status_text(story(status()))
 

@@ -10,6 +10,7 @@ from crd_objects import (
     EVERYTHING_DEPLOYMENT,
     EVERYTHING_MODEL,
     deployment,
+    metric,
     model,
     placement,
     rollout,
@@ -99,6 +100,13 @@ def test_a_right_manifest_has_no_fault(body: Object) -> None:
             rollout(paused="true"),
             'spec.rollout.paused: "true" is wrong: it should be a valid boolean',
             id="text where a truth value belongs",
+        ),
+        pytest.param(
+            metric(name="ErrorRat", max="0.1"),
+            'spec.rollout.analysis.metrics[0].name: "ErrorRat" is not measured: write one of '
+            "ErrorRate, LatencyP50, LatencyP95, LatencyP99, GoldenAccuracy, Accelerated, "
+            "Restarts, OutputAgreement, or add prometheus.query",
+            id="a metric that nobody measures",
         ),
         pytest.param(
             deployment(name="Digits"),

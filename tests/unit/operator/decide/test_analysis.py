@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skerry_operator.api.v1alpha1.edgedeployment import Metric, MetricName, NoData
-from skerry_operator.decide.analysis import assess, quantile
+from skerry_operator.api.v1alpha1.edgedeployment_analysis import Metric, MetricName, NoData
+from skerry_operator.decide.analysis import assess
+from skerry_operator.decide.evidence import Evidence
 from skerry_operator.decide.facts import Assessment, Verdict
+from skerry_operator.decide.measure import quantile
 from skerry_runtime.contract import (
     LATENCY_BOUNDS_MS,
     Counters,
@@ -73,7 +75,8 @@ def serving(score: float | None, revision: str = TARGET) -> StatusReport:
 
 
 def judge(*metrics: Metric, **reports: StatusReport) -> Assessment:
-    return assess(metrics, TARGET, reports, CELLS, frozenset(CELLS) & frozenset(reports))
+    units = frozenset(CELLS) & frozenset(reports)
+    return assess(metrics, Evidence(TARGET, reports, CELLS, units))
 
 
 def test_no_metrics_is_successful() -> None:
@@ -81,7 +84,7 @@ def test_no_metrics_is_successful() -> None:
 
 
 def test_no_unit_yet_is_missing_data() -> None:
-    result = assess((ERRORS,), TARGET, {}, CELLS, frozenset())
+    result = assess((ERRORS,), Evidence(TARGET, {}, CELLS, frozenset()))
     assert (result.verdict, result.no_data) == (Verdict.RUNNING, True)
 
 
@@ -124,7 +127,7 @@ def test_after_a_second_activation_only_the_new_counters_count() -> None:
 
 def test_a_unit_that_was_not_given_the_target_is_not_measured() -> None:
     reports = {"n1": report(counted(100)), "n2": report(counted(100, 100))}
-    result = assess((ERRORS,), TARGET, reports, CELLS, frozenset({"n1"}))
+    result = assess((ERRORS,), Evidence(TARGET, reports, CELLS, frozenset({"n1"})))
     assert result.verdict is Verdict.SUCCESSFUL
 
 
@@ -152,7 +155,7 @@ def test_missing_samples_follow_the_policy(
 
 
 def test_a_pod_that_does_not_answer_is_missing_data() -> None:
-    result = assess((ERRORS,), TARGET, {}, CELLS, frozenset({"n1"}))
+    result = assess((ERRORS,), Evidence(TARGET, {}, CELLS, frozenset({"n1"})))
     assert (result.verdict, result.no_data) == (Verdict.RUNNING, True)
 
 

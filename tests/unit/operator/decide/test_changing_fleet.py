@@ -28,7 +28,7 @@ def make_world() -> World:
         make_node("g", having("nvidia.com/gpu")),
         make_node("off", offline),
     )
-    world = World(make_deployment(rollout=ROLLOUT), make_model(), nodes)
+    world = World(make_deployment(rollout=ROLLOUT), make_model(), nodes, is_suspicious=True)
     world.settle()
     return world
 

@@ -210,3 +210,31 @@ def test_paused_by_the_spec_is_shown_as_paused() -> None:
     spec = QUICK.model_copy(update={"paused": True})
     assert phase(situation(rolling(), facts(MIXED), spec)) is Phase.PAUSED
     assert phase(situation(settled(), facts(units(2, V1)), spec)) is Phase.PAUSED
+
+
+def returned(**changes: object) -> Situation:
+    """One of three units is back with the revision of yesterday."""
+    seen = facts((*units(2, V2), unit("late", V2, serving=V1, **changes)))
+    return situation(settled(V2), seen)
+
+
+def test_a_unit_that_returns_is_waited_for_before_the_spec_counts_as_running() -> None:
+    said = told(returned(waiting="Fetching: 20 of 90 MB"))
+    assert said["Ready"] == ("False", "WaitingForUnits")
+    assert said["Available"][0] == "True"
+    assert "late: Fetching" in conditions((), returned(waiting="Fetching: 20 of 90 MB"))[0].message
+    assert phase(returned()) is Phase.STABLE
+
+
+def test_a_unit_that_refuses_what_is_stable_needs_a_person() -> None:
+    at = returned(failure="InsufficientDisk: 90 MB wanted, 3 MB free")
+    assert told(at)["Ready"] == ("False", "UnitFailed")
+    assert (kstatus(at), phase(at)) == ("Failed", Phase.DEGRADED)
+
+
+def test_a_unit_that_refuses_what_is_stable_is_named_when_it_is_tolerated() -> None:
+    at = replace(returned(failure="InsufficientDisk: 90 MB wanted"), failure_limit=1)
+    ready = conditions((), at)[0]
+    assert (ready.status, ready.reason) == (ConditionStatus.TRUE, Reason.STABLE)
+    assert "late: InsufficientDisk: 90 MB wanted" in ready.message
+    assert (kstatus(at), phase(at)) == ("Current", Phase.STABLE)

@@ -9,25 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 
 import pytest
 
 from builders import NOW, make_deployment, make_model, make_node, make_variant
-from skerry_operator.catalogue.profiles import DEFAULT_FLAVOR, Profile, builtin_profiles
+from skerry_operator.catalogue.profiles import SHIPPED_FLAVORS, Profile, extended_profiles
 from skerry_operator.constants import RejectReason as R
 from skerry_operator.decide.placement import Incumbents, Wish, place
 
 F = "feature.node.kubernetes.io"
 DT = "beta.devicetree.org"
 NONE: dict[str, str] = {}
-
-WITH_IMAGES = tuple(
-    row
-    if row.flavor == DEFAULT_FLAVOR
-    else row.model_copy(update={"image": "registry.example/x:1"})
-    for row in builtin_profiles()
-)
-"""The catalogue of somebody who has brought an image for everything."""
 
 BUILDS = make_model(
     "1",
@@ -42,14 +35,24 @@ def yes(*names: str, of: str = F) -> dict[str, str]:
     return {f"{of}/{name}": "true" for name in names}
 
 
+@cache
+def catalogue(rows: str) -> tuple[Profile, ...]:
+    return extended_profiles(rows, "values")
+
+
 def outcome(
     labels: Mapping[str, str],
     resources: Mapping[str, int],
     arch: str,
     asked: tuple[str, ...],
-    profiles: tuple[Profile, ...] = WITH_IMAGES,
+    flavors: frozenset[str] | None = None,
+    rows: str = "",
 ) -> str:
-    """The profile that a node of this shape gets, or the reason why it gets none."""
+    """The profile that a node of this shape gets, or the reason why it gets none.
+
+    Without `flavors` it is that of somebody who has an image for everything; `rows` change the
+    catalogue.
+    """
     bare = make_node("node", arch=arch)
     node = replace(
         bare,
@@ -57,7 +60,8 @@ def outcome(
         allocatable={**bare.allocatable, **{name: float(n) for name, n in resources.items()}},
     )
     wanted = make_deployment(placement={"accelerators": list(asked)}).spec.placement
-    result = place([node], Wish("digits", wanted, BUILDS, profiles), Incumbents(now=NOW))
+    wish = Wish("digits", wanted, BUILDS, catalogue(rows), flavors)
+    result = place([node], wish, Incumbents(now=NOW))
     if result.cells:
         return result.cells[0].hardware.profile.name
     return str(result.rejected[0].reason)
@@ -74,6 +78,8 @@ def outcome(
         pytest.param(yes("gpu.present", of="nvidia.com"), {}, "arm64", ("nvidia-jetson",), R.ACCELERATOR_MISSING, id="Orin without plugin, labelled by hand"),
         pytest.param({f"{DT}/nvidia-jetson-nano": "1", f"{DT}/nvidia-tegra210": "1"}, {}, "arm64", ("gpu",), R.ACCELERATOR_MISSING, id="Nano without plugin, known by its devicetree"),
         pytest.param({"skerry.dev/accelerator-nvidia-jetson": "present"}, {}, "arm64", (), "cpu", id="Orin without plugin serves on its CPU"),
+        pytest.param(yes("pci-0302_10de.present"), {"nvidia.com/gpu": 1}, "arm64", ("nvidia-jetson",), R.NO_MATCHING_LABEL, id="card in an Arm server is no Jetson"),
+        pytest.param(yes("pci-0302_10de.present"), {"nvidia.com/gpu": 1}, "arm64", ("gpu",), R.ARCHITECTURE_NOT_BUILT, id="card in an Arm server, image for x86 only"),
         # NVIDIA cards
         pytest.param(yes("pci-0300_10de.present"), {"nvidia.com/gpu": 1}, "amd64", (), "nvidia-gpu", id="workstation card, stock NFD"),
         pytest.param(yes("pci-0302_10de.present"), {"nvidia.com/gpu": 2}, "amd64", ("gpu",), "nvidia-gpu", id="two server cards, stock NFD"),
@@ -128,15 +134,23 @@ def outcome(
         pytest.param(NONE, {"hailo.ai/h8": 1, "squat.ai/coral-pcie": 1}, "arm64", ("coral-pcie", "npu"), "coral-pcie", id="unless Coral is named first"),
         pytest.param(NONE, {"hailo.ai/h8": 1, "npu.intel.com/accel": 1}, "amd64", (), "hailo-8", id="an added part goes before a built-in one"),
         # Coral
-        pytest.param(yes("pci-0880_1ac1.present"), {"kkohtaka.org/edgetpu": 1}, "amd64", (), "coral-pcie", id="Coral on M.2 with its community plugin"),
+        pytest.param(yes("pci-0880_1ac1.present"), {"squat.ai/coral-pcie": 1}, "amd64", (), "coral-pcie", id="Coral on M.2, NFD with class 0880"),
         pytest.param(NONE, {"squat.ai/coral-pcie": 1}, "arm64", (), "coral-pcie", id="Coral on M.2 behind the generic plugin"),
         pytest.param(yes("pci-0880_1ac1.present"), {}, "amd64", ("npu",), R.ACCELERATOR_MISSING, id="Coral on M.2 without plugin, NFD with class 0880"),
         pytest.param({f"{DT}/fsl-imx8mq-phanbell": "1"}, {}, "arm64", ("npu",), R.ACCELERATOR_MISSING, id="Coral Dev Board without plugin"),
         pytest.param(yes("usb-fe_1a6e_089a.present"), {"squat.ai/coral-usb": 1}, "arm64", (), "coral-usb", id="Coral on USB before its first use"),
         pytest.param(yes("usb-ff_18d1_9302.present"), {"squat.ai/coral-usb": 1}, "arm64", (), "coral-usb", id="Coral on USB after its first use"),
         pytest.param(NONE, {"akri.sh/coral-usb": 1}, "amd64", (), "coral-usb", id="Coral on USB found by Akri"),
+        pytest.param(yes("usb-fe_1a6e_089a.present"), {"kkohtaka.org/edgetpu": 1}, "arm64", ("npu",), "coral-usb", id="Coral on USB with its community plugin"),
         pytest.param(yes("usb-fe_1a6e_089a.present"), {}, "arm64", ("coral-usb",), R.ACCELERATOR_MISSING, id="Coral on USB without plugin, cold"),
         pytest.param(yes("usb-ff_18d1_9302.present"), {}, "arm64", ("coral-usb",), R.ACCELERATOR_MISSING, id="Coral on USB without plugin, in use"),
+        # dead hardware
+        pytest.param(yes("usb-ff_03e7_2485.present"), {}, "amd64", ("npu",), R.UNSUPPORTED_HARDWARE, id="Neural Compute Stick 2, NFD"),
+        pytest.param({"intel.com/ncs2": "1", "ncs2.intel.com/MYRIAD.FP16": "true"}, {}, "arm64", ("movidius-ncs2",), R.UNSUPPORTED_HARDWARE, id="Neural Compute Stick 2, its community labeller"),
+        pytest.param(yes("usb-ff_03e7_2485.present"), {}, "amd64", (), "cpu", id="a node with a Neural Compute Stick 2 serves on its CPU"),
+        pytest.param(yes("usb-ff_03e7_2485.present"), {"hailo.ai/h8": 1}, "amd64", ("npu",), "hailo-8", id="or on what else it has"),
+        pytest.param({"skerry.dev/accelerator-arm-mali": "present"}, {}, "arm64", ("gpu", "cpu"), "cpu", id="Mali serves on its CPU"),
+        pytest.param({"skerry.dev/accelerator-arm-mali": "present"}, {}, "arm64", ("gpu",), R.UNSUPPORTED_HARDWARE, id="Mali, only graphics wanted"),
         # platform devices
         pytest.param({f"{DT}/rockchip-rk3588": "1"}, {"squat.ai/rockchip-rknpu": 3}, "arm64", (), "rockchip-rknpu", id="RK3588 behind the generic plugin"),
         pytest.param({f"{DT}/rockchip-rk3588": "1"}, {}, "arm64", ("npu",), R.ACCELERATOR_MISSING, id="RK3588 without plugin, known by its devicetree"),
@@ -147,6 +161,8 @@ def outcome(
         # CPU
         pytest.param(NONE, {}, "amd64", (), "cpu", id="a PC"),
         pytest.param(yes("cpu-cpuid.ASIMD"), {}, "arm64", (), "cpu", id="Raspberry Pi 4"),
+        pytest.param(yes("cpu-cpuid.ASIMDDP"), {}, "arm64", (), "cpu", id="Raspberry Pi 5"),
+        pytest.param(yes("cpu-cpuid.AMXINT8", "cpu-cpuid.AVX512VNNI"), {}, "amd64", ("cpu",), "cpu", id="a class leads to no row that must be named"),
         pytest.param(yes("cpu-cpuid.ASIMDDP"), {}, "arm64", ("cpu-arm64-dotprod", "cpu"), "cpu-arm64-dotprod", id="Raspberry Pi 5, int8 wanted"),
         pytest.param(yes("cpu-cpuid.ASIMD"), {}, "arm64", ("cpu-arm64-dotprod", "cpu"), "cpu", id="Raspberry Pi 4, int8 wanted"),
         pytest.param(yes("cpu-cpuid.ASIMD"), {}, "arm64", ("cpu-arm64-dotprod",), R.NO_MATCHING_LABEL, id="Raspberry Pi 4, only int8 wanted"),
@@ -167,3 +183,40 @@ def test_a_node_of_the_field(
     expected: str,
 ) -> None:
     assert outcome(labels, resources, arch, asked) == expected
+
+
+@pytest.mark.parametrize(
+    ("resources", "arch", "asked", "expected"),
+    [
+        pytest.param({"hailo.ai/h8": 1}, "arm64", ("npu",), R.IMAGE_MISSING, id="Hailo"),
+        pytest.param({"hailo.ai/h8": 1}, "arm64", (), "cpu", id="Hailo, with the CPU to fall back to"),
+        pytest.param({"nvidia.com/gpu": 1}, "arm64", ("gpu",), R.IMAGE_MISSING, id="Jetson"),
+        pytest.param({"nvidia.com/gpu": 1}, "amd64", ("gpu",), R.IMAGE_MISSING, id="NVIDIA card"),
+        pytest.param({"npu.intel.com/accel": 1}, "amd64", ("npu",), R.IMAGE_MISSING, id="Intel NPU"),
+        pytest.param({"gpu.intel.com/xe": 1}, "amd64", ("gpu",), R.IMAGE_MISSING, id="Intel graphics"),
+        pytest.param({}, "amd64", ("cpu-openvino",), "cpu-openvino", id="OpenVINO on the CPU"),
+        pytest.param({}, "arm64", (), "cpu", id="the CPU"),
+    ],
+)  # fmt: skip
+def test_with_no_images_but_skerrys_own(
+    resources: dict[str, int], arch: str, asked: tuple[str, ...], expected: str
+) -> None:
+    assert outcome(NONE, resources, arch, asked, frozenset(SHIPPED_FLAVORS)) == expected
+
+
+WITH_CUDA = frozenset({*SHIPPED_FLAVORS, "cuda"})
+
+
+@pytest.mark.parametrize(
+    ("labels", "rows", "expected"),
+    [
+        pytest.param(NONE, "", R.IMAGE_MISSING, id="Jetson"),
+        pytest.param({"skerry.dev/accelerator-nvidia-jetson": "present"}, "[{name: nvidia-gpu, architectures: [amd64, arm64]}]", R.IMAGE_MISSING, id="Jetson that is labelled, and CUDA for Arm servers"),
+        pytest.param(yes("pci-0302_10de.present"), "[{name: nvidia-gpu, architectures: [amd64, arm64]}]", "nvidia-gpu", id="card in an Arm server, stock NFD"),
+        pytest.param(yes("pci-10de.present"), "[{name: nvidia-gpu, architectures: [amd64, arm64]}]", "nvidia-gpu", id="card in an Arm server, NVIDIA's NFD"),
+    ],
+)  # fmt: skip
+def test_an_image_for_cards_is_not_started_on_a_jetson(
+    labels: dict[str, str], rows: str, expected: str
+) -> None:
+    assert outcome(labels, {"nvidia.com/gpu": 1}, "arm64", ("gpu",), WITH_CUDA, rows) == expected

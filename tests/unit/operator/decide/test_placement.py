@@ -231,3 +231,22 @@ def test_what_is_placed_stays_placed(fleet: list[Node], asked: Wish) -> None:
     first = place(fleet, asked, Incumbents(NOW)).cell_of
     again = place(fleet, asked, Incumbents(NOW, cells=first)).cell_of
     assert {unit: again.get(unit) for unit in first} == first
+
+
+EVENTS = st.lists(
+    st.tuples(st.integers(0, 7), st.sampled_from(range(len(OPTIONS))), st.booleans()), max_size=6
+)
+
+
+@given(nodes, wishes, EVENTS)
+def test_what_the_last_placement_worked_out_makes_no_difference(
+    fleet: list[Node], asked: Wish, events: list[tuple[int, int, bool]]
+) -> None:
+    result = place(fleet, asked, Incumbents(NOW))
+    for index, option, stays in events:
+        name = f"n{index}"
+        others = [node for node in fleet if node.name != name]
+        fleet = [*others, make_node(name, OPTIONS[option])] if stays else others
+        before = Incumbents(NOW, cells=result.cell_of, lost=result.lost)
+        result = place(fleet, asked, before, result)
+        assert result == place(fleet, asked, before)

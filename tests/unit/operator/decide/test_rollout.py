@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from rollout_sim import (
@@ -251,6 +253,16 @@ def test_a_unit_that_fails_beyond_the_limit_starts_the_rollback() -> None:
     assert result.events[0].warning
 
 
+def test_one_refusal_more_than_is_tolerated_is_enough_though_others_serve() -> None:
+    refusing = unit("n1", V2, serving=V1, failure="ExamFailed: 0.1")
+    seen = facts((unit("n0", V2), refusing, unit("n2", V2, serving=V1)))
+    assert stage_after(rolling(step=2), seen) is Stage.ROLLING_BACK
+    tolerant = QUICK.model_copy(update={"failure_limit": 1})
+    assert stage_after(rolling(step=2), seen, tolerant) is Stage.STEPPING
+    more = facts((*seen.units, replace(refusing, name="n3")))
+    assert stage_after(rolling(step=2), more, tolerant) is Stage.ROLLING_BACK
+
+
 def test_a_crash_loop_is_called_one() -> None:
     looping = (unit("n0", V2, serving=None, answered=False, failure="CrashLoop: 3 restarts"),)
     result = step(QUICK, rolling(), facts((*looping, *MIXED[1:])))
@@ -355,6 +367,19 @@ def test_at_the_deadline_a_source_that_is_down_is_a_failure() -> None:
     assert ERROR.message in result.state.failed[0].message
 
 
+def test_a_source_that_is_down_for_ten_minutes_within_the_deadline_rolls_nothing_back() -> None:
+    fleet = FakeFleet.of(4, cells=2)
+    fleet.run(80)
+    fleet.spec = QUICK.model_copy(update={"progress_deadline": "15m"})
+    fleet.wanted, fleet.verdict = V2, ERROR
+    story = fleet.run(600, every=5)
+    assert (fleet.state.rollout.stage, fleet.state.rollout.step) == (Stage.SOAKING, 0)
+    assert reasons(story) == [Reason.ROLLOUT_STARTED]
+    fleet.verdict = GOOD
+    fleet.run(120)
+    assert (fleet.state.stable, fleet.state.failed) == (V2, ())
+
+
 @pytest.mark.parametrize(
     ("verdict", "stage", "index"),
     [(HELD, Stage.PAUSED, 0), (GOOD, Stage.STEPPING, 1), (BAD, Stage.ROLLING_BACK, 0)],
@@ -391,6 +416,20 @@ def test_a_rollback_lasts_until_every_reachable_unit_serves_stable() -> None:
     assert stage_after(rolling_back(), back(V2)) is Stage.ROLLING_BACK
     offline = facts((unit("n0", V1, serving=None, reachable=False), *MIXED[1:]))
     assert stage_after(rolling_back(), offline) is Stage.IDLE
+
+
+def test_a_rollback_without_progress_until_the_deadline_is_over_and_names_who_is_missing() -> None:
+    gone = unit("n0", V1, serving=None, answered=False, waiting="ImagePullBackOff: no such image")
+    late = step(QUICK, rolling_back(), facts((gone, *MIXED[1:]), now=later(30)))
+    assert late.state.rollout.stage is Stage.ROLLING_BACK
+    assert (late.state.rollout.best_serving, late.state.rollout.progress_at) == (3, later(30))
+    waiting = step(QUICK, late.state, facts((gone, *MIXED[1:]), now=later(89)))
+    assert waiting.state == late.state
+    over = step(QUICK, late.state, facts((gone, *MIXED[1:]), now=later(90)))
+    assert (over.state.rollout.stage, over.reason) == (Stage.IDLE, Reason.ROLLED_BACK)
+    assert set(over.desired.values()) == {V1}
+    for part in (V1, V2, "n0: ImagePullBackOff", "3 of 4 units", "212 ms"):
+        assert part in over.events[0].message
 
 
 def test_a_rollback_that_is_over_names_both_revisions_the_check_and_the_time_it_took() -> None:
@@ -457,6 +496,22 @@ def test_a_revision_that_was_stable_before_goes_to_everyone_at_once_without_anal
     assert set(result.desired.values()) == {V3}
     done = step(QUICK, result.state, facts(units(4, V3), wanted=V3, assessment=BAD))
     assert done.state.stable == V3
+
+
+def test_a_revision_that_left_the_history_goes_through_the_steps_again() -> None:
+    result = step(QUICK, settled(), facts(units(4, V1), wanted=V3))
+    assert list(result.desired.values()).count(V3) == 1
+
+
+def test_the_way_back_to_a_revision_that_was_stable_before_still_needs_every_unit() -> None:
+    old = HistoryEntry(revision=V3, version="", promoted_at=T0)
+    state = step(QUICK, settled(history=(*settled().history, old)), facts(units(2, V1), wanted=V3))
+    seen = facts(
+        (unit("n0", V3), unit("n1", V3, serving=V1, failure="FetchFailed: 404")), wanted=V3
+    )
+    failed_ = step(QUICK, state.state, seen)
+    assert failed_.state.rollout.stage is Stage.ROLLING_BACK
+    assert set(failed_.desired.values()) == {V1}
 
 
 def test_a_change_to_a_revision_that_failed_before_gives_the_target_up() -> None:

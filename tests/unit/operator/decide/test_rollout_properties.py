@@ -8,12 +8,11 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rollout_rules import hold
 from rollout_sim import BAD, GOOD, HELD, QUICK, V1, V2, V3, FakeFleet, facts, rolling, unit
-from skerry_operator.api.v1alpha1.edgedeployment import OnFailure, Rollout
+from skerry_operator.api.v1alpha1.edgedeployment import OnFailure
 from skerry_operator.api.v1alpha1.edgedeployment_status import Stage
-from skerry_operator.constants import Reason
-from skerry_operator.decide.facts import RolloutFacts
-from skerry_operator.decide.rollout import EngineState, Transition, step
+from skerry_operator.decide.rollout import step
 
 NAMES = [f"n{index}" for index in range(5)]
 LAST_STEP = len(QUICK.steps) - 1
@@ -52,46 +51,6 @@ def happen(fleet: FakeFleet, what: str, value: Any) -> None:
             fleet.spec = fleet.spec.model_copy(update={what: value})
 
 
-def check(spec: Rollout, before: EngineState, seen: RolloutFacts, result: Transition) -> None:
-    """Assert all that must hold of one look."""
-    after = result.state
-    # the same facts again: the same state, the same desires, nothing more to tell
-    again = step(spec, after, seen)
-    assert (again.state, again.desired, again.events) == (after, result.desired, ())
-    # stable is never lost, and changes only by promotion or adoption
-    events = {note.reason for note in result.events}
-    if after.stable != before.stable:
-        assert after.stable is not None
-        assert events & {Reason.PROMOTED, Reason.ADOPTED}
-    # never two targets
-    assert set(result.desired.values()) <= {after.stable, after.target}
-    assert set(result.desired) == {one.name for one in seen.units}
-    # a revision that failed is given to nobody anew, unless there is nothing else
-    refused = {entry.revision for entry in after.failed if entry.retry == spec.retry}
-    if after.stable is not None:
-        for one in seen.units:
-            given = result.desired[one.name]
-            assert given not in refused or given in {one.assigned, after.stable}
-    # promotion only when all who can be reached and were asked serve the target
-    is_promoting = after.rollout.stage is Stage.PROMOTING or Reason.PROMOTED in events
-    if is_promoting and before.rollout.stage is not Stage.PROMOTING:
-        promoted = after.target if after.rollout.stage is Stage.PROMOTING else after.stable
-        asked = [one for one in seen.units if one.reachable and one.assigned == promoted]
-        assert asked
-        assert all(one.serving == promoted for one in asked)
-    # at rest nothing but the world sets it in motion
-    if after.rollout.stage is Stage.IDLE:
-        assert not result.active
-        tomorrow = facts(
-            seen.units,
-            seen.wanted,
-            now=seen.now + timedelta(days=1),
-            target=seen.wanted,
-            assessment=seen.assessment,
-        )
-        assert step(spec, after, tomorrow).state == after
-
-
 @given(st.lists(happenings, max_size=40))
 @settings(max_examples=150, deadline=None)
 def test_whatever_happens_the_rules_hold(story: list[tuple[str, Any]]) -> None:
@@ -107,7 +66,7 @@ def test_whatever_happens_the_rules_hold(story: list[tuple[str, Any]]) -> None:
             result = fleet.look(dies=dies)
             dies = False
             assert fleet.state == result.state, "the status keeps less than the state"
-            check(fleet.spec, before, seen, result)
+            hold(fleet.spec, before, seen, result)
 
 
 @given(st.lists(happenings, max_size=40))

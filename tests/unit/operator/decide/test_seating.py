@@ -21,6 +21,7 @@ from skerry_operator.api.v1alpha1.edgedeployment_status import Stage
 from world import World
 
 STEPS = {"steps": [{"units": "1", "soak": "10s"}, {"units": "100%", "soak": "10s"}]}
+UNITS = ("n0", "n1", "n2")
 NEW_IMAGE = {"image": "registry.example/skerry-runtime:2"}
 
 
@@ -46,6 +47,59 @@ def test_a_new_model_comes_without_a_new_pod() -> None:
     assert set(world.served().values()) == {"2.0.0"}
     assert set(world.pods) == pods
     assert world.least_serving == 4
+
+
+def test_recreate_brings_every_new_model_in_new_pods_one_at_a_time() -> None:
+    world = make_world(3, site="harbour", update="Recreate")
+    for version in ("2.0.0", "3.0.0"):
+        before = templates(world)
+        world.model = make_model(version)
+        world.settle()
+        assert set(world.served().values()) == {version}
+        assert not templates(world) & before
+        assert world.least_serving == 2
+
+
+def test_recreate_goes_back_to_the_pods_that_were_there_before() -> None:
+    world = make_world(3, site="harbour", update="Recreate")
+    before = templates(world)
+    world.refusals = {(unit, "2.0.0") for unit in UNITS}
+    world.model = make_model("2.0.0")
+    world.settle()
+    assert (world.status.phase, templates(world)) == ("RolledBack", before)
+    assert set(world.served().values()) == {"1.0.0"}
+
+
+def test_a_change_to_recreate_alone_replaces_no_pod_and_starts_no_rollout() -> None:
+    world = make_world(3)
+    before, stable = set(world.pods), world.status.stable_revision
+    for update in ("Recreate", "Auto"):
+        world.change(rollout={**STEPS, "update": update})
+        world.settle()
+        assert (set(world.pods), world.status.stable_revision) == (before, stable)
+
+
+def test_after_recreate_auto_swaps_in_the_new_pods() -> None:
+    world = make_world(3, update="Recreate")
+    world.model = make_model("2.0.0")
+    world.settle()
+    pods = set(world.pods)
+    world.change(rollout=STEPS)
+    world.model = make_model("3.0.0")
+    world.settle()
+    assert (set(world.pods), set(world.served().values())) == (pods, {"3.0.0"})
+
+
+def test_two_revisions_that_recreate_never_share_pods() -> None:
+    """Not even one that replaces another on the way."""
+    world = make_world(3, site="harbour", update="Recreate")
+    world.model = make_model("2.0.0")
+    world.turn_until(Stage.SOAKING)
+    second = templates(world)
+    world.model = make_model("3.0.0")
+    world.settle()
+    assert set(world.served().values()) == {"3.0.0"}
+    assert not templates(world) & second
 
 
 @pytest.mark.parametrize("limit", [1, 2])
@@ -92,6 +146,78 @@ def test_a_broken_image_is_taken_back_and_costs_one_unit() -> None:
     assert world.least_serving == 3
     assert templates(world) == before
     assert len(world.served()) == 4
+
+
+def test_a_unit_whose_new_pod_cannot_start_holds_its_site_until_the_deadline() -> None:
+    """Tolerated or not, it is without a model: who wants the others to go on raises the limit."""
+    world = make_world(3, site="harbour", progressDeadline="1m", failureLimit=1)
+    before = templates(world)
+    world.change(runtime=NEW_IMAGE)
+    world.turn_until(Stage.SOAKING)
+    world.turn_before(Stage.STEPPING)
+    world.turn()
+    first = next(unit for unit in UNITS if unit not in world.served())
+    world.broken_units = {first}
+    world.turn_until(Stage.ROLLING_BACK)
+    world.broken_units = set()
+    world.settle()
+    assert world.least_serving >= 2
+    assert (world.status.phase, templates(world)) == ("RolledBack", before)
+    message = world.status.failed_revisions[0].message
+    assert f"{first}: ImagePullBackOff" in message
+    assert "needs a new pod, in its turn (maxUnavailable 1 at its site)" in message
+    assert len(world.served()) == 3
+
+
+def promoting_with_a_straggler() -> World:
+    """n1 and n2 came back after the last step; n1's new pod does not start, so n2 has no turn."""
+    world = make_world(3, site="harbour", progressDeadline="1m")
+    for name in ("n1", "n2"):
+        world.change_node(name, offline)
+    world.change(runtime=NEW_IMAGE)
+    world.turn_until(Stage.SOAKING)
+    world.turn_before(Stage.IDLE)
+    for name in ("n1", "n2"):
+        world.change_node(name, lambda node: replace(node, reachable=True))
+    world.turn()
+    world.broken_units = {"n1"}
+    assert world.status.rollout.stage is Stage.PROMOTING
+    return world
+
+
+def test_a_promotion_waits_for_a_unit_whose_turn_does_not_come_until_the_deadline_only() -> None:
+    world = promoting_with_a_straggler()
+    target = world.status.target_revision
+    for _ in range(50):
+        world.turn()
+    assert world.status.rollout.stage is Stage.PROMOTING
+    world.settle()
+    assert (world.status.stable_revision, world.status.failed_revisions) == (target, ())
+    assert "n2" in str(world.status.rollout.message)
+    assert world.served().keys() == {"n0", "n2"}
+    world.broken_units = set()
+    world.settle()
+    assert len(world.served()) == 3
+    assert len(templates(world)) == 1
+
+
+def test_the_former_stable_is_kept_until_the_promotion_is_over() -> None:
+    world = promoting_with_a_straggler()
+    stable = world.status.stable_revision or ""
+    assert stable != world.status.target_revision
+    assert f"ControllerRevision/digits-{stable}" in world.objects
+    assert all(stable in cell.assignment.revisions for cell in world.observed().cells)
+    assert world.served()["n2"] == "1.0.0"
+
+
+def test_a_promotion_that_cannot_end_does_not_keep_a_fix_from_going_out() -> None:
+    world = promoting_with_a_straggler()
+    verified = world.status.target_revision
+    world.broken_units = set()
+    world.change(runtime={"image": "registry.example/skerry-runtime:3"})
+    world.turn()
+    assert world.status.stable_revision == verified
+    assert world.status.rollout.stage is Stage.STEPPING
 
 
 def test_a_rollback_of_many_pods_gives_them_stable_at_once_and_replaces_them_in_turn() -> None:

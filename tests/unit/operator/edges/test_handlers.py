@@ -226,8 +226,28 @@ def test_namespaces_are_a_list_with_commas() -> None:
         ({"SKERRY_WORKERS": "many"}, "SKERRY_WORKERS"),
         ({"SKERRY_PROFILES": "/no/such/file"}, "no such file"),
         ({"SKERRY_NAMESPACES": "Not_A_Name"}, "SKERRY_NAMESPACES"),
+        ({"SKERRY_PROMETHEUS_URL": "prometheus:9090"}, "write http://HOST:PORT"),
+        ({"SKERRY_PROMETHEUS_URL": "https://user:secret@a"}, "write no user"),
+        (
+            {"SKERRY_PROMETHEUS_URL": "http://a", "SKERRY_PROMETHEUS_TOKEN_FILE": __file__},
+            "the token would go out in the clear",
+        ),
+        (
+            {"SKERRY_PROMETHEUS_URL": "https://a", "SKERRY_PROMETHEUS_CA_FILE": "/no/such/file"},
+            "SKERRY_PROMETHEUS_CA_FILE (or --prometheus-ca-file): value error, no such file",
+        ),
     ],
-    ids=["missing", "not a choice", "not a number", "no file", "not a namespace"],
+    ids=[
+        "missing",
+        "not a choice",
+        "not a number",
+        "no file",
+        "not a namespace",
+        "an address without scheme",
+        "an address with a password",
+        "a token over plain http",
+        "no certificates",
+    ],
 )
 def test_a_wrong_setting_is_named_with_its_variable(
     environment: dict[str, str], message: str
@@ -235,6 +255,7 @@ def test_a_wrong_setting_is_named_with_its_variable(
     with pytest.raises(BadSettings) as caught:
         read_settings(environment, {})
     assert message in str(caught.value)
+    assert "secret" not in str(caught.value)
 
 
 def test_a_bad_profile_stops_the_start_with_its_message(

@@ -15,20 +15,23 @@ from skerry_operator.api.base import Condition, ConditionStatus
 from skerry_operator.api.v1alpha1.edgedeployment_status import (
     EdgeDeploymentStatus,
     Phase,
+    RolloutStatus,
+    Stage,
     UnitCounts,
 )
-from skerry_operator.constants import LABEL_DEPLOYMENT
-from skerry_operator.decide.observed import Observed
+from skerry_operator.constants import LABEL_CELL, LABEL_DEPLOYMENT
+from skerry_operator.decide.facts import Value
+from skerry_operator.decide.observed import Observed, Sample, SampleState
 from skerry_operator.decide.planned import EventNote, Manifest, ModelPlan, Nudge, ObjectRef, Plan
 from skerry_operator.kube.client import KubeClient, Threads
 from skerry_operator.kube.errors import Conflict, Forbidden, Invalid
 from skerry_operator.kube.events import Recorder
-from skerry_operator.kube.read import Cache, child_entry, deployment_entry, pod_entry
+from skerry_operator.kube.read import Cache, child_entry, deployment_entry, node_entry, pod_entry
 from skerry_operator.kube.writer import Writer
 from skerry_operator.metricsource.base import PodAddress
 from skerry_operator.reconcile import AT_ONCE_S, Edges, Planner, Reconciler
 from skerry_operator.telemetry import Telemetry
-from skerry_runtime.contract import StatusReport
+from skerry_runtime.contract import ASSIGNMENT_FILE, Assignment, Execution, StatusReport
 
 KEY = ("edge", "digits")
 ROOT = "/api/v1/namespaces/edge"
@@ -66,17 +69,24 @@ class Bench:
         self.threads = Threads(8)
         self.plan = Plan()
         self.observed: list[Observed] = []
+        self.questions: list[str] = []
+        self.answer = Sample(SampleState.READ, 3.0)
         recorder = Recorder(client, "me", self.clock.now)
         edges = Edges(
             cache=self.cache,
             writer=Writer(self.cache, client, self.threads, recorder),
             source=self.source,
+            ask_prometheus=self.ask,
             clock=self.clock,
             telemetry=self.telemetry,
             idle_period_s=IDLE_S,
         )
         self.reconciler = Reconciler(edges, Planner(self._decide, lambda *_: ModelPlan(None)))  # type: ignore[arg-type]
         self.put()
+
+    async def ask(self, text: str) -> Sample:
+        self.questions.append(text)
+        return self.answer
 
     def _decide(self, observed: Observed) -> Plan:
         self.observed.append(observed)
@@ -92,19 +102,45 @@ class Bench:
         raw = self.kube.put(f"{root}/{kind.lower()}s/{name}", {"metadata": {"name": name}})
         self.cache.children[kind].seen(child_entry(kind, raw))
 
-    def put_pod(self, unit: str, *, ip: str = "10.0.0.1", version: int = 1) -> None:
+    def put_pod(self, unit: str, *, ip: str = "10.0.0.1", version: int = 1, cell: str = "") -> None:
         raw = {
             "metadata": {
                 "name": f"pod-{unit}",
                 "namespace": "edge",
                 "uid": unit,
                 "resourceVersion": str(version),
-                "labels": {LABEL_DEPLOYMENT: "digits"},
+                "labels": {LABEL_DEPLOYMENT: "digits", LABEL_CELL: cell},
             },
             "spec": {"nodeName": unit},
             "status": {"podIP": ip},
         }
         self.cache.pods.seen(pod_entry(raw))
+
+    def put_status(self, status: EdgeDeploymentStatus) -> None:
+        raw = self.kube.put(
+            DEPLOYMENT, {**self.kube.objects[DEPLOYMENT], "status": status.to_dict()}
+        )
+        self.cache.deployments.seen(deployment_entry(raw))
+
+    def put_assignment(self, unit: str, revision: str) -> None:
+        assignment = Assignment(
+            deployment="edge/digits",
+            cell="digits-cpu",
+            execution=Execution(profile="cpu"),
+            units={unit: revision},
+        )
+        metadata = {"name": "digits-cpu", "labels": {LABEL_DEPLOYMENT: "digits"}}
+        data = {ASSIGNMENT_FILE: assignment.model_dump_json(by_alias=True)}
+        body = {"metadata": metadata, "data": data}
+        raw = self.kube.put(f"{ROOT}/configmaps/digits-cpu", body)
+        self.cache.children["ConfigMap"].seen(child_entry("ConfigMap", raw))
+
+    def put_node(self, name: str, *, ready: bool, version: int = 1) -> None:
+        condition = {"type": "Ready", "status": "True" if ready else "Unknown"}
+        metadata = {"name": name, "uid": name, "resourceVersion": str(version)}
+        self.cache.nodes.seen(
+            node_entry({"metadata": metadata, "status": {"conditions": [condition]}})
+        )
 
     async def look(self) -> float | None:
         return await self.reconciler.deployment(KEY)
@@ -341,6 +377,29 @@ async def test_a_pod_without_an_address_is_not_asked(bench: Bench) -> None:
     assert bench.source.asked == [["a"]]
 
 
+async def test_pods_of_a_node_out_of_reach_are_not_asked_and_keep_nobody_waiting(
+    bench: Bench,
+) -> None:
+    for unit, ready in (("a", True), ("b", False)):
+        bench.put_node(unit, ready=ready)
+        bench.put_pod(unit)
+    bench.source.reports = {"a": settled("a")}
+    await bench.look()
+    await bench.look()
+    assert bench.source.asked == [["a"]]  # and its silence is no reason to ask again
+
+
+async def test_a_node_that_returns_has_its_pod_asked_at_once(bench: Bench) -> None:
+    for unit, ready in (("a", True), ("b", False)):
+        bench.put_node(unit, ready=ready)
+        bench.put_pod(unit)
+    bench.source.reports = {"a": settled("a")}
+    await bench.look()
+    bench.put_node("b", ready=True, version=2)
+    await bench.look()
+    assert bench.source.asked == [["a"], ["a", "b"]]
+
+
 async def test_the_soonest_of_plan_and_idle_period_counts(bench: Bench) -> None:
     bench.put_pod("a")
     bench.plan = Plan(requeue_after_s=2.5)
@@ -356,3 +415,52 @@ async def test_ten_nudges_go_out_at_one_time(bench: Bench, kube: FakeKube) -> No
     await bench.look()
     assert len(kube.writes) == 10
     assert all(bench.cache.pods.get(("edge", f"p{number}")) for number in range(10))
+
+
+QUERY = "sum(up)"
+METRICS = [{"name": "up", "prometheus": {"query": QUERY}, "min": "1"}]
+
+
+def roll_out(bench: Bench, stage: Stage = Stage.SOAKING) -> None:
+    """Put a deployment in the middle of a rollout that asks Prometheus, with one unit given."""
+    bench.put(rollout={"analysis": {"metrics": METRICS, "interval": "10s"}})
+    bench.put_assignment("n1", "v1-2222222222")
+    bench.put_pod("n1", cell="digits-cpu")
+    status = EdgeDeploymentStatus(
+        target_revision="v1-2222222222", rollout=RolloutStatus(stage=stage)
+    )
+    bench.put_status(status)
+
+
+async def test_prometheus_is_asked_while_a_rollout_is_under_way(bench: Bench) -> None:
+    roll_out(bench)
+    await bench.look()
+    assert bench.observed[-1].samples == {QUERY: Sample(SampleState.READ, 3.0)}
+    bench.clock.time += timedelta(seconds=5)
+    await bench.look()
+    assert bench.questions == [QUERY]
+
+
+async def test_prometheus_is_left_alone_when_nothing_is_rolled_out(bench: Bench) -> None:
+    roll_out(bench, Stage.IDLE)
+    await bench.look()
+    assert (bench.questions, bench.observed[-1].samples) == ([], {})
+
+
+def shown(bench: Bench) -> set[tuple[str, str]]:
+    (family,) = bench.telemetry.analysis_value.collect()
+    return {(sample.labels["metric"], sample.labels["cell"]) for sample in family.samples}
+
+
+async def test_analysis_values_are_shown_while_they_are_measured_and_no_longer(
+    bench: Bench,
+) -> None:
+    bench.plan = Plan(values=(Value("LatencyP95", "a", 12.5), Value("LatencyP95", "b", 13.5)))
+    await bench.look()
+    assert shown(bench) == {("LatencyP95", "a"), ("LatencyP95", "b")}
+    bench.plan = Plan(values=(Value("LatencyP95", "b", 14.5),))
+    await bench.look()
+    assert shown(bench) == {("LatencyP95", "b")}
+    bench.cache.deployments.discard(KEY)
+    await bench.look()
+    assert shown(bench) == set()

@@ -7,6 +7,7 @@ from skerry_operator.api.base import ObjectMeta
 from skerry_operator.api.v1alpha1.edgedeployment_status import Stage
 from skerry_operator.constants import ANNOTATION_DIGEST, LABEL_REVISION
 from skerry_operator.manifests.metadata import manifest, ref, service_name
+from skerry_runtime.contract import Shadow
 from world import World
 
 STEPS = {"steps": [{"units": "1", "soak": "10s"}, {"units": "100%", "soak": "10s"}]}
@@ -107,3 +108,54 @@ def test_service_names_fit_a_dns_label() -> None:
     assert len(long) <= 63
     assert long != service_name("d" * 63, "canary")
     assert "." not in service_name("eu.digits")
+
+
+AGREEMENT = {
+    **STEPS,
+    "progressDeadline": "3m",
+    "analysis": {
+        "metrics": [
+            {"name": "OutputAgreement", "min": "0.9", "minSamples": 50},
+            {"name": "OutputAgreement", "min": "0.95", "minSamples": 20},
+        ]
+    },
+}
+
+
+def shadows(world: World) -> dict[str, Shadow | None]:
+    """Version -> how the pods are told to compare it."""
+    return {
+        content.version: content.shadow
+        for cell in world.observed().cells
+        for content in cell.assignment.revisions.values()
+    }
+
+
+def test_only_what_is_tried_beside_a_stable_revision_is_compared() -> None:
+    world = World(make_deployment(rollout=AGREEMENT), make_model(), (make_node("n1"),))
+    world.turn_until(Stage.SOAKING)
+    assert shadows(world) == {"1.0.0": None}  # a first deployment has nothing beside it
+    world.deployment = make_deployment(rollout=STEPS)
+    world.settle()
+    world.change(rollout=AGREEMENT)
+    world.model = make_model("2.0.0")
+    world.turn()
+    wanted = Shadow(samples=50, timeout_s=90, threshold=0.95)
+    assert shadows(world) == {"1.0.0": None, "2.0.0": wanted}
+
+
+def test_the_way_back_to_what_was_stable_before_is_not_held_up_by_a_shadow() -> None:
+    world = make_world()
+    world.model = make_model("2.0.0")
+    world.settle()
+    world.change(rollout=AGREEMENT)
+    world.model = make_model("1.0.0")
+    world.turn()
+    assert shadows(world) == {"1.0.0": None, "2.0.0": None}
+
+
+def test_without_the_metric_nothing_is_compared() -> None:
+    world = make_world()
+    world.model = make_model("2.0.0")
+    world.turn_until(Stage.SOAKING)
+    assert shadows(world) == {"1.0.0": None, "2.0.0": None}

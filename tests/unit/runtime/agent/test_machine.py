@@ -12,6 +12,7 @@ from skerry_runtime.agent.machine import (
     Abandon,
     Action,
     Attempt,
+    Compare,
     Examine,
     Fetch,
     Load,
@@ -30,11 +31,13 @@ from skerry_runtime.agent.machine import (
     decide,
 )
 from skerry_runtime.agent.memory import Room, choose_mode
-from skerry_runtime.contract import FailureReason, SwapMode
+from skerry_runtime.contract import FailureReason, Shadow, SwapMode
 from unit.runtime.agent.support import goal
 
 V1, V2, V3 = goal("v1"), goal("v2"), goal("v3")
 S1 = Serving("v1", V1.sha256)
+TRIED = goal("v2", shadow=Shadow(samples=9, timeout_s=9, threshold=0.9))
+EXAMINED = Attempt(TRIED, Stage.EXAMINED)
 BAD_EXAM = Refusal(FailureReason.EXAM_FAILED)
 
 
@@ -80,6 +83,36 @@ CASES: list[tuple[str, Situation, Action]] = [
         "an examined model is switched to",
         situation(order=V1, on_disk=disk(V1), attempt=Attempt(V1, Stage.EXAMINED)),
         Switch(V1),
+    ),
+    (
+        "a model on trial answers in the shadow of the one that serves",
+        situation(order=TRIED, serving=S1, on_disk=disk(TRIED), attempt=EXAMINED),
+        Compare(TRIED),
+    ),
+    (
+        "what was compared is switched to",
+        situation(
+            order=TRIED,
+            serving=S1,
+            on_disk=disk(TRIED),
+            attempt=replace(EXAMINED, stage=Stage.SHADOWED),
+        ),
+        Switch(TRIED),
+    ),
+    (
+        "a model on trial that is alone has nothing to be compared with",
+        situation(order=TRIED, on_disk=disk(TRIED), attempt=EXAMINED),
+        Switch(TRIED),
+    ),
+    (
+        "another assignment ends the shadow",
+        situation(order=V1, serving=S1, attempt=EXAMINED),
+        Abandon(),
+    ),
+    (
+        "the end of the trial changes nothing for what serves",
+        situation(order=goal("v2"), serving=Serving("v2", TRIED.sha256)),
+        Wait(),
     ),
     ("the assigned revision serves: nothing to do", situation(order=V1, serving=S1), Wait()),
     (
@@ -302,3 +335,7 @@ def test_a_backoff_stays_within_its_bounds(tries: int, jitter: float) -> None:
 
 def test_a_backoff_doubles() -> None:
     assert [backoff_s(n, 1.0, 30.0, 0.0) for n in (1, 2, 3, 6)] == [1.0, 2.0, 4.0, 30.0]
+
+
+def test_a_shadow_is_no_part_of_what_a_goal_is() -> None:
+    assert TRIED.key == goal("v2").key

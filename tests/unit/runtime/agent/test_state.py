@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from skerry_runtime.agent.state import Kept, NodeState, RefusalRecord
-from skerry_runtime.contract import Failure, FailureReason
+from skerry_runtime.agent.state import MAX_HISTORY, Kept, NodeState, RefusalRecord
+from skerry_runtime.contract import Agreement, Failure, FailureReason
 from unit.runtime.agent.support import goal
 
 V1, V2, V3, V4, V5 = (goal(f"v{n}") for n in range(1, 6))
@@ -44,7 +44,8 @@ def test_a_crash_is_counted_before_it_happens() -> None:
     state = NodeState().with_activation(V2)
     assert state.activation
     assert state.activation.crashes == 1
-    assert state.after_restart(0.0) == state
+    after = state.after_restart(0.0)
+    assert after.model_copy(update={"restarts": {}}) == state
 
 
 def test_two_crashes_refuse_the_revision_and_leave_the_one_before() -> None:
@@ -91,3 +92,39 @@ def test_a_refusal_says_nothing_of_another_revision_that_is_activated() -> None:
     state = NodeState().with_activation(V1).with_refusal(record(V2.key))
     assert state.activation
     assert state.with_refusal(record(V1.key)).activation is None
+
+
+def test_restarts_are_counted_on_what_served_or_was_activated() -> None:
+    state = NodeState().with_activation(V1).with_served(V1).with_settled()
+    state = state.after_restart(0.0).after_restart(0.0)
+    assert state.restarts == {"v1": 2}
+    state = state.with_activation(V2).after_restart(0.0)
+    assert state.restarts == {"v1": 2, "v2": 1}
+
+
+def test_a_restart_on_the_way_counts_when_the_revision_serves_in_the_end() -> None:
+    state = NodeState().with_served(V1).with_settled().with_activation(V2).after_restart(0.0)
+    state = state.with_activation(V2).with_served(V2)
+    assert state.restarts == {"v2": 1}
+
+
+def test_a_revision_that_is_given_anew_counts_from_zero() -> None:
+    state = NodeState().with_served(V1).with_settled().after_restart(0.0)
+    state = state.with_activation(V2).with_served(V2).with_settled().after_restart(0.0)
+    assert state.restarts == {"v1": 1, "v2": 1}
+    assert state.with_activation(V1).with_served(V1).restarts == {"v2": 1}
+
+
+def test_a_revision_that_starts_again_keeps_its_restarts_and_its_shadow() -> None:
+    shadow = Agreement(compared=200, agreed=199)
+    state = NodeState().with_served(V2, shadow).with_settled().after_restart(0.0)
+    assert state.agreement_of(V2) == shadow
+    state = state.with_activation(V2).with_served(V2, state.agreement_of(V2))
+    assert (state.restarts, state.agreement_of(V2)) == ({"v2": 1}, shadow)
+
+
+def test_the_memory_of_restarts_is_bounded_by_the_history() -> None:
+    state = NodeState()
+    for given in (V1, V2, V3, V4, V5):
+        state = state.with_served(given).after_restart(0.0)
+    assert len(state.restarts) <= MAX_HISTORY + 1

@@ -1,0 +1,4 @@
+-- Lets rollouts move again.
+obj.spec.rollout = obj.spec.rollout or {}
+obj.spec.rollout.paused = false
+return obj

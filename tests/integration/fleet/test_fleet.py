@@ -1,0 +1,166 @@
+"""A fleet of sixty simulated nodes: what the operator writes, and what misbehaving nodes cost.
+
+The tests go on from one another: each begins with what the one before made stable.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from fleet.audit import Request, reads, writes
+from fleet.fleet import Fleet
+from fleet.simulated_pod import Habit
+from skerry_operator.api.v1alpha1.edgedeployment_status import EdgeDeploymentStatus
+
+from .conftest import FIRST, NAME, NODES, ROLLOUT
+
+CELLS = 2
+SLOW = ("node-0010", "node-0011")
+WITHIN_S = 60.0
+QUIET_S = 3.0
+
+
+@dataclass
+class Asked:
+    """What the operator asked of the API server during a `with`."""
+
+    requests: list[Request] = field(default_factory=list)
+
+    @property
+    def writes(self) -> Counter[str]:
+        return writes(self.requests)
+
+    def patched_pods(self) -> Counter[str]:
+        return Counter(one.name for one in self.requests if one.kind == "pods")
+
+
+@contextmanager
+def asked(fleet: Fleet) -> Iterator[Asked]:
+    found, began = Asked(), time.time()
+    yield found
+    fleet.wait(fleet.is_settled, "nothing more is written", WITHIN_S)
+    found.requests += [one for one in fleet.audit.requests(began) if one.verb != "list"]
+
+
+def is_stable(fleet: Fleet, version: str) -> EdgeDeploymentStatus | None:
+    status = fleet.status(NAME)
+    is_it = status.phase == "Stable" and status.model_version == version
+    return status if is_it else None
+
+
+def wait_rolled_back(fleet: Fleet, version: str, reason: str) -> EdgeDeploymentStatus:
+    """Wait until the version was taken back everywhere, for this reason."""
+
+    def look() -> EdgeDeploymentStatus | None:
+        status = fleet.status(NAME)
+        failed = [one.reason for one in status.failed_revisions[:1]]
+        is_it = status.phase == "RolledBack" and status.model_version == version
+        return status if is_it and failed == [reason] else None
+
+    return fleet.wait(look, f"{version} is taken back: {reason}", WITHIN_S)
+
+
+def test_a_good_version_goes_out_by_canary_and_waves_with_one_patch_for_each_pod(
+    fleet: Fleet,
+) -> None:
+    fleet.take_to(Habit.SLOW, SLOW)
+    seen: list[tuple[int, int]] = []
+
+    def look() -> EdgeDeploymentStatus | None:
+        before = fleet.status(NAME).rollout
+        serving = fleet.served()["2.0.0"]
+        if before == fleet.status(NAME).rollout and before.stage == "Soaking":
+            seen.append((before.step, serving))
+        return is_stable(fleet, "2.0.0")
+
+    with asked(fleet) as made:
+        fleet.model("2.0.0")
+        fleet.wait(look, "2.0.0 is stable", WITHIN_S)
+    assert fleet.served() == {"2.0.0": NODES}
+    assert set(seen) == {(0, 1), (1, NODES // 4), (2, NODES)}
+    pods = made.patched_pods()
+    assert len(pods) == NODES
+    assert set(pods.values()) == {1}
+    # one cell gets the canary; then both cells at 25 %, at 100 % and at the promotion
+    assert made.writes["configmaps"] == 1 + 3 * CELLS
+    assert made.writes["daemonsets"] == 0
+    fleet.take_to(Habit.GOOD, SLOW)
+
+
+def test_a_version_that_fails_after_it_was_ready_is_taken_back_in_the_canarys_soak(
+    fleet: Fleet,
+) -> None:
+    with asked(fleet) as made:
+        fleet.model("3.0.0+fails-later")
+        wait_rolled_back(fleet, "3.0.0+fails-later", "MetricFailed")
+    assert fleet.served() == {"2.0.0": NODES}
+    assert list(made.patched_pods().values()) == [2]  # there and back, of one pod
+    assert made.writes["configmaps"] == 2
+
+
+def test_a_rollback_of_the_whole_fleet_is_one_write_for_each_cell_and_one_patch_for_each_pod(
+    fleet: Fleet,
+) -> None:
+    one = fleet.last_to_get(NAME, SLOW)
+    fleet.take_to(Habit.FAILS_LATER, [one])
+    fleet.model("3.1.0")
+    status = wait_rolled_back(fleet, "3.1.0", "MetricFailed")
+    fleet.take_to(Habit.GOOD, [one])
+    assert fleet.served() == {"2.0.0": NODES}
+    assert status.rollout.rollback_at
+    decided = status.rollout.rollback_at.timestamp()
+    fleet.wait(fleet.is_settled, "nothing more is written", WITHIN_S)
+    requests = fleet.audit.requests(decided)
+    assert writes(requests)["configmaps"] == CELLS
+    pods = Counter(request.name for request in requests if request.kind == "pods")
+    assert len(pods) == NODES
+    assert set(pods.values()) == {1}
+
+
+def test_a_unit_that_is_never_ready_fails_the_rollout_at_the_deadline(fleet: Fleet) -> None:
+    one = fleet.last_to_get(NAME, SLOW)
+    fleet.take_to(Habit.NEVER_READY, [one])
+    fleet.deployment(NAME, {**ROLLOUT, "progressDeadline": "5s"})
+    fleet.model("4.0.0")
+    status = wait_rolled_back(fleet, "4.0.0", "ProgressDeadlineExceeded")
+    fleet.take_to(Habit.GOOD, [one])
+    fleet.deployment(NAME, ROLLOUT)
+    message = status.failed_revisions[0].message
+    assert f"{NODES - 1} of {NODES} units serve" in message
+    assert one in message
+    assert fleet.served() == {"2.0.0": NODES}
+
+
+def test_nodes_that_go_off_in_a_rollout_are_in_no_denominator_and_return_to_what_is_current(
+    fleet: Fleet,
+) -> None:
+    off = fleet.nodes[20:26]
+    fleet.switch_off(off)
+    with asked(fleet) as without_them:
+        fleet.model("5.0.0")
+        status = fleet.wait(lambda: is_stable(fleet, "5.0.0"), "5.0.0 is stable", WITHIN_S)
+    left = NODES - len(off)
+    assert fleet.served() == {"5.0.0": left, "2.0.0": len(off)}
+    assert status.units.offline == len(off)
+    assert (status.units.eligible, status.units.updated) == (NODES, left)
+    assert set(without_them.patched_pods().values()) == {1}
+    with asked(fleet) as return_:
+        fleet.switch_on(off)
+        fleet.wait(lambda: fleet.served() == {"5.0.0": NODES}, "they serve it too", WITHIN_S)
+        fleet.wait(lambda: fleet.status(NAME).units.offline == 0, "none is offline", WITHIN_S)
+    assert return_.writes["configmaps"] == 0
+    assert len(return_.patched_pods()) <= len(off)
+
+
+def test_at_rest_the_operator_asks_for_nothing_and_writes_nothing(fleet: Fleet) -> None:
+    fleet.wait(fleet.is_settled, "nothing more is written", WITHIN_S)
+    began = time.time()
+    time.sleep(QUIET_S)  # the time is what is tested: nothing may happen in it
+    found = fleet.audit.requests(began)
+    assert writes(found) == {}
+    assert reads(found) == {}
+    assert fleet.status(NAME).history[-1].version == FIRST
