@@ -1,6 +1,6 @@
 """Remove from installed packages what a running program never reads.
 
-Usage: slim.py FOLDER [PATH_BELOW_FOLDER ...]
+Usage: slim.py FOLDER [PATTERN_BELOW_FOLDER ...]
 """
 
 import hashlib
@@ -15,14 +15,15 @@ SUFFIXES = (".pyi", ".pyx", ".pxd", ".h", ".hpp", ".c", ".cpp", ".a", ".proto")
 
 
 def main() -> None:
-    """Remove folders, then files, then what the caller names."""
+    """Remove what the caller names, then folders, then files; link what is there twice."""
     root = Path(sys.argv[1])
-    unwanted = [root / name for name in ("bin", "include", "share", *sys.argv[2:])]
-    unwanted += [path for path in root.rglob("*") if path.is_dir() and path.name in FOLDERS]
-    for folder in unwanted:
+    named = [path for name in sys.argv[2:] for path in root.glob(name)]
+    folders = [root / name for name in ("bin", "include", "share")]
+    folders += [path for path in root.rglob("*") if path.is_dir() and path.name in FOLDERS]
+    for folder in [*named, *folders]:
         shutil.rmtree(folder, ignore_errors=True)
-    for path in root.rglob("*"):
-        if path.suffix in SUFFIXES and path.is_file():
+    for path in [*named, *root.rglob("*")]:
+        if path.is_file() and (path in named or path.suffix in SUFFIXES):
             path.unlink()
     link_twins(root)
 

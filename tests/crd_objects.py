@@ -103,6 +103,7 @@ EVERYTHING_DEPLOYMENT = deployment(
             {"units": "25%", "pause": False},
             {"units": "100%", "soak": "0s"},
         ],
+        "update": "Recreate",
         "maxUnavailable": 2,
         "failureLimit": 0,
         "progressDeadline": "1h",

@@ -37,9 +37,9 @@ from skerry_operator.kube.read import (
 from skerry_operator.kube.status import Target, target_of
 from skerry_operator.kube.writer import Writer
 from skerry_operator.metricsource.base import PodAddress, StatusSource
+from skerry_operator.metricsource.lastwords import Word, Words, hear
 from skerry_operator.metricsource.sampler import Ask, Sampler
 from skerry_operator.telemetry import Telemetry
-from skerry_runtime.contract import StatusReport
 
 OUTCOMES: Mapping[str, str] = {
     Reason.PROMOTED: "promoted",
@@ -84,7 +84,7 @@ class _Memory:
 
     sampler: Sampler
     uid: str = ""
-    reports: Mapping[str, StatusReport] = field(default_factory=dict)
+    words: Words = field(default_factory=dict)
     pods: tuple[Pod, ...] = ()
     """The pods as they were when they were asked."""
     read_at: datetime | None = None
@@ -198,13 +198,14 @@ class Reconciler:
                 for pod in pods
                 if pod.ip and pod.unit and not pod.deleting and self._is_in_reach(pod)
             ]
-            memory.reports = await self._edges.source.read(asked)
+            answers = await self._edges.source.read(asked)
+            memory.words = hear(memory.words, (one.pod for one in asked), answers, now)
             memory.pods, memory.read_at = pods, now
         observed = observe(
             self._edges.cache,
             subject,
             now=self._edges.clock.now(),
-            reports=memory.reports,
+            reports={unit: word.report for unit, word in memory.words.items()},
             polled=must_ask,
             apply_error=memory.apply_error,
         )
@@ -222,7 +223,7 @@ class Reconciler:
         if memory.read_at is None or memory.watch_units or memory.pods != pods:
             return True
         in_reach = (pod for pod in pods if self._is_in_reach(pod))
-        if not all(_is_settled(memory.reports.get(pod.unit)) for pod in in_reach):
+        if not all(_is_settled(memory.words.get(pod.unit)) for pod in in_reach):
             return True
         return (now - memory.read_at).total_seconds() >= 0.9 * self._edges.idle_period_s
 
@@ -312,6 +313,8 @@ def _without_messages(status: KubeModel) -> dict[str, Any]:
     return {**plain, "conditions": conditions}
 
 
-def _is_settled(report: StatusReport | None) -> bool:
+def _is_settled(word: Word | None) -> bool:
     """Tell whether the pod serves what it was given, so that nothing new is expected of it."""
-    return bool(report and report.serving and report.serving.revision == report.assigned)
+    if word is None or word.report.serving is None:
+        return False
+    return word.report.serving.revision == word.report.assigned

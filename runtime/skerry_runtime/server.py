@@ -19,7 +19,7 @@ import grpc.aio
 from skerry_runtime import __version__
 from skerry_runtime.access import Access, Tls, Tokens
 from skerry_runtime.backends.base import Backend, LoadRequest, Model
-from skerry_runtime.backends.onnx import OnnxBackend
+from skerry_runtime.backends.engines import FormatBackend
 from skerry_runtime.clock import unix_now
 from skerry_runtime.contract import Execution, Format, Served, StatusReport
 from skerry_runtime.dataplane import Dataplane
@@ -46,6 +46,7 @@ RESTART_MIN_S, RESTART_MAX_S = 1.0, 30.0
 ADMIN_BYTES = 64 * 1024
 """Bodies that the admin port reads, all together; what it offers needs none."""
 
+_FORMATS = {".ort": Format.ORT, ".tflite": Format.TFLITE}
 _log = logging.getLogger(__name__)
 
 
@@ -225,7 +226,7 @@ class FileAgent:
     def _load(self) -> ServingModel:
         with self._path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        model_format = Format.ORT if self._path.suffix == ".ort" else Format.ONNX
+        model_format = _FORMATS.get(self._path.suffix, Format.ONNX)
         execution = Execution(profile="cpu")
         request = LoadRequest(self._path, model_format, execution, self._settings.threads)
         model = self._backend.load(request)
@@ -266,7 +267,7 @@ def _build_agent(
     settings: Settings, registry: Registry, metrics: Metrics, model_file: Path | None
 ) -> Agent:
     """Return what decides which model serves."""
-    backend = OnnxBackend()
+    backend = FormatBackend()
     if model_file is not None:
         return FileAgent(settings, registry, metrics, backend, model_file)
     from skerry_runtime.agent.agent import Agent as ClusterAgent  # noqa: PLC0415 only here needed

@@ -88,6 +88,12 @@ class Mirror:
         self._thread.shutdown(wait=False)
 
     def _compare(self, inputs: Tensors, answers: Tensors) -> None:
+        try:
+            self._compare_one(inputs, answers)
+        finally:
+            self._idle.release()
+
+    def _compare_one(self, inputs: Tensors, answers: Tensors) -> None:
         began = self._clock()
         items = items_of(inputs, answers)
         try:
@@ -97,7 +103,6 @@ class Mirror:
         ended = self._clock()
         self._count(outcome, ended - began)
         self._not_before = ended + max(LEAST_GAP_S, (ended - began) * (1 / SHARE - 1))
-        self._idle.release()
 
     def _count(self, outcome: Outcome, seconds: float) -> None:
         self._runs += 1
@@ -125,7 +130,8 @@ def compare(answers: Tensors, shadow: Tensors, items: int) -> Outcome:
     """Return how many items of a batch agree: in every output.
 
     An output agrees where both models name the same class (floats with a last axis of several:
-    equal argmax), else where all numbers are within the tolerance, else where all are equal.
+    equal argmax), else where all numbers are within the tolerance, else where all are equal
+    (also BF16, which numpy has no type for).
     """
     agree: Bools = np.ones(items, np.bool_)
     worst = 0.0

@@ -29,7 +29,7 @@ from google.protobuf.json_format import MessageToDict
 from tritonclient.grpc import model_config_pb2, service_pb2
 from tritonclient.utils import InferenceServerException
 
-from serving import models
+from serving import models, tflite_models
 from serving.fakes import FakeModel, Gate, load, serving
 from serving.running import InProcess, InThread, process, running
 from skerry_runtime.rpc.generated import oip_pb2
@@ -656,3 +656,14 @@ def wait_unready(child: InProcess) -> None:
         connection.close()
         if status == 503:
             return
+
+
+def test_an_int8_tflite_model_is_served_like_any_other(tmp_path: Path) -> None:
+    with process(tflite_models.quantized_product(tmp_path / "m.tflite")) as child:
+        for transport, triton in TRANSPORTS.items():
+            with closing(triton.InferenceServerClient(getattr(child, transport))) as client:
+                asked = triton.InferInput("x", [1, 4], "INT8")
+                asked.set_data_from_numpy(np.full((1, 4), 2, np.int8))
+                answer = client.infer("digits", [asked]).as_numpy("y")
+                assert answer.dtype == np.int8
+                assert np.abs(4 * (answer + 100.0) - [[18, 22, 26]]).max() <= 2

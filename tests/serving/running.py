@@ -155,6 +155,8 @@ def _ready(child: subprocess.Popen[str]) -> InProcess:
     log: list[dict[str, object]] = []
     assert child.stderr is not None
     for line in child.stderr:
+        if not line.startswith("{"):
+            continue  # an engine's own word
         log.append(json.loads(line))
         if str(log[-1]["message"]).startswith("serving"):
             break

@@ -212,11 +212,15 @@ def ensure_libraries(layout: Layout, inputs: Inputs) -> Path:
 
 
 def _forget_old(layout: Layout, image: Image) -> None:
-    # The tag's length tells `runtime-<tag>` from `runtime-openvino-<tag>`.
-    found = (layout.cache / "images").glob(f"{image.name}-{'?' * TAG_LENGTH}.tar")
-    for archive in sorted(found, key=lambda path: path.stat().st_mtime)[:-KEPT_ARCHIVES]:
+    for archive in old_archives(layout, image):
         archive.unlink()
         buildah.forget(layout, _local(image.name, archive.stem.removeprefix(f"{image.name}-")))
+
+
+def old_archives(layout: Layout, image: Image) -> list[Path]:
+    """Return an image's archives but the newest; not those of `runtime-openvino` for `runtime`."""
+    found = (layout.cache / "images").glob(f"{image.name}-{'?' * TAG_LENGTH}.tar")
+    return sorted(found, key=lambda path: path.stat().st_mtime)[:-KEPT_ARCHIVES]
 
 
 def _push(layout: Layout, inputs: Inputs, target: registry.Registry) -> None:

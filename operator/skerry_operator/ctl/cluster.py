@@ -25,7 +25,7 @@ from skerry_operator.kube.read import (
     read_model,
 )
 
-CHILDREN = ("ConfigMap", "DaemonSet", "Service", "ControllerRevision")
+CHILDREN = ("ConfigMap", "DaemonSet", "ReplicaSet", "Service", "ControllerRevision")
 """Kinds that the operator generates."""
 INFER_TIMEOUT_S = 60.0
 """Longest wait for one answer of a model."""

@@ -79,6 +79,8 @@ class Foresight:
     wanted: str | None
     cells: tuple[CellForesight, ...]
     rejected: tuple[RejectedNode, ...]
+    passed_over: tuple[RejectedNode, ...]
+    """Nodes with hardware that the spec prefers and that is not used."""
     objects: Mapping[str, tuple[str, ...]]
     """created, changed, unchanged, removed -> `Kind/name`."""
     ready: str
@@ -181,6 +183,7 @@ def _told(look: _Look) -> Foresight:
         if placement and wanted
         else (),
         rejected=placement.rejected if placement else (),
+        passed_over=placement.passed_over if placement else (),
         objects=_objects(look),
         ready=f"{reason}: {message}".rstrip(": "),
         is_invalid=is_invalid,

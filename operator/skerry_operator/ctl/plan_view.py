@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
+from skerry_operator.api.v1alpha1.edgedeployment_status import RejectedNode
 from skerry_operator.ctl.answer import Exit
 from skerry_operator.ctl.foresee import Foresight
 from skerry_operator.ctl.table import INDENT, page, section, table
@@ -15,7 +17,8 @@ def plan_text(foresight: Foresight) -> str:
     return page(
         _head(foresight),
         section("Cells", _cells(foresight)),
-        section(f"Rejected nodes ({len(foresight.rejected)})", _rejected(foresight)),
+        section(f"Rejected nodes ({len(foresight.rejected)})", _nodes(foresight.rejected)),
+        section("Better hardware that is not used", _nodes(foresight.passed_over)),
         section("Objects at the operator's next look", _objects(foresight)),
     )
 
@@ -32,6 +35,7 @@ def plan_json(foresight: Foresight) -> dict[str, Any]:
         "ready": foresight.ready,
         "cells": [asdict(cell) for cell in foresight.cells],
         "rejectedNodes": [node.to_dict() for node in foresight.rejected],
+        "unusedHardware": [node.to_dict() for node in foresight.passed_over],
         "objects": {what: list(names) for what, names in foresight.objects.items()},
     }
 
@@ -68,8 +72,8 @@ def _cells(foresight: Foresight) -> str:
     return table(head, rows)
 
 
-def _rejected(foresight: Foresight) -> str:
-    rows = [(node.node, node.reason, node.message) for node in foresight.rejected]
+def _nodes(nodes: Iterable[RejectedNode]) -> str:
+    rows = [(node.node, node.reason, node.message) for node in nodes]
     return table(["NODE", "REASON", "MESSAGE"], rows)
 
 

@@ -29,7 +29,9 @@ def placed_finding(placement: PlacementResult) -> Finding:
     """Return reason and message of the condition Placed."""
     placed = len(placement.cell_of)
     if is_all_placed(placement):
-        return Finding(Reason.PLACED, f"all {placed} units have their hardware")
+        text = f"all {placed} units have their hardware"
+        unused = some([_told(one) for one in placement.passed_over])
+        return Finding(Reason.PLACED, f"{text}; not used: {unused}" if unused else text)
     if placement.unplaced:
         return Finding(Reason.INSUFFICIENT_CAPACITY, shortage(placement))
     rejected = placement.rejected

@@ -76,15 +76,6 @@ class Incumbents:
 
 
 @dataclass(frozen=True)
-class Seat:
-    """What a unit would run on."""
-
-    hardware: Hardware
-    variant: Variant
-    lost_since: datetime | None = None
-
-
-@dataclass(frozen=True)
 class Refusal:
     """Why a node, or one entry of the preference on it, is out of the question."""
 
@@ -96,6 +87,17 @@ class Refusal:
     def message(self) -> str:
         """Return why, and what would help."""
         return self.say()
+
+
+@dataclass(frozen=True)
+class Seat:
+    """What a unit would run on."""
+
+    hardware: Hardware
+    variant: Variant
+    lost_since: datetime | None = None
+    passed: Refusal | None = None
+    """Why hardware that the node has, and the spec prefers, is not used."""
 
 
 CLOSENESS = (

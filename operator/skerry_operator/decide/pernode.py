@@ -11,6 +11,7 @@ from collections.abc import Collection, Hashable, Iterable, Mapping
 from dataclasses import replace
 
 from skerry_operator.api.quantity import quantity
+from skerry_operator.api.v1alpha1.edgedeployment_status import RejectedNode
 from skerry_operator.constants import RejectReason
 from skerry_operator.decide.fitting import (
     Incumbents,
@@ -31,7 +32,7 @@ from skerry_operator.decide.placed import (
     PlacementResult,
     cells_of,
     lost_of,
-    rejected,
+    passed_over_of,
     rejected_of,
 )
 
@@ -56,6 +57,7 @@ def place_per_node(
         cells=cells_of(seats),
         rejected=rejected_of(verdicts),
         lost=lost_of(seats.items()),
+        passed_over=passed_over_of(verdicts.items()),
         basis=Basis(wish, incumbents, by_name, verdicts),
     )
 
@@ -92,18 +94,25 @@ def _mended(earlier: PlacementResult, question: Basis, changed: Collection[str])
     verdicts |= fresh
     seats = [(name, seat) for name, seat in fresh.items() if isinstance(seat, Seat)]
     others = {name: since for name, since in earlier.lost.items() if name not in fresh}
-    kept = [one for one in earlier.rejected if one.node not in changed]
-    new = [rejected(name, one) for name, one in fresh.items() if isinstance(one, Refusal)]
     return PlacementResult(
         cells=_mended_cells(earlier.cells, question.verdicts, fresh, changed),
-        rejected=tuple(sorted([*kept, *new], key=lambda one: one.node)),
+        rejected=_merged_rows(earlier.rejected, rejected_of(fresh), changed),
         lost={
             name: since
             for name, since in sorted({**others, **lost_of(seats)}.items())
             if name in question.nodes
         },
+        passed_over=_merged_rows(earlier.passed_over, passed_over_of(fresh.items()), changed),
         basis=replace(question, verdicts=verdicts),
     )
+
+
+def _merged_rows(
+    rows: Iterable[RejectedNode], fresh: Iterable[RejectedNode], changed: Collection[str]
+) -> tuple[RejectedNode, ...]:
+    """Return the rows of nodes that did not change and the fresh ones, by node."""
+    kept = [row for row in rows if row.node not in changed]
+    return tuple(sorted([*kept, *fresh], key=lambda row: row.node))
 
 
 def _mended_cells(
@@ -194,8 +203,14 @@ def _walk(node: Node, wish: Wish, incumbents: Incumbents) -> Seat | Refusal:
         elif refusals and not wish.may_fall_back:
             return _fallback_forbidden(wish.entries[0], refusals[0], outcome)
         else:
-            return outcome
+            return replace(outcome, passed=_passed(refusals))
     return closest(refusals) if wish.may_fall_back else refusals[0]
+
+
+def _passed(refusals: list[Refusal]) -> Refusal | None:
+    """Return why better hardware that is there is not used; what the node lacks is no matter."""
+    found = [one for one in refusals if one.reason is not RejectReason.NO_MATCHING_LABEL]
+    return closest(found) if found else None
 
 
 def _fallback_forbidden(entry: str, first: Refusal, later: Seat) -> Refusal:

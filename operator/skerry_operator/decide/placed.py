@@ -47,6 +47,8 @@ class PlacementResult:
 
     cells: tuple[Cell, ...] = ()
     rejected: tuple[RejectedNode, ...] = ()
+    passed_over: tuple[RejectedNode, ...] = ()
+    """Nodes that have hardware which the spec prefers and which is not used, with the reason."""
     lost: Mapping[str, datetime] = field(default_factory=dict)
     """Unit -> since when it is placed without its hardware."""
     unplaced: int = 0
@@ -79,6 +81,15 @@ def rejected_of(verdicts: Mapping[str, Seat | Refusal]) -> tuple[RejectedNode, .
         rejected(name, verdict)
         for name, verdict in sorted(verdicts.items())
         if isinstance(verdict, Refusal)
+    )
+
+
+def passed_over_of(verdicts: Iterable[tuple[str, Seat | Refusal]]) -> tuple[RejectedNode, ...]:
+    """Return the nodes with better hardware that is not used, by name."""
+    return tuple(
+        rejected(name, verdict.passed)
+        for name, verdict in sorted(verdicts, key=lambda item: item[0])
+        if isinstance(verdict, Seat) and verdict.passed is not None
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from skerry_operator.api.v1alpha1.edgedeployment_status import Stage
 from skerry_operator.constants import LABEL_CANARY, Reason
 from skerry_operator.decide.facts import UnitFacts
 from skerry_operator.decide.fleet import Fleet
@@ -118,7 +119,7 @@ def _waiting(fleet: Fleet, pod: Pod | None, report: StatusReport | None, trial: 
         return "no pod yet"
     if report is None:
         return _pod_waiting(pod)
-    if not trial.is_stable and not _is_at_home(fleet, pod, trial):
+    if _needs_another_pod(fleet, pod, trial):
         limit = fleet.observed.deployment.spec.rollout.max_unavailable
         return f"needs a new pod, in its turn (maxUnavailable {limit} at its site)"
     if report.assignment_error:
@@ -127,6 +128,12 @@ def _waiting(fleet: Fleet, pod: Pod | None, report: StatusReport | None, trial: 
     if progress is None or progress.revision != trial.revision:
         return ""
     return f"{progress.phase}: {progress.message}" if progress.message else str(progress.phase)
+
+
+def _needs_another_pod(fleet: Fleet, pod: Pod, trial: Trial) -> bool:
+    """Tell whether the revision on trial cannot come into the pod; on the way back none is to."""
+    is_going_back = fleet.observed.deployment.status.rollout.stage is Stage.ROLLING_BACK
+    return not (trial.is_stable or is_going_back or _is_at_home(fleet, pod, trial))
 
 
 def _pod_waiting(pod: Pod) -> str:

@@ -11,7 +11,11 @@ from typing_extensions import override
 
 from skerry_runtime.contract import Execution, Format, RevisionContent
 
-_SUFFIXES = {Format.ONNX: "model.onnx", Format.ORT: "model.ort"}
+_SUFFIXES = {
+    Format.ONNX: "model.onnx",
+    Format.ORT: "model.ort",
+    Format.TFLITE: "model.tflite",
+}
 _OTHER = "model.bin"
 """Name of a file in a format that this runtime does not read, and so refuses."""
 GOLDEN_NAME = "golden.npz"

@@ -59,7 +59,9 @@ def _predicted(given: Mapping[str, Array], labels: Array) -> Array:
     flat = next((a.reshape(-1) for a in classes if a.size == labels.size), None)
     if flat is not None:
         return _texts(flat, labels) if is_text else flat
-    scores = next((a for a in given.values() if a.dtype.kind == "f" and a.ndim == 2), None)
+    # Quantised scores are as good: one scale for all classes keeps their order.
+    tables = [a for kinds in ("f", "iu") for a in given.values() if a.dtype.kind in kinds]
+    scores = next((a for a in tables if a.ndim == 2 and len(a) == labels.size), None)
     if is_text or scores is None:
         raise InvalidExam(f"no output can be held against '{LABELS_KEY}'")
     classes_of: Array = np.argmax(scores, axis=1)

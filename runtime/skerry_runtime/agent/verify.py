@@ -13,10 +13,12 @@ from skerry_runtime.agent.onnxfile import NotOnnx, check_outline
 from skerry_runtime.agent.refusal import Corrupt, Refused
 from skerry_runtime.contract import FailureReason, Format
 
-_ORT_MARK = b"ORTM"
-_ORT_MARK_AT = 4
+_MARKS = {b"ORTM": Format.ORT, b"TFL3": Format.TFLITE}
+"""How files of these formats begin: flatbuffers, with an identifier after the root's offset."""
+_MARK_AT, _MARK_BYTES = 4, 4
+_ARTICLES = {Format.ORT: "an", Format.TFLITE: "a"}
 _CHUNK = 1024 * 1024
-_READ = (Format.ONNX, Format.ORT)
+_READ = (Format.ONNX, Format.ORT, Format.TFLITE)
 
 Signature = tuple[int, ...]
 
@@ -68,8 +70,7 @@ def check_format(path: Path, claimed: Format) -> None:
         Refused: InvalidModel.
     """
     if claimed not in _READ:
-        known = " and ".join(_READ)
-        text = f"this runtime reads {known}, and no {claimed}"
+        text = f"this runtime reads {', '.join(_READ)}, and no {claimed}"
         raise Refused(FailureReason.INVALID_MODEL, text)
     with open_plain(path) as file:
         if os.fstat(file.fileno()).st_size == 0:
@@ -79,11 +80,12 @@ def check_format(path: Path, claimed: Format) -> None:
 
 
 def _check_content(mapped: mmap.mmap, claimed: Format) -> None:
-    is_ort = mapped[_ORT_MARK_AT : _ORT_MARK_AT + len(_ORT_MARK)] == _ORT_MARK
-    if is_ort != (claimed is Format.ORT):
-        found = "an ORT file" if is_ort else "no ORT file"
-        raise Refused(FailureReason.INVALID_MODEL, f"{claimed} is claimed, but this is {found}")
-    if is_ort:
+    mark = mapped[_MARK_AT : _MARK_AT + _MARK_BYTES]
+    found = _MARKS.get(mark)
+    if found is not (claimed if claimed in _MARKS.values() else None):
+        is_found = f"{_ARTICLES[found]} {found} file" if found else f"no {claimed} file"
+        raise Refused(FailureReason.INVALID_MODEL, f"{claimed} is claimed, but this is {is_found}")
+    if found is not None:
         return
     try:
         with memoryview(mapped) as content:

@@ -15,6 +15,9 @@ from skerry_runtime.contract import Acceleration, Execution, Format
 
 Tensors = Mapping[str, npt.NDArray[np.generic]]
 
+CPU = "CPUExecutionProvider"
+"""The provider that every engine has."""
+
 MAX_MESSAGE = 300
 """Longest engine message that is passed on."""
 
@@ -114,3 +117,9 @@ class Backend(Protocol):
 def safe_text(error: Exception) -> str:
     """Return an engine's message without paths of this machine, on one line, truncated."""
     return _FILE_PATH.sub("(file)", " ".join(str(error).split()))[:MAX_MESSAGE]
+
+
+def accelerators(execution: Execution) -> tuple[str, ...]:
+    """Return the wanted providers that come before the CPU's, best first."""
+    names = execution.providers
+    return names[: names.index(CPU)] if CPU in names else names

@@ -13,8 +13,15 @@ from collections.abc import Sequence
 import onnxruntime as ort
 
 from skerry_runtime.backends import providers
-from skerry_runtime.backends.base import LoadError, LoadRequest, ProviderMissing, safe_text
-from skerry_runtime.backends.providers import CPU, AddProvider, accelerators
+from skerry_runtime.backends.base import (
+    CPU,
+    LoadError,
+    LoadRequest,
+    ProviderMissing,
+    accelerators,
+    safe_text,
+)
+from skerry_runtime.backends.providers import AddProvider
 from skerry_runtime.backends.shapes import axis_values, is_fixed, require_static
 from skerry_runtime.contract import Acceleration, Format
 

@@ -17,10 +17,9 @@ from typing import Any, Protocol
 
 import onnxruntime as ort
 
-from skerry_runtime.backends.base import ProviderMissing, safe_text
+from skerry_runtime.backends.base import CPU, ProviderMissing, safe_text
 from skerry_runtime.contract import Execution
 
-CPU = "CPUExecutionProvider"
 OPENVINO = "OpenVINOExecutionProvider"
 
 PLUGIN_MODULES = {
@@ -55,12 +54,6 @@ class EpDevice(Protocol):
     ep_name: str
     device: HardwareDevice
     ep_metadata: dict[str, str]
-
-
-def accelerators(execution: Execution) -> tuple[str, ...]:
-    """Return the wanted providers that come before the CPU's, best first."""
-    names = execution.providers
-    return names[: names.index(CPU)] if CPU in names else names
 
 
 def adder_of(name: str, execution: Execution, threads: int) -> AddProvider:

@@ -7,6 +7,7 @@ import pytest
 from skerry_cluster import images, registry, rootfs
 from skerry_cluster.device_api import MESSAGES
 from skerry_cluster.device_plugin import device_id, health
+from skerry_cluster.settings import Layout
 
 
 @pytest.fixture
@@ -49,6 +50,27 @@ def test_the_context_is_what_was_read(repository: Path, tmp_path: Path) -> None:
     (repository / "demo" / "code.py").write_text("changed afterwards")
     inputs.write(tmp_path / "context")
     assert (tmp_path / "context" / "demo" / "code.py").read_text() == "demo/code.py"
+
+
+def test_images_for_special_hardware_are_built_only_when_asked_for() -> None:
+    def names(only: str | None, *, everything: bool = False) -> list[str]:
+        return [image.name for image in images.choose(only, everything=everything)]
+
+    assert names(None) == ["runtime", "operator"]
+    assert names("runtime-openvino") == ["runtime-openvino"]
+    assert "runtime-openvino" in names(None, everything=True)
+
+
+def test_an_image_whose_name_begins_another_s_leaves_its_archives(tmp_path: Path) -> None:
+    layout = Layout(tmp_path / "state", tmp_path)
+    folder = tmp_path / "images"
+    folder.mkdir()
+    tags = [f"{number:012x}" for number in range(images.KEPT_ARCHIVES + 1)]
+    for name in ("demo", "demo-large"):
+        for tag in tags:
+            (folder / f"{name}-{tag}.tar").touch()
+    (old,) = images.old_archives(layout, DEMO)
+    assert old.name in {f"demo-{tag}.tar" for tag in tags}
 
 
 @pytest.mark.parametrize(

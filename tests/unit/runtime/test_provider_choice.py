@@ -7,10 +7,9 @@ from typing import cast
 
 import pytest
 
-from skerry_runtime.backends.base import ProviderMissing
+from skerry_runtime.backends.base import ProviderMissing, accelerators
 from skerry_runtime.backends.providers import (
     EpDevice,
-    accelerators,
     adder_of,
     choose_device,
     hides_fallback,

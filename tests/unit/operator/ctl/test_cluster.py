@@ -10,8 +10,9 @@ import pytest
 from fake_kube import Answer, FakeKube, client_of, refusal, serving_fake
 from skerry_operator.ctl.answer import Exit, Refused
 from skerry_operator.ctl.cli import main
-from skerry_operator.ctl.cluster import Cluster
+from skerry_operator.ctl.cluster import CHILDREN, Cluster
 from skerry_operator.kube.access import Access
+from skerry_operator.manifests.metadata import API_VERSIONS
 
 PAGE = Answer(404, b"404 page not found")
 """What an API server says of a group that it does not know."""
@@ -48,6 +49,10 @@ def test_a_cluster_without_our_definitions_says_so(kube: FakeKube, cluster: Clus
     kube.script(NAMED, PAGE)
     with pytest.raises(Refused, match="does not know Skerry's resources"):
         cluster.deployment("digits")
+
+
+def test_every_kind_that_the_operator_generates_is_read() -> None:
+    assert set(CHILDREN) == set(API_VERSIONS)
 
 
 def test_a_list_in_a_cluster_without_our_definitions_says_so(

@@ -34,6 +34,17 @@ def test_placed_is_true_when_every_matching_node_has_a_unit() -> None:
     assert (placed(world).status, placed(world).reason) == ("True", "Placed")
 
 
+def test_better_hardware_that_is_there_and_not_used_is_named_with_the_reason() -> None:
+    hailo = labelled(hailo_ai__device="present")
+    world = make_world(make_node("a"), make_node("b", hailo, arch="arm64"))
+    condition = placed(world)
+    assert condition.status == "True"
+    assert "not used: b: AcceleratorMissing: label present, no allocatable hailo.ai/h8" in (
+        condition.message
+    )
+    assert "a:" not in condition.message
+
+
 @pytest.mark.parametrize(
     ("nodes", "reason", "words"),
     [

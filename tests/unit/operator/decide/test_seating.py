@@ -18,6 +18,9 @@ from builders import (
     offline,
 )
 from skerry_operator.api.v1alpha1.edgedeployment_status import Stage
+from skerry_operator.decide.facts import UnitFacts
+from skerry_operator.decide.fleet import Fleet
+from skerry_operator.decide.units import Trial, unit_facts
 from world import World
 
 STEPS = {"steps": [{"units": "1", "soak": "10s"}, {"units": "100%", "soak": "10s"}]}
@@ -159,6 +162,7 @@ def test_a_unit_whose_new_pod_cannot_start_holds_its_site_until_the_deadline() -
     first = next(unit for unit in UNITS if unit not in world.served())
     world.broken_units = {first}
     world.turn_until(Stage.ROLLING_BACK)
+    assert all("needs a new pod" not in one.waiting for one in facts_of(world))
     world.broken_units = set()
     world.settle()
     assert world.least_serving >= 2
@@ -167,6 +171,13 @@ def test_a_unit_whose_new_pod_cannot_start_holds_its_site_until_the_deadline() -
     assert f"{first}: ImagePullBackOff" in message
     assert "needs a new pod, in its turn (maxUnavailable 1 at its site)" in message
     assert len(world.served()) == 3
+
+
+def facts_of(world: World) -> tuple[UnitFacts, ...]:
+    """What the engine is told of the units at the next look."""
+    fleet = Fleet(world.observed(), world.profiles, world.observed().snapshots)
+    trial = Trial(world.status.target_revision or "", "", is_stable=False)
+    return unit_facts(fleet, fleet.listed_cells, trial)
 
 
 def promoting_with_a_straggler() -> World:

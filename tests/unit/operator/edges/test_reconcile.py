@@ -19,7 +19,7 @@ from skerry_operator.api.v1alpha1.edgedeployment_status import (
     Stage,
     UnitCounts,
 )
-from skerry_operator.constants import LABEL_CELL, LABEL_DEPLOYMENT
+from skerry_operator.constants import ANNOTATION_NUDGE, LABEL_CELL, LABEL_DEPLOYMENT
 from skerry_operator.decide.facts import Value
 from skerry_operator.decide.observed import Observed, Sample, SampleState
 from skerry_operator.decide.planned import EventNote, Manifest, ModelPlan, Nudge, ObjectRef, Plan
@@ -29,6 +29,7 @@ from skerry_operator.kube.events import Recorder
 from skerry_operator.kube.read import Cache, child_entry, deployment_entry, node_entry, pod_entry
 from skerry_operator.kube.writer import Writer
 from skerry_operator.metricsource.base import PodAddress
+from skerry_operator.metricsource.lastwords import SILENCE_S
 from skerry_operator.reconcile import AT_ONCE_S, Edges, Planner, Reconciler
 from skerry_operator.telemetry import Telemetry
 from skerry_runtime.contract import ASSIGNMENT_FILE, Assignment, Execution, StatusReport
@@ -102,7 +103,16 @@ class Bench:
         raw = self.kube.put(f"{root}/{kind.lower()}s/{name}", {"metadata": {"name": name}})
         self.cache.children[kind].seen(child_entry(kind, raw))
 
-    def put_pod(self, unit: str, *, ip: str = "10.0.0.1", version: int = 1, cell: str = "") -> None:
+    def put_pod(
+        self,
+        unit: str,
+        *,
+        ip: str = "10.0.0.1",
+        version: int = 1,
+        restarts: int = 0,
+        nudge: str = "",
+        cell: str = "",
+    ) -> None:
         raw = {
             "metadata": {
                 "name": f"pod-{unit}",
@@ -110,9 +120,10 @@ class Bench:
                 "uid": unit,
                 "resourceVersion": str(version),
                 "labels": {LABEL_DEPLOYMENT: "digits", LABEL_CELL: cell},
+                "annotations": {ANNOTATION_NUDGE: nudge},
             },
             "spec": {"nodeName": unit},
-            "status": {"podIP": ip},
+            "status": {"podIP": ip, "containerStatuses": [{"restartCount": restarts}]},
         }
         self.cache.pods.seen(pod_entry(raw))
 
@@ -398,6 +409,35 @@ async def test_a_node_that_returns_has_its_pod_asked_at_once(bench: Bench) -> No
     bench.put_node("b", ready=True, version=2)
     await bench.look()
     assert bench.source.asked == [["a"], ["a", "b"]]
+
+
+async def test_one_lost_answer_is_no_news(bench: Bench) -> None:
+    bench.plan = Plan(watch_units=True)
+    for unit in ("a", "b"):
+        bench.put_pod(unit)
+    bench.source.reports = {"a": settled("a"), "b": settled("b")}
+    await bench.look()
+    bench.source.reports = {"a": settled("a")}
+    bench.clock.time += timedelta(seconds=SILENCE_S / 2)
+    await bench.look()
+    assert bench.observed[-1].reports == {"a": settled("a"), "b": settled("b")}
+    bench.clock.time += timedelta(seconds=SILENCE_S / 2)
+    await bench.look()
+    assert bench.observed[-1].reports == {"a": settled("a")}
+
+
+@pytest.mark.parametrize("change", [{"ip": "10.0.0.2"}, {"restarts": 1}, {"nudge": "abc.1"}])
+async def test_what_a_pod_said_before_it_was_started_again_or_told_something_new_is_forgotten(
+    bench: Bench, change: dict[str, Any]
+) -> None:
+    bench.plan = Plan(watch_units=True)
+    bench.put_pod("a")
+    bench.source.reports = {"a": settled("a")}
+    await bench.look()
+    bench.source.reports = {}
+    bench.put_pod("a", version=2, **change)
+    await bench.look()
+    assert bench.observed[-1].reports == {}
 
 
 async def test_the_soonest_of_plan_and_idle_period_counts(bench: Bench) -> None:

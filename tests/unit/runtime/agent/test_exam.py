@@ -73,6 +73,12 @@ def test_accuracy_of_scores() -> None:
     assert (outcome.result.value, outcome.result.samples) == (1.0, 150)
 
 
+def test_accuracy_of_quantised_scores() -> None:
+    """An int8 model's answers are as it computes them: the largest is still the class."""
+    quantised = Answering(lambda x: {"scores": (255 * x - 128).astype(np.int8)})
+    assert run(quantised, x=one_hot(LABELS), labels=LABELS).result.value == 1.0
+
+
 def test_accuracy_of_classes() -> None:
     model = Answering(lambda x: {"p": x, "label": x.argmax(1).astype(np.int64)})
     assert run(model, x=one_hot(LABELS), labels=LABELS).result.value == 1.0

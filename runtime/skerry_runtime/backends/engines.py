@@ -1,0 +1,29 @@
+"""The engine that a file's format asks for."""
+
+from __future__ import annotations
+
+from skerry_runtime.backends.base import LoadError, LoadRequest, Model
+from skerry_runtime.backends.onnx import OnnxBackend
+from skerry_runtime.contract import Format
+
+
+class FormatBackend:
+    """Chooses by the format: ONNX Runtime for .onnx and .ort, LiteRT for .tflite."""
+
+    def load(self, request: LoadRequest) -> Model:
+        """Open the file.
+
+        Raises:
+            LoadError: no engine here runs the format, or the file is no model.
+        """
+        if request.format is Format.TFLITE:
+            # Imported late: who serves no .tflite file does not pay for the engine.
+            from skerry_runtime.backends.litert import LiteRtBackend  # noqa: PLC0415
+
+            return LiteRtBackend().load(request)
+        if request.format is Format.CUSTOM:
+            raise LoadError(
+                "a model of format Custom needs the vendor's engine, and this runtime image has "
+                "none: name an image that has it in the accelerator profile"
+            )
+        return OnnxBackend().load(request)

@@ -1,0 +1,70 @@
+"""A .tflite model takes the place of an .onnx one, by the same stages and with the same care."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from serving import tflite_models
+from skerry_runtime.backends.engines import FormatBackend
+from skerry_runtime.contract import Format, RevisionContent
+from unit.runtime.agent.support import FAST, Pod, Source, classifier, content, npz
+
+EXAM = npz(x=np.eye(4, dtype=np.float32), labels=np.full(4, 2))
+"""Of the product with ascending weights: the last column is the largest in every row."""
+
+
+@pytest.fixture
+def contents(source: Source, tmp_path: Path) -> dict[str, RevisionContent]:
+    """Return an .onnx model, a .tflite model with its exam, and one with an unknown operator."""
+    exam_uri = source.add("golden.npz", EXAM)
+
+    def tflite(make: object, name: str, **more: object) -> RevisionContent:
+        assert callable(make)
+        body = make(tmp_path / name).read_bytes()
+        made = content(body, source.add(name, body), **more)  # type: ignore[arg-type]
+        artifact = made.artifact.model_copy(update={"format": Format.TFLITE})
+        return made.model_copy(update={"artifact": artifact})
+
+    return {
+        "onnx": content(classifier(), source.add("m.onnx", classifier())),
+        "tflite": tflite(tflite_models.product, "m.tflite", exam=EXAM, exam_uri=exam_uri),
+        "broken": tflite(tflite_models.unknown_operator, "b.tflite"),
+    }
+
+
+@pytest.fixture
+async def pod(tmp_path: Path) -> AsyncIterator[Pod]:
+    async with Pod(tmp_path / "pod", FormatBackend(), FAST) as one:
+        yield one
+
+
+async def test_a_tflite_model_is_probed_examined_and_served(
+    pod: Pod, contents: dict[str, RevisionContent]
+) -> None:
+    pod.mount.assign("onnx", contents)
+    await pod.until_serving("onnx")
+    pod.mount.assign("tflite", contents)
+    status = await pod.until_serving("tflite")
+    assert status.serving
+    assert status.serving.exam
+    assert status.serving.exam.value == 1.0
+    with pod.registry.acquire() as serving:
+        answer = serving.model.infer({"x": np.ones((2, 4), np.float32)})
+    assert answer["y"].tolist() == [[18, 22, 26]] * 2
+
+
+async def test_a_broken_tflite_model_leaves_what_serves(
+    pod: Pod, contents: dict[str, RevisionContent]
+) -> None:
+    pod.mount.assign("onnx", contents)
+    await pod.until_serving("onnx")
+    pod.mount.assign("broken", contents)
+    status = await pod.until_failed("broken")
+    assert status.progress
+    assert status.progress.reason == "InvalidModel"
+    assert "somebodys-own-op" in status.progress.message
+    assert pod.revision == "onnx"
