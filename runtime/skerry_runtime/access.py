@@ -55,10 +55,15 @@ class Tokens:
             BadSecret: as above; the tokens of before stay.
         """
         files = _files(self._folder)
-        tokens = {line for body in files.values() for line in body.split() if line}
+        lines = {line.strip() for body in files.values() for line in body.splitlines()}
+        tokens = lines - {b""}
         if not 0 < len(tokens) <= MAX_TOKENS:
             text = f"{self._folder} holds {len(tokens)} tokens: give 1 to {MAX_TOKENS}, one a line"
             raise BadSecret(text)
+        if any(len(token.split()) != 1 for token in tokens):
+            raise BadSecret(
+                f"a token in {self._folder} has a space in it: no header can carry that"
+            )
         if min(map(len, tokens)) < _MIN_TOKEN_CHARS:
             text = f"a token in {self._folder} has fewer than {_MIN_TOKEN_CHARS} characters"
             raise BadSecret(text)

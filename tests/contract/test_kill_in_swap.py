@@ -28,7 +28,7 @@ from skerry_runtime.contract import (
 from unit.runtime.agent.support import npz, sha256
 
 UNKNOWN_FIELD = 1999
-PADDING = 400 << 20
+PADDING = 128 << 20
 """Bytes behind a model that take time to hash and no place on the disk: zeros of a sparse file."""
 
 

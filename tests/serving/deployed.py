@@ -203,8 +203,9 @@ def _listening(child: subprocess.Popen[str], mount: Mount) -> Deployed:
         if "ports" in log[-1]:
             break
     too_late.cancel()
-    assert log, "the process ended and said nothing"
-    assert "ports" in log[-1], f"the process ended early: {log}"
+    if not log or "ports" not in log[-1]:
+        stderr.close()
+        raise AssertionError(f"the process ended early, or did not listen in time: {log}")
     ports = Ports(**log[-1]["ports"])
 
     def follow() -> None:

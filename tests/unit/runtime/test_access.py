@@ -62,6 +62,7 @@ def test_everything_else_is_turned_away(tmp_path: Path, header: bytes | None) ->
         (b"", "0 tokens"),
         (b" \n\n", "0 tokens"),
         (b"short", "fewer than 16 characters"),
+        (b"a-passphrase-made-of two-long-halves", "a space in it"),
         (b"\n".join(b"token-%016d" % n for n in range(65)), "65 tokens"),
         (b"x" * (MAX_FILE_BYTES + 1), "more than"),
     ],
