@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,10 +44,16 @@ def away(cluster_command: list[str], node: str, go: str, come_back: str) -> Iter
         subprocess.run([*cluster_command, "node", come_back, node], check=True)
 
 
-def gated(lab: Lab, gate: GatedServer, version: str) -> dict[str, Any]:
-    """Return an EdgeModel whose file comes through the gate."""
-    file = lab.index.model("v2").file
-    source = {"uri": f"{gate.url}/{file.name}", "sha256": file.sha256}
+def gated(lab: Lab, gate: GatedServer, files: Path, version: str) -> dict[str, Any]:
+    """Return an EdgeModel whose file comes through the gate: one that no node has on its disk."""
+    # the last producer_version (field 3, text) of an ONNX file counts
+    mark = b"\x1a" + bytes([len(version)]) + version.encode()
+    content = (files / lab.index.model("v2").file.name).read_bytes() + mark
+    (files / f"{version}.onnx").write_bytes(content)
+    source = {
+        "uri": f"{gate.url}/{version}.onnx",
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
     return lab.model("v2", version=version, source=source)
 
 
@@ -71,11 +78,15 @@ def uids(pods: dict[str, PodView]) -> dict[str, str]:
 
 
 def test_a_node_that_falls_silent_in_its_swap_neither_blocks_nor_fails_the_rollout(
-    lab: Lab, cluster_command: list[str], gate: GatedServer, pods: dict[str, PodView]
+    lab: Lab,
+    cluster_command: list[str],
+    gate: GatedServer,
+    pods: dict[str, PodView],
+    files: Path,
 ) -> None:
     node, new = NODES[1], "2.0.0-silent"
     gate.hold(pods[node].ip)
-    lab.apply(gated(lab, gate, new))
+    lab.apply(gated(lab, gate, files, new))
     wait_in_swap(lab, node)
     with away(cluster_command, node, "stop-kubelet", "start-kubelet"):
         status = lab.wait_stable(new)
@@ -123,7 +134,7 @@ def test_a_node_that_is_cut_off_from_the_api_server_in_its_swap_serves_on_and_co
     traffic = Traffic(files / lab.index.clients.name, "digits", tmp_path / "traffic.log", rate=5)
     try:
         traffic.add(node, f"{pods[node].ip}:8080")
-        lab.apply(gated(lab, gate, first))
+        lab.apply(gated(lab, gate, files, first))
         wait_in_swap(lab, node)
         with away(cluster_command, node, "cut", "heal"):
             gate.let_go()

@@ -42,7 +42,7 @@ _PROFILES = f"""
   providers: [CPUExecutionProvider]
   description: simulated
 """
-SETTLED_S = 1.5
+SETTLED_S = 2.5
 _AT_ONCE = 16
 """Requests of the tests at one time."""
 _NOBODY = "nobody"
