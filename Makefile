@@ -42,8 +42,8 @@ model-check: $(STAMP) ## Longer sequences of events than in `make test`, on engi
 
 ##@ Bench
 .PHONY: bench-runtime bench-swap bench-placement bench-shadow
-bench-runtime: $(STAMP) ## Speed of serving against raw session.run, ratios in one run
-	PYTHONPATH=tests:runtime $(PY) -P -m bench.runtime
+bench-runtime: $(STAMP) ## Speed of serving against raw session.run, a floor, KServe and MLServer, in one run
+	PYTHONPATH=tests:runtime $(PY) -P -m bench.runtime $(ARGS)
 
 bench-swap: $(STAMP) ## Time of a swap, fetched and from the disk
 	PYTHONPATH=tests:runtime $(PY) -P -m bench.swap

@@ -21,7 +21,7 @@ from skerry_runtime.access import Access, Tls, Tokens
 from skerry_runtime.backends.base import Backend, LoadRequest, Model
 from skerry_runtime.backends.engines import FormatBackend
 from skerry_runtime.clock import unix_now
-from skerry_runtime.contract import Execution, Format, Served, StatusReport
+from skerry_runtime.contract import Batching, Execution, Format, Served, StatusReport
 from skerry_runtime.dataplane import Dataplane
 from skerry_runtime.metrics import Metrics
 from skerry_runtime.registry import Registry, ServingModel
@@ -230,7 +230,12 @@ class FileAgent:
         execution = Execution(profile="cpu")
         request = LoadRequest(self._path, model_format, execution, self._settings.threads)
         model = self._backend.load(request)
-        return ServingModel(self._settings.model_name, _served(sha256, model), model)
+        served, name = _served(sha256, model), self._settings.model_name
+        return ServingModel(name, served, model, self._batching())
+
+    def _batching(self) -> Batching | None:
+        size = self._settings.batch_max_size
+        return Batching(max_size=size, mode=self._settings.batch_mode) if size > 1 else None
 
 
 def _served(sha256: str, model: Model) -> Served:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from skerry_runtime.contract import ADMIN_PORT, ASSIGNMENT_DIR, SLOTS_DIR
+from skerry_runtime.contract import ADMIN_PORT, ASSIGNMENT_DIR, SLOTS_DIR, BatchingMode
 
 ENV_PREFIX = "SKERRY_"
 """A field `http_port` is read from `SKERRY_HTTP_PORT`: the contract's names fit this rule."""
@@ -75,6 +75,10 @@ class Settings(BaseModel):
     side use several cores better than one request does."""
     workers: int = Field(default_factory=usable_cpus, ge=1, le=256)
     """Models too slow for the event loop run in this many threads; the CPU limit by default."""
+    batch_max_size: int = Field(default=1, ge=1, le=1024)
+    """With --model: most rows that share a run; 1 means none. A revision brings its own."""
+    batch_mode: BatchingMode = BatchingMode.AUTO
+    """With --model: whether they do (Auto, On, Off)."""
     queue_limit: int = Field(default=128, ge=1, le=100_000)
     """Inferences that may run or wait in threads; more are answered with Overloaded."""
     max_body_bytes: int = Field(default=64 * MIB, ge=1024)

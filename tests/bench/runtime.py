@@ -1,216 +1,310 @@
-"""Speed of serving against raw `session.run`: medians, p99 and ratios, all from one run.
+"""Speed of serving against raw `session.run`, a bare floor, KServe and MLServer, in one run.
 
-    make bench-runtime
+    make bench-runtime [ARGS="--rounds 1 --only Skerry,floor"]
 
-The server is the process that a container runs. Clients send what they encoded beforehand over one
-connection, so that the figures are the server's. Rounds are interleaved (raw, REST, gRPC, raw),
-because a shared machine drifts by more than what is measured. Nothing fails: figures are read.
+Every server is a process of its own; KServe and MLServer have venvs of their own, made on the
+first run. Clients send what they encoded beforehand over one connection. Rounds are interleaved
+(raw, every server, raw), because a shared machine drifts by more than what is measured, so only
+ratios within one run count. Nothing fails: figures are read.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import socket
+import os
+import platform
 import statistics
+import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
-from itertools import pairwise
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import grpc
 import numpy as np
-import onnx
-import onnxruntime as ort
-from onnx import TensorProto, helper, numpy_helper
 
-from serving.running import ROOT, InProcess, process
-from skerry_runtime.rpc.generated import oip_pb2 as pb
+from bench.asking import Call, asking, crowd, raw
+from bench.contenders import FLOOR, KSERVE, MLSERVER, OTHERS, Running, skerry, started
+from bench.models import CASES, WIDE, Case
+from serving.running import ROOT
 
 ROUNDS = 5
 RESULT = ROOT / "build" / "bench" / "runtime.json"
-
-Call = Callable[[], object]
-
-
-@dataclass(frozen=True)
-class Case:
-    """A model, its input, and how many calls make a round."""
-
-    name: str
-    model: bytes
-    shape: tuple[int, ...]
-    calls: int
+RAW = "raw session.run"
+WAYS = ("REST binary", "REST JSON", "gRPC")
+CROWD = 32
 
 
 @dataclass
 class Series:
-    """Times of one way to get an answer, in microseconds."""
+    """Times and CPU of one way to get an answer."""
 
-    way: str
+    name: str
+    asking: Callable[[], AbstractContextManager[Call]]
+    cpu_s: Callable[[], float]
+    calls: int
     times: list[float] = field(default_factory=list)
+    used_s: float = 0.0
 
-    def figures(self, raw_p50: float) -> dict[str, float | str]:
-        p50, p99 = statistics.median(self.times), float(np.percentile(self.times, 99))
+    def round(self) -> None:
+        """Ask for one round, on a connection of its own: some servers close an idle one soon."""
+        with self.asking() as call:
+            call()
+            before = self.cpu_s()
+            for _ in range(self.calls):
+                began = time.perf_counter()
+                call()
+                self.times.append((time.perf_counter() - began) * 1e6)
+            self.used_s += self.cpu_s() - before
+
+    def forget(self) -> None:
+        """Begin to count."""
+        self.times.clear()
+        self.used_s = 0.0
+
+    def figures(self) -> dict[str, float]:
+        """Return medians in microseconds."""
         return {
-            "way": self.way,
-            "p50_us": round(p50, 1),
-            "p99_us": round(p99, 1),
-            "p50_to_raw": round(p50 / raw_p50, 2),
+            "p50_us": round(statistics.median(self.times), 1),
+            "p99_us": round(float(np.percentile(self.times, 99)), 1),
+            "cpu_us": round(self.used_s / len(self.times) * 1e6, 1),
         }
 
 
-def tiny() -> bytes:
-    """One 16 x 16 product: what is left is the cost of asking."""
-    weights = numpy_helper.from_array(np.eye(16, dtype=np.float32), "w")
-    return _model([helper.make_node("MatMul", ["x", "w"], ["y"])], [1, 16], [1, 16], [weights])
-
-
-def network() -> bytes:
-    """Nine layers over a 3 x 224 x 224 picture: eight convolutions, and a classifier."""
-    random, nodes, weights, value = np.random.default_rng(0), [], [], "x"
-    channels = [3, 16, 24, 24, 32, 48, 64, 96, 128]
-    for layer, (before, after) in enumerate(pairwise(channels)):
-        kernel = random.standard_normal((after, before, 3, 3), dtype=np.float32) * 0.1
-        weights.append(numpy_helper.from_array(kernel, f"w{layer}"))
-        stride = 1 if layer in (1, 3, 5) else 2
-        convolved, value_after = f"c{layer}", f"r{layer}"
-        nodes.append(
-            helper.make_node(
-                "Conv", [value, f"w{layer}"], [convolved], pads=[1] * 4, strides=[stride] * 2
-            )
-        )
-        nodes.append(helper.make_node("Relu", [convolved], [value_after]))
-        value = value_after
-    weights.append(numpy_helper.from_array(np.ones((128, 1000), np.float32), "w"))
-    nodes += [
-        helper.make_node("GlobalAveragePool", [value], ["pooled"]),
-        helper.make_node("Flatten", ["pooled"], ["flat"]),
-        helper.make_node("MatMul", ["flat", "w"], ["y"]),
-    ]
-    return _model(nodes, [1, 3, 224, 224], [1, 1000], weights)
-
-
-def _model(
-    nodes: list[onnx.NodeProto], given: list[int], wanted: list[int], weights: list[Any]
-) -> bytes:
-    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, given)]
-    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, wanted)]
-    graph = helper.make_graph(nodes, "bench", inputs, outputs, weights)
-    opset = helper.make_opsetid("", 17)
-    content: bytes = helper.make_model(
-        graph, opset_imports=[opset], ir_version=9
-    ).SerializeToString()
-    return content
-
-
-def raw(case: Case) -> Call:
-    """`session.run` in this process, with the server's own options."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    session = ort.InferenceSession(case.model, options, providers=["CPUExecutionProvider"])
-    feed = {"x": np.ones(case.shape, np.float32)}
-    return lambda: session.run(None, feed)
-
-
-@contextmanager
-def rest(case: Case, server: InProcess) -> Iterator[Call]:
-    """The binary tensor extension over a bare socket."""
-    data = np.ones(case.shape, np.float32).tobytes()
-    entry = {"name": "x", "datatype": "FP32", "shape": case.shape}
-    head = {
-        "inputs": [{**entry, "parameters": {"binary_data_size": len(data)}}],
-        "parameters": {"binary_data_output": True},
-    }
-    text = json.dumps(head).encode()
-    body = text + data
-    request = (
-        b"POST /v2/models/digits/infer HTTP/1.1\r\nhost: bench\r\n"
-        b"content-length: %d\r\ninference-header-content-length: %d\r\n\r\n%s"
-        % (len(body), len(text), body)
-    )
-    with socket.create_connection(("127.0.0.1", server.ports.http)) as connection:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        yield lambda: _exchange(connection, request)
-
-
-def _exchange(connection: socket.socket, request: bytes) -> bytes:
-    connection.sendall(request)
-    answer = connection.recv(65536)
-    while b"\r\n\r\n" not in answer:
-        answer += connection.recv(65536)
-    head, _, body = answer.partition(b"\r\n\r\n")
-    if not head.startswith(b"HTTP/1.1 200"):
-        raise RuntimeError(answer[:500])
-    length = int(head.lower().split(b"\r\ncontent-length:")[1].split(b"\r\n")[0])
-    while len(body) < length:
-        body += connection.recv(65536)
-    return body
-
-
-@contextmanager
-def rpc(case: Case, server: InProcess) -> Iterator[Call]:
-    """A bare stub with a message that was serialised before."""
-    message = pb.ModelInferRequest(model_name="digits")
-    message.inputs.add(name="x", datatype="FP32", shape=case.shape)
-    message.raw_input_contents.append(np.ones(case.shape, np.float32).tobytes())
-    ready = message.SerializeToString()
-    with grpc.insecure_channel(server.grpc) as channel:
-        call = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
-        yield lambda: call(ready, timeout=30)
-
-
-def measure(case: Case, folder: Path) -> list[Series]:
-    """Return the times of every way, from interleaved rounds."""
-    path = folder / f"{case.name}.onnx"
-    path.write_bytes(case.model)
+def compare(case: Case, folder: Path, wanted: set[str], rounds: int) -> dict[str, Any]:
+    """Measure a case on every server that can be started."""
     with ExitStack() as opened:
-        server = opened.enter_context(process(path))
-        ways = {
-            "raw session.run": raw(case),
-            "REST binary": opened.enter_context(rest(case, server)),
-            "gRPC": opened.enter_context(rpc(case, server)),
+        servers = dict(start_all(case, folder, wanted, opened))
+        run = raw(case)
+        series = [Series(RAW, lambda: nullcontext(run), time.process_time, case.calls)]
+        for name, (server, ways) in servers.items():
+            for way in ways:
+                ask = partial(asking, way, case, server)
+                try:
+                    with ask() as call:
+                        call()
+                except Exception as error:  # noqa: BLE001 a server that cannot: told, and left out
+                    print(f"{case.name}: {name} {way} does not answer: {str(error)[:120]}")
+                    continue
+                calls = case.calls if way != "REST JSON" else max(10, case.calls // 6)
+                series.append(Series(f"{name} {way}", ask, server.cpu_s, calls))
+        for one in (*series, *series):
+            one.round()
+        for one in series:
+            one.forget()
+        for _ in range(rounds):
+            for one in (*series, series[0]):
+                one.round()
+        memory = {name: round(server.rss_mb(), 1) for name, (server, _) in servers.items()}
+        starts = {name: round(server.start_s, 2) for name, (server, _) in servers.items()}
+    ways = {one.name: one.figures() for one in series}
+    return {"ways": ways, "rss_mb": memory, "start_s": starts}
+
+
+def start_all(
+    case: Case, folder: Path, wanted: set[str], opened: ExitStack
+) -> Iterator[tuple[str, tuple[Running, tuple[str, ...]]]]:
+    """Yield every server that starts."""
+    yield "Skerry", (opened.enter_context(skerry(case, folder)), WAYS)
+    for contender in (FLOOR, *OTHERS):
+        if contender.name not in wanted:
+            continue
+        try:
+            server = opened.enter_context(started(contender, case, folder))
+        except (RuntimeError, OSError, subprocess.CalledProcessError) as error:
+            print(f"{contender.name} is left out, it cannot run here: {error}")
+            continue
+        yield contender.name, (server, contender.ways)
+
+
+def throughput(folder: Path, rounds: int) -> dict[str, float]:
+    """Two clients on the CNN against two threads of `session.run`, in answers per second."""
+    case = CASES[1]
+    run, request = raw(case), case.binary()
+    pairs = []
+    with skerry(case, folder) as server, ThreadPoolExecutor(2) as pool:
+        crowd(server.http, request, 2, 40)
+        for _ in range(rounds):
+            began = time.perf_counter()
+            list(pool.map(lambda _: run(), range(100)))
+            raw_rate = 100 / (time.perf_counter() - began)
+            rate, _ = crowd(server.http, request, 2, 100)
+            pairs.append((raw_rate, rate))
+    raw_rate, rate = (statistics.median(column) for column in zip(*pairs, strict=True))
+    return {"raw_per_s": round(raw_rate, 1), "skerry_per_s": round(rate, 1)}
+
+
+def batching(case: Case, folder: Path, rounds: int) -> dict[str, Any]:
+    """A crowd with batching off, on, and as the trial decides."""
+    request, result = case.binary(), {}
+    count = 64 * max(4, case.calls // 10)
+    with ExitStack() as opened:
+        servers = {
+            mode: opened.enter_context(
+                skerry(case, folder, "--batch-max-size", "32", "--batch-mode", mode)
+            )
+            for mode in ("Off", "On", "Auto")
         }
-        series = {way: Series(way) for way in ways}
-        for way in (*ways, *ways):
-            _timed(ways[way], case.calls)  # warm-up: not kept
-        for _ in range(ROUNDS):
-            for way in (*ways, "raw session.run"):
-                series[way].times += _timed(ways[way], case.calls)
-    return list(series.values())
+        measured: dict[str, list[tuple[float, list[float]]]] = {mode: [] for mode in servers}
+        for server in servers.values():
+            crowd(server.http, request, CROWD, 64)
+        for _ in range(rounds):
+            for mode, server in servers.items():
+                measured[mode].append(crowd(server.http, request, CROWD, count))
+    for mode, runs in measured.items():
+        latencies = [latency for _, each in runs for latency in each]
+        result[mode] = {
+            "per_s": round(statistics.median(rate for rate, _ in runs), 1),
+            "p50_ms": round(statistics.median(latencies) * 1e3, 2),
+            "p99_ms": round(float(np.percentile(latencies, 99)) * 1e3, 2),
+        }
+    return result
 
 
-def _timed(call: Call, count: int) -> list[float]:
-    times = []
-    for _ in range(count):
-        began = time.perf_counter()
-        call()
-        times.append((time.perf_counter() - began) * 1e6)
-    return times
+@dataclass(frozen=True)
+class Goal:
+    """A figure and what it should be at most (at least, when `is_least`)."""
+
+    name: str
+    limit: float
+    figure: Callable[[dict[str, Any]], float]
+    is_least: bool = False
+
+    def line(self, result: dict[str, Any]) -> dict[str, Any]:
+        """Say whether it was reached, and by how much not."""
+        try:
+            value = self.figure(result)
+        except KeyError:
+            return {"goal": self.name, "said": "not measured"}
+        missed = self.limit / value - 1 if self.is_least else value / self.limit - 1
+        said = "reached" if missed <= 0 else f"missed by {missed:.0%}"
+        word = "at least" if self.is_least else "at most"
+        return {"goal": self.name, "value": round(value, 2), word: self.limit, "said": said}
+
+
+def ratio(
+    case: str, way: str, other: str, key: str = "p50_us"
+) -> Callable[[dict[str, Any]], float]:
+    """Return the figure that divides two ways of a case."""
+
+    def figure(result: dict[str, Any]) -> float:
+        ways = result["cases"][case]["ways"]
+        return float(ways[way][key] / ways[other][key])
+
+    return figure
+
+
+GOALS = (
+    Goal(
+        "tiny, REST binary / floor", 1.8, ratio("tiny", "Skerry REST binary", "floor REST binary")
+    ),
+    Goal(
+        "tiny, REST binary / KServe",
+        0.35,
+        ratio("tiny", "Skerry REST binary", "KServe REST binary"),
+    ),
+    Goal(
+        "tiny, REST binary / MLServer JSON",
+        0.5,
+        ratio("tiny", "Skerry REST binary", "MLServer REST JSON"),
+    ),
+    Goal("tiny, gRPC / KServe", 0.6, ratio("tiny", "Skerry gRPC", "KServe gRPC")),
+    Goal("tiny, gRPC / MLServer", 0.5, ratio("tiny", "Skerry gRPC", "MLServer gRPC")),
+    Goal("cnn, REST binary / raw", 1.25, ratio("cnn", "Skerry REST binary", RAW)),
+    Goal("cnn, gRPC / raw", 1.5, ratio("cnn", "Skerry gRPC", RAW)),
+    Goal(
+        "cnn, server CPU, REST binary / raw",
+        1.15,
+        ratio("cnn", "Skerry REST binary", RAW, "cpu_us"),
+    ),
+    Goal(
+        "JSON of 150528 floats, less raw, ms",
+        12.0,
+        lambda r: (
+            (
+                r["cases"]["cnn"]["ways"]["Skerry REST JSON"]["p50_us"]
+                - r["cases"]["cnn"]["ways"][RAW]["p50_us"]
+            )
+            / 1e3
+        ),
+    ),
+    Goal("start to ready, s", 1.0, lambda r: r["cases"]["cnn"]["start_s"]["Skerry"]),
+    Goal("resident memory on tiny, MB", 100.0, lambda r: r["cases"]["tiny"]["rss_mb"]["Skerry"]),
+    Goal(
+        "cnn, two clients / two raw threads",
+        0.9,
+        lambda r: r["throughput"]["skerry_per_s"] / r["throughput"]["raw_per_s"],
+        is_least=True,
+    ),
+    Goal(
+        "dense, 32 clients, batching on / off",
+        3.0,
+        lambda r: r["batching"]["dense"]["On"]["per_s"] / r["batching"]["dense"]["Off"]["per_s"],
+        is_least=True,
+    ),
+    Goal(
+        "dense, 32 clients, as the trial decides / on",
+        0.9,
+        lambda r: r["batching"]["dense"]["Auto"]["per_s"] / r["batching"]["dense"]["On"]["per_s"],
+        is_least=True,
+    ),
+    Goal(
+        "tiny, 32 clients, as the trial decides / off",
+        0.9,
+        lambda r: r["batching"]["tiny"]["Auto"]["per_s"] / r["batching"]["tiny"]["Off"]["per_s"],
+        is_least=True,
+    ),
+)
+
+
+def show(result: dict[str, Any]) -> None:
+    """Print the figures as tables."""
+    print(
+        f"\n{'model':6}{'way':26}{'p50 us':>11}{'p99 us':>11}{'x raw':>8}{'CPU us':>10}{'x raw':>7}"
+    )
+    for name, case in result["cases"].items():
+        base = case["ways"][RAW]
+        for way, row in case["ways"].items():
+            times = f"{row['p50_us']:>11}{row['p99_us']:>11}{row['p50_us'] / base['p50_us']:>8.2f}"
+            print(
+                f"{name:6}{way:26}{times}{row['cpu_us']:>10}{row['cpu_us'] / base['cpu_us']:>7.2f}"
+            )
+        print(f"{name:6}resident MB: {case['rss_mb']}; start to ready s: {case['start_s']}")
+    print(f"\ntwo clients on the CNN: {result['throughput']}")
+    for name, modes in result["batching"].items():
+        print(f"{name}, {CROWD} clients, batching: {modes}")
+    print(f"\n{'goal':46}{'is':>8}{'limit':>8}")
+    for line in result["goals"]:
+        limit = line.get("at most", line.get("at least", ""))
+        print(f"{line['goal']:46}{line.get('value', ''):>8}{limit:>8}  {line['said']}")
 
 
 def main() -> None:
-    """Measure both models, print a table and write the figures."""
-    cases = (
-        Case("tiny", tiny(), (1, 16), 400),
-        Case("cnn", network(), (1, 3, 224, 224), 60),
-    )
-    result = {}
-    print(f"{'model':6}{'way':18}{'p50 us':>10}{'p99 us':>10}{'x raw':>8}")
-    with tempfile.TemporaryDirectory() as folder:
-        for case in cases:
-            series = measure(case, Path(folder))
-            raw_p50 = statistics.median(series[0].times)
-            result[case.name] = [one.figures(raw_p50) for one in series]
-            for row in result[case.name]:
-                figures = f"{row['p50_us']:>10}{row['p99_us']:>10}{row['p50_to_raw']:>8}"
-                print(f"{case.name:6}{row['way']:18}{figures}")
+    """Measure everything, print tables and write the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--only", default="floor,KServe,MLServer", help="besides Skerry and raw")
+    given = parser.parse_args()
+    wanted = set(given.only.split(","))
+    print(f"Skerry against {', '.join((*KSERVE, *MLSERVER))}; Python {platform.python_version()}")
+    result: dict[str, Any] = {"rounds": given.rounds, "kserve": KSERVE, "mlserver": MLSERVER}
+    result |= {"cpus": os.cpu_count(), "load_before": os.getloadavg()}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        result["cases"] = {c.name: compare(c, folder, wanted, given.rounds) for c in CASES}
+        result["throughput"] = throughput(folder, given.rounds)
+        crowded = (CASES[0], WIDE)
+        result["batching"] = {c.name: batching(c, folder, given.rounds) for c in crowded}
+    result["load_after"] = os.getloadavg()
+    result["goals"] = [goal.line(result) for goal in GOALS]
+    show(result)
     RESULT.parent.mkdir(parents=True, exist_ok=True)
-    RESULT.write_text(json.dumps({"rounds": ROUNDS, "cases": result}, indent=2) + "\n")
+    RESULT.write_text(json.dumps(result, indent=2) + "\n")
     print(f"written to {RESULT.relative_to(ROOT)}")
 
 

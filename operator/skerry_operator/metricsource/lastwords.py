@@ -33,7 +33,8 @@ def hear(
 ) -> Words:
     """Return what counts now: the new answers, and for silent pods their last one while it is new.
 
-    What a pod said before it was started again, or told something new, is forgotten.
+    What a pod said before it was started again, or told something new, is forgotten; so is what
+    it said before it had read what it was given, lest it be told again for want of an answer.
     """
     words: dict[str, Word] = {}
     for pod in pods:
@@ -41,10 +42,11 @@ def hear(
         answer, last = answers.get(pod.unit), before.get(pod.unit)
         if answer is not None:
             words[pod.unit] = Word(answer, now, state)
-        elif last and last.state == state and _is_new(last, now):
+        elif last and last.state == state and _stands(last, pod, now):
             words[pod.unit] = last
     return words
 
 
-def _is_new(word: Word, now: datetime) -> bool:
-    return (now - word.at).total_seconds() < SILENCE_S
+def _stands(word: Word, pod: Pod, now: datetime) -> bool:
+    is_new = (now - word.at).total_seconds() < SILENCE_S
+    return is_new and word.report.assigned == pod.revision_label

@@ -6,7 +6,6 @@ All that a client may get wrong ends as InvalidRequest with the tensor's name.
 
 from __future__ import annotations
 
-import array as arrays
 import math
 import struct
 from collections.abc import Sequence
@@ -128,14 +127,16 @@ def view(array: Array) -> memoryview:
 
 
 def from_values(name: str, datatype: str, shape: tuple[int, ...], values: object) -> Array:
-    """Return the array of a JSON list, flat or nested as the shape is.
+    """Return the array of a JSON list, flat or nested as the shape is; FP64 may be one already.
 
     Raises:
         InvalidRequest: values of another kind or range, ragged, or not as many as the shape.
     """
+    dtype = dtype_of(name, datatype)
+    if isinstance(values, np.ndarray):
+        return shaped(name, _as(dtype, values), shape)
     if not isinstance(values, list):
         raise InvalidRequest(f"tensor '{name}': data must be a list")
-    dtype = dtype_of(name, datatype)
     if datatype == "BF16":
         raise InvalidRequest(f"tensor '{name}': BF16 travels as binary data only")
     if datatype == "BYTES":
@@ -182,10 +183,6 @@ def shaped(name: str, array: Array, shape: tuple[int, ...]) -> Array:
 
 def _numbers(name: str, datatype: str, dtype: np.dtype[Any], values: list[object]) -> Array:
     """Convert a JSON list of numbers or booleans without silent truncation."""
-    flat = _floats(values) if dtype.kind == "f" else None
-    if flat is not None:
-        with np.errstate(over="ignore"):
-            return flat.astype(dtype, copy=False)
     try:
         array = np.array(values) if values else np.empty(0, dtype)
         if datatype == "UINT64" and array.dtype.kind == "f":
@@ -196,22 +193,12 @@ def _numbers(name: str, datatype: str, dtype: np.dtype[Any], values: list[object
         raise InvalidRequest(f"tensor '{name}': data holds values that are not {datatype}")
     if array.dtype != dtype and dtype.kind in "iu" and not _is_in_range(array, dtype):
         raise InvalidRequest(f"tensor '{name}': a value is out of the range of {datatype}")
+    return _as(dtype, array)
+
+
+def _as(dtype: np.dtype[Any], array: Array) -> Array:
     with np.errstate(over="ignore"):  # too large for a float is infinity, as everywhere
         return array.astype(dtype, copy=False)
-
-
-def _floats(values: list[Any]) -> Array | None:
-    """Return a flat list of floats and integers as FP64; None for any other, such as a nested one.
-
-    `array` is quicker than numpy, which first looks at every value for a common type, but takes
-    truth values for numbers.
-    """
-    if bool in set(map(type, values)):
-        return None
-    try:
-        return np.frombuffer(arrays.array("d", values), np.float64)
-    except (TypeError, OverflowError):
-        return None
 
 
 def _large_integers(values: list[object]) -> Array:

@@ -39,8 +39,8 @@ class RestApp:
         self._way = lru_cache(KNOWN_TARGETS)(self._find_way)
         self._fixed: dict[str, Handler] = {
             "v2": lambda _: json_reply(views.server(dataplane.server_info())),
-            "v2/health/live": lambda _: Reply(200),
-            "v2/health/ready": lambda _: Reply(200 if dataplane.is_ready() else 503),
+            "v2/health/live": lambda _: json_reply({"live": True}),
+            "v2/health/ready": self._server_ready,
             "v2/models/stats": lambda _: self._statistics(dataplane.name, None),
             "v2/docs": self._document,
             "openapi.json": self._document,
@@ -186,7 +186,11 @@ class RestApp:
 
     def _ready(self, name: str, version: str | None) -> Reply:
         self._dataplane.require_ready(name, version)
-        return Reply(200)
+        return json_reply({"name": name, "ready": True})
+
+    def _server_ready(self, _: Request) -> Reply:
+        is_ready = self._dataplane.is_ready()
+        return json_reply({"ready": is_ready}, 200 if is_ready else 503)
 
 
 def _refusing(status: int, text: str) -> Handler:

@@ -21,6 +21,7 @@ from skerry_runtime.protocol.tensors import (
     to_values,
 )
 from skerry_runtime.protocol.types import InferResponse, Tensor
+from skerry_runtime.rest import numbers
 from skerry_runtime.rest.head import number
 from skerry_runtime.rest.http import HEAD_LENGTH, JSON, Buffer, Reply
 
@@ -217,11 +218,17 @@ def _split(body: Buffer, head_length: bytes) -> tuple[memoryview, memoryview]:
 
 def _plan(head: Buffer, limits: Limits) -> Plan:
     """Check a request's JSON."""
-    root = _object(_parsed(head), "the request")
+    root = _object(_request(head), "the request")
     inputs = tuple(_input(entry, limits) for entry in _entries(root, "inputs", limits))
     outputs, form = _outputs(root, limits)
     size = sum(entry.size or 0 for entry in inputs)
-    return Plan(inputs, outputs, form, _text(root.get("id", ""), "id"), size)
+    return Plan(inputs, outputs, form, _identity(root), size)
+
+
+def _identity(root: dict[str, Any]) -> str:
+    """Return the request's id; some clients write null for none."""
+    identity = root.get("id")
+    return "" if identity is None else _text(identity, "id")
 
 
 def _tensors(plan: Plan, raw: memoryview) -> list[Tensor]:
@@ -242,6 +249,11 @@ def _tensors(plan: Plan, raw: memoryview) -> list[Tensor]:
             start = end
         tensors.append(Tensor(name, datatype, array))
     return tensors
+
+
+def _request(head: Buffer) -> object:
+    long = numbers.read(head) if len(head) >= numbers.LONG else None
+    return _parsed(head) if long is None else long
 
 
 def _parsed(head: Buffer) -> object:
@@ -268,7 +280,7 @@ def _input(value: object, limits: Limits) -> InputPlan:
 def _outputs(root: dict[str, Any], limits: Limits) -> tuple[tuple[str, ...] | None, OutputForm]:
     """Return the requested outputs, None for all, and their form."""
     default = bool(_parameters(root).get("binary_data_output", False))
-    if not root.get("outputs"):
+    if root.get("outputs") in (None, []):
         return None, OutputForm(default, {})
     form: dict[str, bool] = {}
     for value in _entries(root, "outputs", limits):

@@ -30,8 +30,8 @@ def document(model_name: str) -> Json:
 def _paths() -> Json:
     paths = {
         "/v2": _get("serverMetadata", "Name, version and extensions", "ServerMetadata"),
-        "/v2/health/live": {"get": _probe("serverLive", "The process answers")},
-        "/v2/health/ready": {"get": _probe("serverReady", "A model serves; 503 otherwise", "503")},
+        "/v2/health/live": {"get": _probe("serverLive", "The process answers", "Live")},
+        "/v2/health/ready": {"get": _server_ready()},
         "/v2/models/stats": _get("allStatistics", "Statistics of the model", "Statistics", "404"),
         "/v2/repository/index": _index(),
         "/openapi.json": _get("openapi", "This document", "Document"),
@@ -43,7 +43,9 @@ def _paths() -> Json:
             base: _get("modelMetadata" + suffix, "Inputs and outputs", "ModelMetadata", "404"),
             base + "/config": _get("modelConfig" + suffix, "As a configuration", "Config", "404"),
             base + "/stats": _get("statistics" + suffix, "Statistics", "Statistics", "404"),
-            base + "/ready": {"get": _probe("modelReady" + suffix, "It serves", "404", "503")},
+            base + "/ready": {
+                "get": _probe("modelReady" + suffix, "It serves", "ModelReady", "404", "503")
+            },
             base + "/infer": {"post": _infer("infer" + suffix)},
         }
         for path in of_model.values():
@@ -59,11 +61,15 @@ def _get(identity: str, text: str, schema: str, *errors: str) -> Json:
     return {"get": {"operationId": identity, "summary": text, "responses": answers}}
 
 
-def _probe(identity: str, text: str, *errors: str) -> Json:
-    answers = {"200": {"description": text}, **_errors("400")}
-    for error in errors:
-        answers[error] = {"description": "it does not"}
+def _probe(identity: str, text: str, schema: str, *errors: str) -> Json:
+    answers = {"200": _answer(text, schema), **_errors("400", *errors)}
     return {"operationId": identity, "summary": text, "responses": answers}
+
+
+def _server_ready() -> Json:
+    probe = _probe("serverReady", "A model serves", "Ready")
+    probe["responses"]["503"] = _answer("None does", "Ready")
+    return probe
 
 
 def _index() -> Json:
@@ -175,6 +181,9 @@ def _schemas() -> Json:
     return {
         "Error": _object({"error": _text()}),
         "Document": {"type": "object"},
+        "Live": _object({"live": {"type": "boolean"}}),
+        "Ready": _object({"ready": {"type": "boolean"}}),
+        "ModelReady": _object({"name": _text(), "ready": {"type": "boolean"}}),
         "ServerMetadata": _object({"name": _text(), "version": _text(), "extensions": texts}),
         "ModelMetadata": _object(
             {
@@ -204,7 +213,7 @@ def _schemas() -> Json:
 
 def _inference_schemas() -> Json:
     shape = _list({"type": "integer", "minimum": 0})
-    parameters = {"type": "object"}
+    parameters = {"type": ["object", "null"]}
     name = {"type": "string", "maxLength": MAX_NAME}
     given = {"name": name, "datatype": {"enum": list(DTYPES)}, "shape": shape}
     answered = {"name": _text(), "datatype": {"enum": list(DTYPES)}, "shape": shape}
@@ -213,7 +222,11 @@ def _inference_schemas() -> Json:
     return {
         "InferRequest": _object(
             {"inputs": _list(_object(given, optional))},
-            {"id": _text(), "parameters": parameters, "outputs": _list(wanted)},
+            {
+                "id": {"type": ["string", "null"]},
+                "parameters": parameters,
+                "outputs": {"type": ["array", "null"], "items": wanted},
+            },
         ),
         "InferResponse": _object(
             {

@@ -41,6 +41,7 @@ class Echo:
         self.gate = asyncio.Event()
         self.seen: list[bytes] = []
         self.refused: list[int] = []
+        self.is_asked = False
         self.given_up = False
 
     def open(self, request: Request) -> Handler:
@@ -61,6 +62,7 @@ class Echo:
         return Reply(200, b"[" + request.target, b"", (body, b"]"))
 
     async def _slow(self, request: Request) -> Reply:
+        self.is_asked = True
         try:
             await self.gate.wait()
         except asyncio.CancelledError:
@@ -147,8 +149,7 @@ async def test_pipelined_requests_are_answered_in_their_order() -> None:
         reader, writer = await served.connect()
         writer.write(request(b"/slow") + request(b"/a", b"1") + request(b"/b", large))
         writer.write(b"\r\n" + request(b"/c", b"3", CLOSE))
-        await writer.drain()
-        await asyncio.sleep(0.01)
+        await until(lambda: served.app.is_asked)
         assert served.app.seen == []
         served.app.gate.set()
         answer = await reader.read()
@@ -297,8 +298,7 @@ async def test_a_client_that_leaves_ends_the_work_for_it() -> None:
     async with Served() as served:
         _, writer = await served.connect()
         writer.write(request(b"/slow"))
-        await writer.drain()
-        await asyncio.sleep(0.01)
+        await until(lambda: served.app.is_asked)
         writer.transport.abort()
         await until(lambda: served.app.given_up)
         served.app.gate.set()
@@ -335,9 +335,9 @@ async def test_a_request_under_way_is_answered_when_the_port_stops_and_is_the_la
     async with Served() as served:
         reader, writer = await served.connect()
         writer.write(request(b"/slow"))
-        await asyncio.sleep(0.01)
+        await until(lambda: served.app.is_asked)
         stopping = asyncio.create_task(served.listener.stop(30))
-        await asyncio.sleep(0.01)
+        await until(lambda: served.listener._hub.is_draining)
         served.app.gate.set()
         answer = await reader.read()
         await stopping
@@ -349,7 +349,7 @@ async def test_a_request_that_never_ends_does_not_keep_the_port_from_stopping() 
     async with Served() as served:
         reader, writer = await served.connect()
         writer.write(request(b"/slow"))
-        await asyncio.sleep(0.01)
+        await until(lambda: served.app.is_asked)
         async with asyncio.timeout(30):
             await served.listener.stop(0.05)
             assert await reader.read() == b""

@@ -116,6 +116,19 @@ def test_every_path_has_its_status(server: InThread, method: str, path: str, sta
         assert list(answer.json) == ["error"]
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v2/health/live", {"live": True}),
+        ("/v2/health/ready", {"ready": True}),
+        ("/v2/models/digits/ready", {"name": "digits", "ready": True}),
+    ],
+)
+def test_health_is_told_in_the_body_too(server: InThread, path: str, body: object) -> None:
+    """KServe's client reads the body, others the status."""
+    assert ask(server.http, "GET", path).json == body
+
+
 def test_a_json_request_gets_a_json_answer_that_names_its_revision(server: InThread) -> None:
     answer = ask(server.http, "POST", INFER, json.dumps({"id": "7", "inputs": [ONES]}).encode())
     assert answer.status == 200
@@ -129,6 +142,15 @@ def test_a_json_request_gets_a_json_answer_that_names_its_revision(server: InThr
         "shape": [1, 3],
         "data": [18.0, 22.0, 26.0],
     }
+
+
+def test_null_means_that_an_optional_part_is_not_there(server: InThread) -> None:
+    """MLServer's types write it so."""
+    nothing = {"id": None, "parameters": None, "outputs": None}
+    body = json.dumps({**nothing, "inputs": [{**ONES, "parameters": None}]}).encode()
+    answer = ask(server.http, "POST", INFER, body)
+    assert answer.status == 200
+    assert "id" not in answer.json
 
 
 def binary_request(**extra: object) -> tuple[bytes, dict[str, str]]:
@@ -166,6 +188,11 @@ def test_each_output_takes_the_form_that_was_asked_for(server: InThread) -> None
         ),
         pytest.param(
             json.dumps({"inputs": [ONES], "id": 7}).encode(), {}, id="an id that is no text"
+        ),
+        pytest.param(
+            json.dumps({"inputs": [ONES], "outputs": {}}).encode(),
+            {},
+            id="outputs that are no list",
         ),
         pytest.param(
             json.dumps({"inputs": [{**ONES, "shape": "4"}]}).encode(),

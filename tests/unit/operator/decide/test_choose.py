@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,6 +18,12 @@ ONE_OF_EACH = [unit(f"a{i}", cell="a") for i in range(8)] + [
 
 def cells(chosen: frozenset[str]) -> str:
     return "".join(sorted(name[0] for name in chosen))
+
+
+def by_hash(count: int) -> list[str]:
+    """Names in the order in which units that are alike are taken."""
+    names = (f"n{index}" for index in range(count))
+    return sorted(names, key=lambda name: hashlib.sha256(name.encode()).hexdigest())
 
 
 @pytest.mark.parametrize(
@@ -48,9 +56,21 @@ def test_sites_take_turns_within_a_cell() -> None:
     assert cells(choose(fleet, "50%", V2)) == "xxxy"
 
 
+def test_sites_take_turns_also_where_one_site_comes_first_by_its_names() -> None:
+    names = by_hash(6)
+    fleet = [unit(name, site="x" if place < 4 else "y") for place, name in enumerate(names)]
+    assert choose(fleet, "2", V2) == {names[0], names[4]}
+
+
 def test_a_unit_that_has_the_target_is_never_displaced_by_a_new_node() -> None:
     fleet = [*units(4, V1), unit("held", V2)]
     assert choose([*fleet, unit("new-canary", canary=True)], "1", V2) == {"held"}
+
+
+def test_a_unit_that_has_the_target_stands_for_its_cell_whatever_its_name() -> None:
+    names = by_hash(6)
+    fleet = [*(unit(name, V1) for name in names[:5]), unit(names[5], V2)]
+    assert choose(fleet, "1%", V2) == {names[5]}
 
 
 def test_an_offline_unit_is_not_picked_and_not_counted() -> None:

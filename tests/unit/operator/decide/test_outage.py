@@ -102,6 +102,30 @@ def test_a_new_rollout_is_measured_anew() -> None:
     assert outage_ms(world) == 0
 
 
+def test_an_outage_of_an_earlier_rollout_does_not_count_for_the_next() -> None:
+    world = make_world()
+    world.outage_ms = 400
+    world.model = make_model("2.0.0")
+    world.settle()
+    assert outage_ms(world) == 400
+    world.outage_ms = 0
+    world.model = make_model("3.0.0")
+    world.settle()
+    assert outage_ms(world) == 0
+
+
+def test_the_time_since_the_new_pod_began_to_serve_is_no_outage() -> None:
+    """It is read 0.7 s after it began; both moments are by its own clock."""
+    world = make_world(1)
+    world.change(runtime=NEW_IMAGE)
+    world.turn()
+    world.turn()
+    report = world.reports["n0"]
+    world.reports["n0"] = report.model_copy(update={"now": report.now + 0.7})
+    world.carry_out(world.plan())
+    assert outage_ms(world) == 1300
+
+
 def test_a_node_that_goes_offline_while_its_pod_is_replaced_is_not_timed() -> None:
     world = make_world()
     world.change(runtime=NEW_IMAGE)

@@ -19,7 +19,7 @@ from skerry_operator.api.v1alpha1.edgedeployment_status import (
     Stage,
     UnitCounts,
 )
-from skerry_operator.constants import ANNOTATION_NUDGE, LABEL_CELL, LABEL_DEPLOYMENT
+from skerry_operator.constants import ANNOTATION_NUDGE, LABEL_CELL, LABEL_DEPLOYMENT, LABEL_REVISION
 from skerry_operator.decide.facts import Value
 from skerry_operator.decide.observed import Observed, Sample, SampleState
 from skerry_operator.decide.planned import EventNote, Manifest, ModelPlan, Nudge, ObjectRef, Plan
@@ -119,7 +119,11 @@ class Bench:
                 "namespace": "edge",
                 "uid": unit,
                 "resourceVersion": str(version),
-                "labels": {LABEL_DEPLOYMENT: "digits", LABEL_CELL: cell},
+                "labels": {
+                    LABEL_DEPLOYMENT: "digits",
+                    LABEL_CELL: cell,
+                    LABEL_REVISION: "v1-a",
+                },
                 "annotations": {ANNOTATION_NUDGE: nudge},
             },
             "spec": {"nodeName": unit},
@@ -436,6 +440,18 @@ async def test_what_a_pod_said_before_it_was_started_again_or_told_something_new
     await bench.look()
     bench.source.reports = {}
     bench.put_pod("a", version=2, **change)
+    await bench.look()
+    assert bench.observed[-1].reports == {}
+
+
+async def test_what_a_pod_said_before_it_had_read_what_it_was_given_is_forgotten(
+    bench: Bench,
+) -> None:
+    bench.plan = Plan(watch_units=True)
+    bench.put_pod("a")
+    bench.source.reports = {"a": make_report("a", serving("v1-0"), assigned="v1-0")}
+    await bench.look()
+    bench.source.reports = {}
     await bench.look()
     assert bench.observed[-1].reports == {}
 
