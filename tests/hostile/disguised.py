@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import struct
 import tarfile
+import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 
 from hostile.building import INVALID, REFUSED, SERVES, Case, field, good, model, node, varint
+
+ESCAPED = Path(tempfile.gettempdir()) / f"skerry-escaped-{os.getpid()}"
+"""What a harmful pickle would write; each run of the tests has its own."""
 
 
 class Harmful:
     """Unpickling it would write a file."""
 
     def __reduce__(self) -> tuple[Callable[..., object], tuple[str]]:
-        return eval, ("open('/tmp/skerry-escaped', 'w')",)
+        return eval, (f"open({str(ESCAPED)!r}, 'w')",)
 
 
 def zipped(names: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:

@@ -7,7 +7,7 @@ import pickle
 import struct
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ import onnxruntime as ort
 
 from hostile.building import EXAM, INVALID, REFUSED, Case, good
 from hostile.disguised import Harmful, zipped
+from serving import tflite_models
 from skerry_runtime.contract import FailureReason, Format
 
 
@@ -95,29 +96,40 @@ def flatbuffers() -> Iterator[Case]:
     ort_file, onnx_file = _ort(), good().SerializeToString()
     yield Case("flatbuffer: ONNX claimed to be ORT", onnx_file, INVALID, Format.ORT)
     yield Case("flatbuffer: ORT claimed to be ONNX", ort_file, INVALID)
-    yield Case("flatbuffer: only the mark", b"\x10\0\0\0ORTM", REFUSED, Format.ORT)
-    far = struct.pack("<I", 0x7FFFFFF0) + ort_file[4:]
-    yield Case("flatbuffer: a root outside the file", far, REFUSED, Format.ORT)
-    ones = ort_file[:8] + b"\xff" * (len(ort_file) - 8)
-    yield Case("flatbuffer: nothing but ones", ones, REFUSED, Format.ORT)
-    for percent in (5, 25, 50, 75, 95):
-        cut = ort_file[: max(8, len(ort_file) * percent // 100)]
-        name = f"flatbuffer: ORT cut at {percent} %"
-        yield Case(name, cut, REFUSED, Format.ORT, is_kin=percent != 50)
-    for seed in range(6):
-        rng = np.random.default_rng(seed)
-        body = bytearray(ort_file)
-        for place in rng.integers(8, len(body), 40):
-            body[place] = int(rng.integers(256))
-        yield Case(
-            f"flatbuffer: ORT with 40 wrong bytes, {seed}", bytes(body), REFUSED, Format.ORT,
-            may_serve=True, is_kin=seed >= 2,
-        )  # fmt: skip
+    yield from _damaged(ort_file, Format.ORT)
+    yield from _damaged(_tflite(tflite_models.product), Format.TFLITE)
+    unknown = _tflite(tflite_models.unknown_operator)
+    yield Case("flatbuffer: TFLite with an operator of its own", unknown, REFUSED, Format.TFLITE)
     tflite = b"\x1c\0\0\0TFL3" + bytes(64)
     yield Case("flatbuffer: TFLite claimed to be ONNX", tflite, INVALID)
     yield Case("flatbuffer: TFLite without content", tflite, REFUSED, Format.TFLITE)
     yield Case("flatbuffer: ONNX claimed to be TFLite", onnx_file, INVALID, Format.TFLITE)
     yield Case("flatbuffer: a vendor's format", b"HEF", INVALID, Format.CUSTOM)
+
+
+def _damaged(whole: bytes, kind: Format) -> Iterator[Case]:
+    """A good file of a format, cut and turned over; its mark stays, or no engine would see it."""
+    yield Case(f"flatbuffer: only the mark of {kind}", whole[:8], REFUSED, kind)
+    far = struct.pack("<I", 0x7FFFFFF0) + whole[4:]
+    yield Case(f"flatbuffer: {kind} with a root outside the file", far, REFUSED, kind)
+    ones = whole[:8] + b"\xff" * (len(whole) - 8)
+    yield Case(f"flatbuffer: {kind} of nothing but ones", ones, REFUSED, kind)
+    for percent in (5, 25, 50, 75, 95):
+        cut = whole[: max(8, len(whole) * percent // 100)]
+        name = f"flatbuffer: {kind} cut at {percent} %"
+        yield Case(name, cut, REFUSED, kind, may_serve=True, is_kin=percent != 50)
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        body = bytearray(whole)
+        for place in rng.integers(8, len(body), 40 if seed < 4 else 3):
+            body[place] = int(rng.integers(256))
+        name = f"flatbuffer: {kind} with wrong bytes, {seed}"
+        yield Case(name, bytes(body), REFUSED, kind, may_serve=True, is_kin=seed not in (0, 4))
+
+
+def _tflite(make: Callable[[Path], Path]) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        return make(Path(folder) / "m.tflite").read_bytes()
 
 
 def _ort() -> bytes:

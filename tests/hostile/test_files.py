@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import pytest
 
 from hostile.building import Case, good
 from hostile.corpus import cases
+from hostile.disguised import ESCAPED
 from hostile.goldens import fair
 from hostile.watch import Peaks, Untouched, resident_bytes
 from serving.deployed import Deployed, FileServer, deployed, file_server
@@ -41,8 +43,7 @@ LIMITS = {
 OVERSHOOT_BYTES = 64 * MIB
 """The kernel counts private memory; what the child had before it was limited comes on top."""
 PODS = 2
-CANARY = Path("/tmp/skerry-canary.bin")  # noqa: S108 (one place for every worker of the tests)
-ESCAPED = Path("/tmp/skerry-escaped")  # noqa: S108 (what the pickles of the corpus would write)
+CANARY = Path(tempfile.gettempdir()) / f"skerry-canary-{os.getpid()}.bin"
 IS_LONG = os.environ.get("SKERRY_HOSTILE") == "all"
 CASES = {case.name: case for case in cases(CANARY) if IS_LONG or not case.is_kin}
 HARMLESS = "harmless"
