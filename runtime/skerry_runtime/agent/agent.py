@@ -294,8 +294,11 @@ class Agent:
             return True
         finally:
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, Exception):
-                await task
+            # Not `await task` with CancelledError suppressed: that would swallow one meant for us,
+            # and the agent would never end.
+            await asyncio.wait({task})
+            if not task.cancelled():
+                task.exception()  # whatever it is, it was raised above, or is of no use any more
 
     async def _refuse(self, goal: Goal, err: Refused) -> None:
         log_refusal(goal, err.reason, str(err))

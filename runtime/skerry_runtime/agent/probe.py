@@ -175,8 +175,7 @@ async def _run(request: ProbeRequest, host: Host) -> _End:
     finally:
         _kill(child)
         talk.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await talk
+        await asyncio.wait({talk})
         await child.wait()
 
 

@@ -14,6 +14,7 @@ import pytest
 from aiohttp import web
 
 from serving.fakes import Gate
+from skerry_runtime.agent import machine
 from skerry_runtime.agent.state import NodeState
 from skerry_runtime.backends.onnx import OnnxBackend
 from skerry_runtime.contract import (
@@ -642,3 +643,26 @@ async def test_a_format_that_this_runtime_does_not_read_is_refused(
         assert status.progress.reason is FailureReason.INVALID_MODEL
         assert "Custom" in status.progress.message
         assert status.serving
+
+
+async def test_a_stop_in_the_moment_of_breaking_off_still_ends_the_agent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("skerry_runtime.agent.machine.decide", lambda _: machine.Abandon())
+    is_tidying, may_end = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            is_tidying.set()
+            await may_end.wait()
+
+    agent = Pod(tmp_path, OnnxBackend(), FAST).agent
+    drive = asyncio.create_task(agent._interruptible(work()))
+    await is_tidying.wait()
+    drive.cancel()
+    await asyncio.sleep(0)
+    may_end.set()
+    await asyncio.wait({drive})
+    assert drive.cancelled()
