@@ -89,4 +89,4 @@ def hardware_of(
 
 def has_labels(node: Node, labels: Mapping[str, str]) -> bool:
     """Tell whether the node has all of the labels."""
-    return all(node.labels.get(key) == value for key, value in labels.items())
+    return labels.items() <= node.labels.items()

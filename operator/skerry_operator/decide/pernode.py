@@ -32,7 +32,7 @@ from skerry_operator.decide.placed import (
     PlacementResult,
     cells_of,
     lost_of,
-    passed_over_of,
+    passes_of,
     rejected_of,
 )
 
@@ -57,7 +57,7 @@ def place_per_node(
         cells=cells_of(seats),
         rejected=rejected_of(verdicts),
         lost=lost_of(seats.items()),
-        passed_over=passed_over_of(verdicts.items()),
+        passes=passes_of(verdicts),
         basis=Basis(wish, incumbents, by_name, verdicts),
     )
 
@@ -102,7 +102,10 @@ def _mended(earlier: PlacementResult, question: Basis, changed: Collection[str])
             for name, since in sorted({**others, **lost_of(seats)}.items())
             if name in question.nodes
         },
-        passed_over=_merged_rows(earlier.passed_over, passed_over_of(fresh.items()), changed),
+        passes={
+            **{name: one for name, one in earlier.passes.items() if name not in changed},
+            **passes_of(fresh),
+        },
         basis=replace(question, verdicts=verdicts),
     )
 

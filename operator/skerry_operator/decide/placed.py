@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
+from operator import itemgetter
 
 from skerry_operator.api.v1alpha1.edgedeployment_status import RejectedNode
 from skerry_operator.api.v1alpha1.edgemodel import Variant
@@ -47,8 +48,8 @@ class PlacementResult:
 
     cells: tuple[Cell, ...] = ()
     rejected: tuple[RejectedNode, ...] = ()
-    passed_over: tuple[RejectedNode, ...] = ()
-    """Nodes that have hardware which the spec prefers and which is not used, with the reason."""
+    passes: Mapping[str, Refusal] = field(default_factory=dict, compare=False, repr=False)
+    """Node -> why hardware that it has, and the spec prefers, is not used."""
     lost: Mapping[str, datetime] = field(default_factory=dict)
     """Unit -> since when it is placed without its hardware."""
     unplaced: int = 0
@@ -62,6 +63,11 @@ class PlacementResult:
     def cell_of(self) -> dict[str, str]:
         """Return the name of every unit's cell."""
         return {unit: cell.name for cell in self.cells for unit in cell.units}
+
+    @cached_property
+    def passed_over(self) -> tuple[RejectedNode, ...]:
+        """Return the nodes with better hardware that is not used, by name, as people read them."""
+        return _rows(self.passes.items())
 
 
 def cells_of(seats: Mapping[str, Seat]) -> tuple[Cell, ...]:
@@ -77,24 +83,23 @@ def cells_of(seats: Mapping[str, Seat]) -> tuple[Cell, ...]:
 
 def rejected_of(verdicts: Mapping[str, Seat | Refusal]) -> tuple[RejectedNode, ...]:
     """Return the nodes that were refused, by name."""
-    return tuple(
-        rejected(name, verdict)
-        for name, verdict in sorted(verdicts.items())
-        if isinstance(verdict, Refusal)
-    )
+    return _rows((name, one) for name, one in verdicts.items() if isinstance(one, Refusal))
 
 
-def passed_over_of(verdicts: Iterable[tuple[str, Seat | Refusal]]) -> tuple[RejectedNode, ...]:
-    """Return the nodes with better hardware that is not used, by name."""
-    return tuple(
-        rejected(name, verdict.passed)
-        for name, verdict in sorted(verdicts, key=lambda item: item[0])
+def passes_of(verdicts: Mapping[str, Seat | Refusal]) -> dict[str, Refusal]:
+    """Return why better hardware of nodes is not used."""
+    return {
+        name: verdict.passed
+        for name, verdict in verdicts.items()
         if isinstance(verdict, Seat) and verdict.passed is not None
-    )
+    }
 
 
-def rejected(name: str, refusal: Refusal) -> RejectedNode:
-    """Return a refusal as people read it."""
+def _rows(refusals: Iterable[tuple[str, Refusal]]) -> tuple[RejectedNode, ...]:
+    return tuple(_row(*item) for item in sorted(refusals, key=itemgetter(0)))
+
+
+def _row(name: str, refusal: Refusal) -> RejectedNode:
     message = refusal.message.replace(NODE, name)[:_MESSAGE_LIMIT]
     return RejectedNode(node=name, reason=refusal.reason, message=message)
 

@@ -20,7 +20,7 @@ from skerry_operator.decide.placed import (
     PlacementResult,
     cells_of,
     lost_of,
-    passed_over_of,
+    passes_of,
     rejected_of,
 )
 from skerry_operator.decide.replicas import Room, seat_replicas
@@ -96,7 +96,7 @@ def _place_replicas(nodes: list[Node], wish: Wish, incumbents: Incumbents) -> Pl
     return PlacementResult(
         cells=cells_of(placed),
         rejected=rejected_of(verdicts),
-        passed_over=passed_over_of(verdicts.items()),
+        passes=passes_of(verdicts),
         lost=lost_of(placed.items()),
         unplaced=len(seats) - len(placed),
         counts_replicas=True,
