@@ -123,6 +123,10 @@ def test_a_second_release_for_other_namespaces_leaves_the_definitions_alone(run:
     run("helm", "uninstall", "skerry", "--namespace=other")
 
 
+FOREIGN = {"ServiceMonitor", "NodeFeatureRule"}
+"""Kinds of the Prometheus operator and of Node Feature Discovery, which are not installed here."""
+
+
 @pytest.mark.parametrize("values", [{}, yaml.safe_load(EVERYTHING.read_text())], ids=["few", "all"])
 @pytest.mark.usefixtures("clean")
 def test_the_api_server_takes_every_manifest(
@@ -130,8 +134,7 @@ def test_the_api_server_takes_every_manifest(
 ) -> None:
     answer = try_to_render(values, tmp_path)
     manifests = [item for item in yaml.safe_load_all(answer.stdout) if item]
-    # The kind belongs to the Prometheus operator, which is not installed here.
-    known = [item for item in manifests if item["kind"] != "ServiceMonitor"]
+    known = [item for item in manifests if item["kind"] not in FOREIGN]
     for name in (NAMESPACE, *values.get("watchNamespaces", ())):  # type: ignore[attr-defined]
         namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
         run("kubectl", "apply", "-f", "-", stdin=yaml.safe_dump(namespace))
