@@ -113,7 +113,7 @@ def test_a_pod_that_cannot_start_on_the_one_accelerator_is_replaced_by_the_old_o
     with traffic(lab, files, tmp_path) as running:
         began = time.time()
         lab.apply(lab.model("v1"), lab.deployment({"progressDeadline": "10s"}, runtime=broken))
-        replaced = lambda: NODE not in lab.pods() or lab.pods()[NODE].uid != before[NODE].uid  # noqa: E731
+        replaced = lambda: lab.pods().get(NODE) != before[NODE]  # noqa: E731
         lab.wait(replaced, f"the pod of {NODE} goes first: the device is free for the new one")
         gone = time.time()
         status = lab.wait_rolled_back("ProgressDeadlineExceeded")
