@@ -48,6 +48,11 @@ class Wish:
         """Tell whether a later entry will do."""
         return self.placement.fallback is Fallback.ALLOW
 
+    @property
+    def allowed_entries(self) -> tuple[str, ...]:
+        """Return the entries that a unit may be placed by: the first one where no other will do."""
+        return self.entries if self.may_fall_back else self.entries[:1]
+
 
 @dataclass(frozen=True)
 class Incumbents:

@@ -93,15 +93,11 @@ def _mended(earlier: PlacementResult, question: Basis, changed: Collection[str])
         verdicts.pop(name, None)
     verdicts |= fresh
     seats = [(name, seat) for name, seat in fresh.items() if isinstance(seat, Seat)]
-    others = {name: since for name, since in earlier.lost.items() if name not in fresh}
+    lost = {name: since for name, since in earlier.lost.items() if name not in changed}
     return PlacementResult(
         cells=_mended_cells(earlier.cells, question.verdicts, fresh, changed),
         rejected=_merged_rows(earlier.rejected, rejected_of(fresh), changed),
-        lost={
-            name: since
-            for name, since in sorted({**others, **lost_of(seats)}.items())
-            if name in question.nodes
-        },
+        lost=dict(sorted({**lost, **lost_of(seats)}.items())),
         passes={
             **{name: one for name, one in earlier.passes.items() if name not in changed},
             **passes_of(fresh),

@@ -62,14 +62,13 @@ class Room:
 
         A node that takes nothing new (cordoned, out of reach) offers nothing, and its units stay.
         """
-        entries = wish.entries if wish.may_fall_back else wish.entries[:1]
         fresh = Incumbents(incumbents.now, taken=incumbents.taken)
         known = tuple(nodes)
         offers: dict[str, Offer] = {}
         for node in known:
             if admission(node, wish, is_placed=False):
                 continue
-            for rank, entry in enumerate(entries):
+            for rank, entry in enumerate(wish.allowed_entries):
                 for offer in _offers(node, rank, entry, wish, fresh):
                     cell = offer.seat.hardware.cell
                     offers[cell] = _sum(offers[cell], offer) if cell in offers else offer
@@ -130,10 +129,9 @@ def _current(unit: str, room: Room, wish: Wish, incumbents: Incumbents) -> Seat 
 
 def _rank(hardware: Hardware, wish: Wish) -> int | None:
     """Return the place of the hardware in the preference; None: the spec does not want it."""
-    entries = wish.entries if wish.may_fall_back else wish.entries[:1]
     ranks = (
         rank
-        for rank, entry in enumerate(entries)
+        for rank, entry in enumerate(wish.allowed_entries)
         if hardware.profile in profiles_of(entry, wish.profiles)
     )
     return next(ranks, None)
