@@ -48,14 +48,15 @@ _GONE = {"type": "ERROR", "object": {"kind": "Status", "code": 410, "reason": "E
 
 
 class FaultProxy:
-    """Forwards to the server of a kubeconfig; hits a share of what passes while it is bad."""
+    """Forwards to the server of a kubeconfig; while it is bad, hits one in each so many."""
 
-    def __init__(self, kubeconfig: Path, share: float, seed: int) -> None:
+    def __init__(self, kubeconfig: Path, in_how_many: int, seed: int) -> None:
         self._kubeconfig = kubeconfig
         self._random = random.Random(seed)
-        self._share = share
+        self._in_how_many = in_how_many
         self.is_bad = False
         self.done: Counter[Fault] = Counter()
+        self._turns: dict[tuple[Fault, ...], list[bool]] = {}
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
         self._listens = threading.Event()
@@ -95,8 +96,18 @@ class FaultProxy:
         config["clusters"][0]["cluster"] = {"server": f"http://127.0.0.1:{port}"}
         return str(yaml.safe_dump(config))
 
+    def _shuffled(self) -> list[bool]:
+        """Return the turns of the next few: exactly one of them is hit, so luck spares no run."""
+        turns = [True] + [False] * (self._in_how_many - 1)
+        self._random.shuffle(turns)
+        return turns
+
     def _draw(self, faults: tuple[Fault, ...]) -> Fault | None:
-        if not self.is_bad or self._random.random() >= self._share:
+        if not self.is_bad:
+            return None
+        if not self._turns.get(faults):
+            self._turns[faults] = self._shuffled()
+        if not self._turns[faults].pop():
             return None
         fault = self._random.choice(faults)
         self.done[fault] += 1

@@ -23,6 +23,7 @@ from skerry_operator.telemetry import Telemetry
 
 Raw = dict[str, Any]
 GENERATED = ("ConfigMap", "DaemonSet", "Service", "ControllerRevision")
+OURS = ("EdgeDeployment", "EdgeModel")
 NODES = {
     "node-a": {"skerry.dev/site": "harbour"},
     "node-b": {"skerry.dev/site": "harbour"},
@@ -77,12 +78,17 @@ class Cluster:
 
     def versions(self) -> dict[str, str]:
         """resourceVersion of everything in the namespace that the operator could write."""
-        kinds = (*GENERATED, "EdgeDeployment", "EdgeModel", "Event")
+        kinds = (*GENERATED, *OURS)
+        found = [(kind, raw) for kind in kinds for raw in self.all(kind)]
+        found += [("Event", raw) for raw in self.events()]
         return {
             f"{kind}/{raw['metadata']['name']}": raw["metadata"]["resourceVersion"]
-            for kind in kinds
-            for raw in self.all(kind)
+            for kind, raw in found
         }
+
+    def events(self) -> list[Raw]:
+        """Events of our kinds; the API server itself may say something about a Service."""
+        return [e for e in self.all("Event") if e["involvedObject"]["kind"] in OURS]
 
     def condition(self, name: str, kind: str = "Ready") -> Mapping[str, Any]:
         """A condition of an EdgeDeployment; empty when it is not there."""

@@ -74,7 +74,7 @@ def test_a_deployment_becomes_objects_and_the_model_is_checked(
     model = cluster.get("EdgeModel", "digits")
     assert model
     assert model["status"]["conditions"][0]["status"] == "True"
-    reasons = [event["reason"] for event in cluster.all("Event")]
+    reasons = [event["reason"] for event in cluster.events()]
     assert reasons == ["FirstDeployment"]
 
 

@@ -18,7 +18,7 @@ from fleet.fleet import Fleet, fleet_of
 from .conftest import NAME, ROLLOUT
 
 NODES = 20
-SHARE, SEED = 0.2, 20261125
+ONE_IN, SEED = 5, 20261125
 WITHIN_S = 120.0
 BAD = "3.0.0+fails-later"
 
@@ -30,7 +30,7 @@ def bad_way(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Fleet, F
 
     @contextmanager
     def way(kubeconfig: Path) -> Iterator[Path]:
-        with FaultProxy(kubeconfig, SHARE, SEED) as proxy:
+        with FaultProxy(kubeconfig, ONE_IN, SEED) as proxy:
             ways.append(proxy)
             yield proxy.kubeconfig
 
