@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,8 @@ spec:
     format: ONNX
     source: {uri: "https://models.example/a.onnx", sha256: "SHA"}
 """.replace("SHA", "a" * 64)
+
+GONE_WITHIN_S = 60.0
 
 Run = Callable[..., str]
 
@@ -55,7 +59,16 @@ def clean(run: Run) -> Iterator[None]:
 
 def remove(run: Run) -> None:
     run("helm", "uninstall", "skerry", f"--namespace={NAMESPACE}", "--ignore-not-found")
-    run("kubectl", "delete", "crd", *CRDS, "--ignore-not-found")
+    run("kubectl", "delete", "crd", *CRDS, "--ignore-not-found", "--wait=false")
+    deadline = time.monotonic() + GONE_WITHIN_S
+    while left := [name for name in run("kubectl", "get", "crd", "-o", "name").split() if name]:
+        assert time.monotonic() < deadline, f"not removed: {left}"
+        # A kind that is removed as soon as it is there cannot list its objects yet, and the API
+        # server's next try comes late, unless the object changes.
+        mark = f"test/removed={time.monotonic_ns()}"
+        for name in left:
+            with suppress(AssertionError):  # gone by now
+                run("kubectl", "annotate", "--overwrite", name, mark)
 
 
 def install(run: Run, *options: str, fails: bool = False) -> str:
