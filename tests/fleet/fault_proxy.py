@@ -75,8 +75,8 @@ class FaultProxy:
         self._thread.join()
 
     def _main(self) -> None:
-        self._loop.run_until_complete(self._run())
-        self._loop.close()
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:  # ends what still runs
+            runner.run(self._run())
 
     async def _run(self) -> None:
         app = web.Application(client_max_size=1 << 24)
