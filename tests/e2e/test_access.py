@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,6 +45,15 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, bytes], d
     return certificate(folder, "before"), certificate(folder, "after")
 
 
+@pytest.fixture
+def roots(pairs: tuple[dict[str, bytes], dict[str, bytes]], tmp_path: Path) -> tuple[Path, Path]:
+    """Both certificates, as what a client trusts."""
+    before, after = (tmp_path / f"{name}.pem" for name in ("before", "after"))
+    before.write_bytes(pairs[0]["tls_crt"])
+    after.write_bytes(pairs[1]["tls_crt"])
+    return before, after
+
+
 @pytest.fixture(scope="module")
 def pod(lab: Lab, pairs: tuple[dict[str, bytes], dict[str, bytes]]) -> Iterator[PodView]:
     """V1 is stable on one node, and its pod wants TLS and a token."""
@@ -65,13 +73,15 @@ def image(client: object) -> list[object]:
     return [asked]
 
 
-def rest(pod: PodView, token: str | None, *, tls: bool = True) -> None:
-    """Ask over REST; the certificate is another test's matter.
+def rest(pod: PodView, token: str | None, root: Path | None) -> None:
+    """Ask over REST, and trust only the certificate in `root`; without one, in plain text.
 
     Raises:
         InferenceServerException: the pod refuses the request.
+        OSError: it has another certificate.
     """
-    options = {"ssl": True, "insecure": True} if tls else {}
+    trusts = {"ssl_options": {"ca_certs": str(root)}, "insecure": True}  # whatever its name
+    options = {"ssl": True, **trusts} if root else {}
     client = http.InferenceServerClient(f"{pod.ip}:8080", network_timeout=5, **options)
     try:
         client.infer("digits", image(client), headers=bearer(token))
@@ -96,57 +106,55 @@ def bearer(token: str | None) -> dict[str, str]:
     return {} if token is None else {"authorization": f"Bearer {token}"}
 
 
-def shown(pod: PodView) -> str:
-    """Return the digest of the certificate that the REST port shows."""
-    text = ssl.get_server_certificate((pod.ip, 8080), timeout=5)
-    return digest(text.encode())
-
-
-def digest(pem: bytes) -> str:
-    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem.decode())).hexdigest()
+def shows(pod: PodView, pair: dict[str, bytes]) -> bool:
+    """Say whether the REST port shows this certificate."""
+    shown = ssl.get_server_certificate((pod.ip, 8080), timeout=5)
+    return ssl.PEM_cert_to_DER_cert(shown) == ssl.PEM_cert_to_DER_cert(pair["tls_crt"].decode())
 
 
 def test_a_pod_with_tls_and_tokens_is_rolled_out_and_answers_only_who_has_a_token(
-    pod: PodView, pairs: tuple[dict[str, bytes], dict[str, bytes]], tmp_path: Path
+    pod: PodView, roots: tuple[Path, Path]
 ) -> None:
-    root = tmp_path / "root.pem"
-    root.write_bytes(pairs[0]["tls_crt"])
-    rest(pod, FIRST)
+    root = roots[0]
+    rest(pod, FIRST, roots[0])
     rpc(pod, FIRST, root)
     for token in (None, SECOND):
         with pytest.raises(InferenceServerException, match="401"):
-            rest(pod, token)
+            rest(pod, token, root)
         with pytest.raises(InferenceServerException, match="UNAUTHENTICATED"):
             rpc(pod, token, root)
     with pytest.raises(Exception, match=r"(?i)closed|reset|response"):
-        rest(pod, FIRST, tls=False)
+        rest(pod, FIRST, None)
 
 
-def test_a_swap_changes_the_model_and_leaves_tls_and_tokens(lab: Lab, pod: PodView) -> None:
+def test_a_swap_changes_the_model_and_leaves_tls_and_tokens(
+    lab: Lab, pod: PodView, roots: tuple[Path, Path]
+) -> None:
     lab.apply(lab.model("v2"))
     lab.wait_stable(lab.index.model("v2").version)
-    rest(pod, FIRST)
+    rest(pod, FIRST, roots[0])
     with pytest.raises(InferenceServerException, match="401"):
-        rest(pod, None)
+        rest(pod, None, roots[0])
     assert lab.pods()[NODE] == pod
 
 
 def test_renewed_secrets_count_in_the_pod_that_runs(
-    lab: Lab, pod: PodView, pairs: tuple[dict[str, bytes], dict[str, bytes]], tmp_path: Path
+    lab: Lab,
+    pod: PodView,
+    pairs: tuple[dict[str, bytes], dict[str, bytes]],
+    roots: tuple[Path, Path],
 ) -> None:
-    root = tmp_path / "root.pem"
-    root.write_bytes(pairs[1]["tls_crt"])
     give(lab, pairs[1], SECOND)
-    lab.wait(lambda: shown(pod) == digest(pairs[1]["tls_crt"]), "the new certificate", 90)
-    lab.wait(lambda: is_taken(pod, SECOND), "the new token is taken", 90)
-    rpc(pod, SECOND, root)
-    assert not is_taken(pod, FIRST)
+    lab.wait(lambda: shows(pod, pairs[1]), "the new certificate", 90)
+    lab.wait(lambda: is_taken(pod, SECOND, roots[1]), "the new token is taken", 90)
+    rpc(pod, SECOND, roots[1])
+    assert not is_taken(pod, FIRST, roots[1])
     assert lab.pods()[NODE] == pod
 
 
-def is_taken(pod: PodView, token: str) -> bool:
+def is_taken(pod: PodView, token: str, root: Path) -> bool:
     try:
-        rest(pod, token)
+        rest(pod, token, root)
     except InferenceServerException:
         return False
     return True
