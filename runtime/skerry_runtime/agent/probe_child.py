@@ -111,8 +111,11 @@ def examine(request: ProbeRequest, backend: Backend) -> ProbeAnswer:
             text = "the model keeps tensors in another file: pack them into one"
             return ProbeAnswer(verdict=Verdict.EXTERNAL, message=text)
         model = backend.load(_load_request(request))
-        require_servable(model.metadata)
-        return _first_run(request, model)
+        try:
+            require_servable(model.metadata)
+            return _first_run(request, model)
+        finally:
+            model.close()  # an engine in another process would keep it
     except Exception as err:  # noqa: BLE001 whatever a file makes an engine raise is a verdict
         return _verdict_on(err)
 
