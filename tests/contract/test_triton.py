@@ -1,19 +1,12 @@
 """A real Triton server beside the agent: models come and go by explicit model control.
 
-The server is the one in the package nvidia-pytriton. It has the Python backend only, so a template
-lets that run the file; with NVIDIA's image its ONNX backend would.
+The server is the one in the package nvidia-pytriton. It has the Python backend only, so its backend
+`onnxruntime` is a stand-in; the flags are those that a pod has, and the configuration of a model is
+that which NVIDIA's gets.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
-import shutil
-import signal
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -22,209 +15,262 @@ import pytest
 from tritonclient import grpc as triton
 
 from serving import models
-from skerry_cluster.settings import REPOSITORY, Layout
-from skerry_runtime.backends.base import LoadError, LoadRequest, ProviderMissing, TensorSpec
-from skerry_runtime.backends.triton import Place, TritonBackend, configuration
-from skerry_runtime.contract import Execution, Format, RevisionContent
+from serving.tritonserver import IS_POSSIBLE, Server, assemble, free_port
+from skerry_runtime.backends.base import (
+    EngineAway,
+    LoadError,
+    LoadRequest,
+    ProviderMissing,
+    TensorSpec,
+)
+from skerry_runtime.backends.engines import backend_of
+from skerry_runtime.backends.triton import TritonBackend, configuration
+from skerry_runtime.backends.tritonserver import CUDA, TENSORRT, Place
+from skerry_runtime.contract import Engine, Execution, Format, RevisionContent
 from skerry_runtime.errors import InferenceFailed
 from unit.runtime.agent.conftest import source  # noqa: F401 (a fixture)
 from unit.runtime.agent.support import FAST, Pod, Source, classifier, content, golden
 
-PYTHON = Path("/usr/bin/python3.11")
-"""The stub of the server's Python backend embeds exactly this one."""
-PACKAGES = ("nvidia-pytriton==0.7.0", "numpy==1.26.4", "onnxruntime==1.23.2")
-"""numpy 1: with 2 the backend answers empty tensors."""
-MODULES = Path("lib/python3.11/site-packages")
-SERVER = MODULES / "pytriton" / "tritonserver"
 CPU = Execution(profile="cpu")
+INPUT = {"x": np.ones((2, 4), np.float32)}
+ANSWER = [[18, 22, 26]] * 2
 
 pytestmark = pytest.mark.skipif(
-    not PYTHON.exists() or os.uname().machine != "x86_64",
-    reason="the server's Python backend needs the system's Python 3.11 on x86-64",
+    not IS_POSSIBLE, reason="the server's Python backend needs the system's Python 3.11 on x86-64"
 )
 
 
-@pytest.fixture(scope="session")
-def packages() -> Path:
-    """Install the server and what its Python backend needs, once per machine."""
-    key = hashlib.sha256(repr((PACKAGES, MODULES)).encode()).hexdigest()[:12]
-    folder = Layout.from_environment().cache / f"pytriton-{key}"
-    if folder.is_dir():
-        return folder
-    partial = folder.with_name(f"partial-{folder.name}")
-    shutil.rmtree(partial, ignore_errors=True)
-    # The stub finds its modules by the python3 on its path, so the packages are an environment.
-    subprocess.run([PYTHON, "-m", "venv", "--without-pip", str(partial)], check=True)
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:"]
-    subprocess.run([*pip, "--target", str(partial / MODULES), *PACKAGES], check=True)
-    server = partial / SERVER
-    for stub in (server / "python_backend_stubs" / "3.11").iterdir():
-        shutil.copy(stub, server / "backends" / "python")
-    for program in (server / "bin" / "tritonserver", *(server / "backends" / "python").iterdir()):
-        program.chmod(0o755)
-    partial.rename(folder)
-    return folder
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The server's program, and the packages that it needs."""
+    folder = tmp_path_factory.mktemp("tritonserver") / "server"
+    return folder, assemble(folder)
 
 
 @pytest.fixture(scope="module")
-def place(packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+def server(
+    program: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
     """Start the server; it and its children end with the test."""
-    repository = tmp_path_factory.mktemp("repository")
-    port = free_port()
-    server = packages / SERVER
-    child = subprocess.Popen(
-        [
-            str(server / "bin" / "tritonserver"),
-            f"--model-repository={repository}",
-            f"--backend-directory={server / 'backends'}",
-            "--model-control-mode=explicit",
-            "--allow-http=false",
-            "--allow-metrics=false",
-            "--grpc-address=127.0.0.1",
-            f"--grpc-port={port}",
-        ],
-        env={
-            "PATH": f"{packages / 'bin'}:/usr/bin:/bin",
-            "LD_LIBRARY_PATH": str(packages / MODULES / "nvidia_pytriton.libs"),
-        },
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    server = Server(*program, tmp_path_factory.mktemp("repository"))
     try:
-        wait_ready(child, f"127.0.0.1:{port}")
-        template = REPOSITORY / "tests" / "serving" / "triton_template"
-        yield Place(f"127.0.0.1:{port}", repository, template)
+        server.start()
+        yield server
     finally:
-        os.killpg(child.pid, signal.SIGKILL)
-        child.wait(30)
+        server.kill()
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
-
-
-def wait_ready(child: subprocess.Popen[bytes], url: str) -> None:
-    deadline = time.monotonic() + 60
-    with triton.InferenceServerClient(url) as client:
-        while True:
-            assert child.poll() is None, "the server ended"
-            assert time.monotonic() < deadline, "the server is not ready"
-            try:
-                if client.is_server_ready():
-                    return
-            except triton.InferenceServerException:
-                time.sleep(0.1)
-
-
-def loaded(place: Place) -> set[str]:
-    with triton.InferenceServerClient(place.url) as client:
-        index = client.get_model_repository_index(as_json=True).get("models", [])
-    return {entry["name"] for entry in index if entry.get("state") == "READY"}
+@pytest.fixture
+def backend(server: Server) -> Iterator[TritonBackend]:
+    """The engine; what a test leaves in the server goes with it."""
+    yield TritonBackend(server.place)
+    TritonBackend(server.place).sweep()
 
 
 def request(path: Path, execution: Execution = CPU) -> LoadRequest:
     return LoadRequest(path, Format.ONNX, execution, threads=1)
 
 
-def test_a_model_is_described_answered_and_unloaded(tmp_path: Path, place: Place) -> None:
-    model = TritonBackend(place).load(request(models.product(tmp_path / "m.onnx")))
-    try:
-        assert model.metadata.inputs == (TensorSpec("x", "FP32", (-1, 4)),)
-        assert {spec.name for spec in model.metadata.outputs} == {"y", "z"}
-        answer = model.infer({"x": np.ones((2, 4), np.float32)}, ["y"])
-        assert {name: array.tolist() for name, array in answer.items()} == {"y": [[18, 22, 26]] * 2}
-    finally:
-        model.close()
-    assert loaded(place) == set()
-    assert list(place.repository.iterdir()) == []
+def test_a_model_is_described_answered_and_unloaded(
+    tmp_path: Path, backend: TritonBackend, server: Server
+) -> None:
+    model = backend.load(request(models.product(tmp_path / "m.onnx")))
+    assert model.metadata.platform == "triton_onnxruntime_onnx"
+    assert model.metadata.inputs == (TensorSpec("x", "FP32", (-1, 4)),)
+    assert {spec.name for spec in model.metadata.outputs} == {"y", "z"}
+    answer = model.infer(INPUT, ["y"])
+    assert {name: array.tolist() for name, array in answer.items()} == {"y": ANSWER}
+    assert not model.is_lost()
+    model.close()
+    assert server.loaded() == set()
+    assert server.files() == set()
     with pytest.raises(InferenceFailed, match="closed"):
-        model.infer({"x": np.ones((1, 4), np.float32)})
+        model.infer(INPUT)
 
 
-def test_two_models_of_one_file_are_there_side_by_side(tmp_path: Path, place: Place) -> None:
+def test_the_model_file_is_neither_copied_nor_given_a_second_name(
+    tmp_path: Path, backend: TritonBackend, server: Server
+) -> None:
     path = models.product(tmp_path / "m.onnx")
-    one, other = (TritonBackend(place).load(request(path)) for _ in range(2))
+    model = backend.load(request(path))
+    (folder,) = server.repository.iterdir()
+    assert (folder / "1" / "model.onnx").readlink() == path
+    assert path.stat().st_nlink == 1
+    model.close()
+    assert path.exists()
+
+
+def test_two_models_of_one_file_are_there_side_by_side(
+    tmp_path: Path, backend: TritonBackend
+) -> None:
+    path = models.product(tmp_path / "m.onnx")
+    one, other = (backend.load(request(path)) for _ in range(2))
     one.close()
-    try:
-        assert other.infer({"x": np.ones((1, 4), np.float32)})["y"].tolist() == [[18, 22, 26]]
-    finally:
-        other.close()
+    assert other.infer(INPUT)["y"].tolist() == ANSWER
 
 
-def test_a_failed_inference_is_told_and_the_next_is_answered(tmp_path: Path, place: Place) -> None:
-    model = TritonBackend(place).load(request(models.gather(tmp_path / "m.onnx")))
-    try:
-        with pytest.raises(InferenceFailed, match="out of data bounds"):
-            model.infer({"index": np.array([7], np.int64)})
-        assert model.infer({"index": np.array([1], np.int64)})["y"].tolist() == [2]
-    finally:
-        model.close()
+def test_a_failed_inference_is_told_and_the_next_is_answered(
+    tmp_path: Path, backend: TritonBackend
+) -> None:
+    model = backend.load(request(models.gather(tmp_path / "m.onnx")))
+    with pytest.raises(InferenceFailed, match="out of data bounds"):
+        model.infer({"index": np.array([7], np.int64)})
+    assert model.infer({"index": np.array([1], np.int64)})["y"].tolist() == [2]
 
 
-def test_a_file_that_cannot_be_loaded_leaves_nothing(tmp_path: Path, place: Place) -> None:
+def test_a_file_that_cannot_be_loaded_leaves_nothing(
+    tmp_path: Path, backend: TritonBackend, server: Server
+) -> None:
     (tmp_path / "m.onnx").write_bytes(b"no model")
-    with pytest.raises(LoadError, match="cannot load the file"):
-        TritonBackend(place).load(request(tmp_path / "m.onnx"))
-    assert list(place.repository.iterdir()) == []
+    with pytest.raises(LoadError, match="cannot load the file") as failed:
+        backend.load(request(tmp_path / "m.onnx"))
+    assert not isinstance(failed.value, EngineAway)
+    assert server.files() == set()
 
 
 def test_a_cpu_in_place_of_the_accelerator_is_refused_or_visible(
-    tmp_path: Path, place: Place
+    tmp_path: Path, backend: TritonBackend, server: Server
 ) -> None:
     path = models.product(tmp_path / "m.onnx")
-    wanted = Execution(profile="gpu", providers=("CUDAExecutionProvider",), fallback=False)
-    with pytest.raises(ProviderMissing, match="KIND_CPU"):
-        TritonBackend(place).load(request(path, wanted))
-    assert list(place.repository.iterdir()) == []
-    model = TritonBackend(place).load(request(path, wanted.model_copy(update={"fallback": True})))
-    model.close()
-    assert model.acceleration.delegated_percent == 0
+    wanted = Execution(profile="gpu", providers=(CUDA,), fallback=False)
+    with pytest.raises(ProviderMissing, match=r"no GPUs are available.*fallback is forbidden"):
+        backend.load(request(path, wanted))
+    assert server.files() == set()
+    model = backend.load(request(path, wanted.model_copy(update={"fallback": True})))
+    assert model.infer(INPUT)["y"].tolist() == ANSWER
+    assert (model.acceleration.effective, model.acceleration.delegated_percent) == (
+        "CPUExecutionProvider",
+        0,
+    )
+    assert "no GPUs are available" in model.acceleration.reason
 
 
-def test_a_server_that_is_away_is_a_load_error(tmp_path: Path) -> None:
-    away = Place(f"127.0.0.1:{free_port()}", tmp_path / "repository")
-    with pytest.raises(LoadError, match="cannot load"):
-        TritonBackend(away).load(request(models.product(tmp_path / "m.onnx")))
+def test_an_accelerator_that_triton_does_not_know_is_no_gpu(
+    tmp_path: Path, backend: TritonBackend
+) -> None:
+    wanted = Execution(profile="npu", providers=("HailoExecutionProvider",), fallback=False)
+    with pytest.raises(ProviderMissing, match="Triton has no HailoExecutionProvider"):
+        backend.load(request(models.product(tmp_path / "m.onnx"), wanted))
 
 
-def test_the_configuration_asks_for_gpu_and_tensorrt() -> None:
-    wanted = ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider")
-    text = configuration(Execution(profile="nvidia-gpu", providers=wanted))
+def test_the_configuration_asks_for_gpu_tensorrt_and_threads() -> None:
+    text = configuration((TENSORRT, CUDA), threads=3)
     assert "KIND_GPU" in text
     assert 'name: "tensorrt"' in text
-    assert "KIND_CPU" in configuration(CPU)
+    assert 'key: "intra_op_thread_count" value: { string_value: "3" }' in text
+    assert "tensorrt" not in configuration((CUDA,), threads=1)
+    assert "KIND_CPU" in configuration((), threads=1)
+
+
+def test_a_server_that_is_away_is_not_the_files_fault(tmp_path: Path) -> None:
+    away = Place(f"127.0.0.1:{free_port()}", tmp_path / "repository", start_s=0.3)
+    with pytest.raises(EngineAway, match=r"does not answer after 0\.3 s: see the log"):
+        TritonBackend(away).load(request(models.product(tmp_path / "m.onnx")))
+    assert not (tmp_path / "repository").exists()
+
+
+def test_a_server_offers_no_shared_memory_and_takes_no_other_address(server: Server) -> None:
+    with triton.InferenceServerClient(server.place.url) as client:
+        with pytest.raises(triton.InferenceServerException, match="restricted"):
+            client.register_system_shared_memory("region", "/region", 4)
+        with pytest.raises(triton.InferenceServerException, match="restricted"):
+            client.update_log_settings({"log_verbose_level": 1})
+
+
+def test_a_sweep_takes_what_others_left_and_keeps_what_is_ours(
+    tmp_path: Path, backend: TritonBackend, server: Server
+) -> None:
+    path = models.product(tmp_path / "m.onnx")
+    TritonBackend(server.place).load(request(path))  # an earlier life's
+    ours = backend.load(request(path))
+    (server.repository / "half-written").mkdir()
+    assert len(server.loaded()) == 2
+    backend.sweep()
+    assert len(server.files()) == len(server.loaded()) == 1
+    assert ours.infer(INPUT)["y"].tolist() == ANSWER
 
 
 @pytest.fixture
-async def pod(tmp_path: Path, place: Place, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Pod]:
-    monkeypatch.setenv("SKERRY_TRITON_URL", place.url)  # the probe's child reads them
-    monkeypatch.setenv("SKERRY_TRITON_REPOSITORY", str(place.repository))
-    monkeypatch.setenv("SKERRY_TRITON_TEMPLATE", str(place.template))
-    async with Pod(tmp_path / "pod", TritonBackend(place), FAST) as one:
+def own_server(program: tuple[Path, Path], tmp_path: Path) -> Iterator[Server]:
+    """A server that the test may end."""
+    (tmp_path / "pod" / "triton").mkdir(parents=True)
+    server = Server(*program, tmp_path / "pod" / "triton")
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
+@pytest.fixture
+def told(own_server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the pod's environment says; the probe's child reads it too."""
+    monkeypatch.setenv("SKERRY_TRITON_URL", own_server.place.url)
+    monkeypatch.setenv("SKERRY_TRITON_REPOSITORY", str(own_server.repository))
+
+
+@pytest.fixture
+async def pod(tmp_path: Path, told: None) -> AsyncIterator[Pod]:
+    tuning = FAST.model_copy(update={"settle_s": 0.5})
+    async with Pod(tmp_path / "pod", backend_of(Engine.TRITON), tuning) as one:
         yield one
 
 
-async def test_a_swap_is_probed_examined_and_leaves_one_model(
-    pod: Pod,
-    place: Place,
-    source: Source,  # noqa: F811 (as above)
-) -> None:
+def examined(source: Source, name: str, body: bytes) -> RevisionContent:  # noqa: F811
     exam = golden()
     exam_uri = source.add("golden.npz", exam)
-    revisions: dict[str, RevisionContent] = {}
-    for revision, batch in (("v1", "n"), ("v2", 1)):
-        body = classifier(batch=batch)
-        revisions[revision] = content(
-            body, source.add(revision, body), exam=exam, exam_uri=exam_uri
-        )
+    return content(body, source.add(name, body), exam=exam, exam_uri=exam_uri)
+
+
+def answers(pod: Pod) -> bool:
+    """Tell whether the serving model is right about a small question."""
+    with pod.registry.acquire() as serving:
+        scores = serving.model.infer({"x": np.eye(4, dtype=np.float32)[2:3]})["scores"]
+        return int(scores.argmax()) == 2
+
+
+async def test_models_are_swapped_a_bad_one_is_refused_and_a_lost_one_comes_back(
+    pod: Pod,
+    own_server: Server,
+    source: Source,  # noqa: F811
+) -> None:
+    revisions = {
+        "v1": examined(source, "v1", classifier()),
+        "v2": examined(source, "v2", classifier(batch=1)),
+        "wrong": examined(source, "wrong", classifier(bias=1)),
+        "broken": examined(source, "broken", classifier()[:-40]),
+    }
+    pod.mount.assign("v1", revisions)
+    # the server is not there yet: nobody is refused for that
+    await pod.until(lambda s: s.progress and s.progress.reason == "EngineAway")
+    own_server.start()
+    for revision in ("v1", "v2"):
         pod.mount.assign(revision, revisions)
         status = await pod.until_serving(revision)
         assert status.serving
         assert status.serving.exam
         assert status.serving.exam.value == 1.0
-    await pod.until(lambda _: len(loaded(place)) == 1)
-    last = pod.registry.switch(None)
-    assert last
-    last.model.close()
+    assert status.failures == ()
+    await pod.until(lambda _: len(own_server.loaded()) == len(own_server.files()) == 1)
+
+    for revision, reason in (("wrong", "ExamFailed"), ("broken", "InvalidModel")):
+        pod.mount.assign(revision, revisions)
+        status = await pod.until_failed(revision)
+        assert status.progress
+        assert status.progress.reason == reason
+        assert pod.revision == "v2"
+        assert answers(pod)
+    await pod.until(lambda _: len(own_server.loaded()) == len(own_server.files()) == 1)
+
+    pod.mount.assign("v2", revisions)
+    before = pod.status.last_swap
+    own_server.kill()
+    await pod.until(lambda s: s.serving is None)
+    assert pod.registry.current is None  # so the pod is not ready
+    own_server.start()
+    status = await pod.until_serving("v2")
+    assert answers(pod)
+    assert status.failures[0].revision != "v2"
+    assert status.last_swap
+    assert status.last_swap != before
+    assert status.last_swap.outage_ms > 0
+    await pod.until(lambda _: len(own_server.loaded()) == len(own_server.files()) == 1)

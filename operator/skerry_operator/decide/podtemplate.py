@@ -41,6 +41,8 @@ class PodTemplate:
     tls_secret: str | None = None
     token_secret: str | None = None
     """Secrets that the pods mount; their content may change under a running pod."""
+    triton_image: str | None = None
+    """Image of the Triton server that is beside the runtime; None: there is none."""
 
     @property
     def hash(self) -> str:
@@ -54,7 +56,7 @@ class PodTemplate:
         return content_hash({"version": TEMPLATE_VERSION, **inputs}, HASH_LENGTH)
 
 
-_ADDED_LATER = frozenset({"scheduling", "pods_of", "tls_secret", "token_secret"})
+_ADDED_LATER = frozenset({"scheduling", "pods_of", "tls_secret", "token_secret", "triton_image"})
 
 
 def _is_unused(name: str, value: object) -> bool:

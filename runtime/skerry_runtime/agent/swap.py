@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import time
@@ -11,16 +12,19 @@ from skerry_runtime.agent.journal import Journal
 from skerry_runtime.agent.machine import PASSING, Attempt, Order, Serving
 from skerry_runtime.agent.memory import choose_mode
 from skerry_runtime.agent.ports import MIB, Tuning
-from skerry_runtime.agent.refusal import Refused
+from skerry_runtime.agent.refusal import Refused, Transient
 from skerry_runtime.agent.report import Tracker, log_switch
 from skerry_runtime.agent.shadowing import NOTHING_BESIDE, shadow
 from skerry_runtime.agent.stages import Stages, fingerprint
 from skerry_runtime.agent.switch import Candidate, Switchboard
-from skerry_runtime.backends.base import Model
+from skerry_runtime.backends.base import Model, Remote
 from skerry_runtime.contract import Agreement, FailureReason, SwapMode, SwapPhase
 from skerry_runtime.shadow import Mirror
 
 log = logging.getLogger(__name__)
+
+_ENGINE_LOOK_S = 1.0
+"""How often an engine in another process is asked whether it still has the model."""
 
 
 class Swap:
@@ -37,6 +41,7 @@ class Swap:
         self._asked: dict[str, float] = {}
         self._fetched: set[str] = set()
         self._settles_at: float | None = None
+        self._engine_look_at = 0.0
         self.tracker = Tracker()
 
     @property
@@ -85,6 +90,7 @@ class Swap:
 
         Raises:
             Refused: InsufficientMemory, or what `Stages.load` raises.
+            Transient: as `Stages.load`.
         """
         self.tracker.enter(goal, SwapPhase.LOADING, attempt)
         mode, _ = self._plan(goal, with_probe=False)
@@ -103,10 +109,21 @@ class Swap:
         )
 
     async def examine(self, goal: Goal, attempt: int) -> None:
-        """Examine and warm up the loaded model. Raises what `Stages.examine` raises."""
+        """Examine and warm up the loaded model.
+
+        Raises:
+            Refused: see `Stages.examine`.
+            Transient: a revision that is known good, and an engine that ended: not its fault.
+        """
         self.tracker.enter(goal, SwapPhase.EXAMINING, attempt)
         candidate = self._require_candidate()
-        candidate.exam = await self._stages.examine(goal, candidate.model)
+        try:
+            candidate.exam = await self._stages.examine(goal, candidate.model)
+        except Refused as err:
+            if self._journal.state.is_settled(goal.key) and await _is_lost(candidate.model):
+                text = f"the engine lost the model in its exam: {err}"
+                raise Transient(text, FailureReason.ENGINE_AWAY) from err
+            raise
 
     async def compare(self, goal: Goal, attempt: int) -> None:
         """Let the loaded model answer in the shadow. Raises what `shadow` raises."""
@@ -142,6 +159,23 @@ class Swap:
         """Count what serves as good."""
         self._settles_at = None
         await self._journal.settled()
+
+    async def sweep(self) -> None:
+        """Take away what earlier lives of this process left in an engine beside it."""
+        await self._stages.sweep()
+
+    async def drop_lost(self) -> bool:
+        """Serve nothing more when the engine has lost the model, which is then loaded again."""
+        current, now = self._board.current, time.monotonic()
+        if current is None or now < self._engine_look_at:
+            return False
+        self._engine_look_at = now + _ENGINE_LOOK_S
+        if not await _is_lost(current.model):
+            return False
+        log.error("%s: the engine beside us has lost the model", current.served.revision)
+        self._settles_at = None
+        await self._board.unload(patience_s=0.0)
+        return True
 
     async def stop_serving(self) -> None:
         """Serve nothing, because the assignment says so."""
@@ -225,3 +259,8 @@ class Swap:
         if self._candidate is None:
             raise RuntimeError("no model is loaded: the machine's stages are out of order")
         return self._candidate
+
+
+async def _is_lost(model: Model) -> bool:
+    """Tell whether the model is gone from an engine in another process."""
+    return isinstance(model, Remote) and await asyncio.to_thread(model.is_lost)
