@@ -7,7 +7,9 @@ that which NVIDIA's gets.
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from serving import models
 from serving.tritonserver import IS_POSSIBLE, Server, assemble, free_port
 from skerry_runtime.backends.base import (
     EngineAway,
+    EngineDied,
     LoadError,
     LoadRequest,
     ProviderMissing,
@@ -199,6 +202,39 @@ def own_server(program: tuple[Path, Path], tmp_path: Path) -> Iterator[Server]:
         yield server
     finally:
         server.kill()
+
+
+def test_a_server_that_ends_while_it_loads_a_file_is_told_from_one_that_is_away(
+    tmp_path: Path, own_server: Server
+) -> None:
+    own_server.start()
+    backend = TritonBackend(own_server.place)
+
+    def end_it() -> None:
+        while not own_server.files():
+            time.sleep(0.001)
+        own_server.kill()
+
+    with ThreadPoolExecutor(1) as thread:
+        ending = thread.submit(end_it)
+        with pytest.raises(EngineDied, match="ended while it loaded the file"):
+            backend.load(request(models.product(tmp_path / "m.onnx")))
+        ending.result()
+    assert own_server.files() == set()
+
+
+def test_a_slow_server_has_its_models_and_a_silent_one_has_not(
+    tmp_path: Path, backend: TritonBackend, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = backend.load(request(models.product(tmp_path / "m.onnx")))
+    server.pause(on=True)
+    try:
+        assert not model.is_lost()
+        monkeypatch.setattr("skerry_runtime.backends.triton.SILENCE_S", 0.0)
+        assert model.is_lost()
+    finally:
+        server.pause(on=False)
+    assert not model.is_lost()
 
 
 @pytest.fixture
