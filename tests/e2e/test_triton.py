@@ -57,6 +57,28 @@ def labels(lab: Lab) -> set[int]:
     return found
 
 
+def end_the_server(lab: Lab) -> None:
+    """End it as if it had failed, and wait until its kubelet and the runtime have it back."""
+    pod, before = lab.pods()[NODE].name, lab.report(NODE)
+    assert before
+    assert before.serving
+    end = ("python3", "-c", "import os; os.kill(1, 15)")
+    lab.kubectl("exec", pod, "--container=triton", "--", *end)
+
+    def look() -> bool:
+        report = lab.report(NODE)
+        serving, swap = (report.serving, report.last_swap) if report else (None, None)
+        is_again = (
+            serving is not None and swap is not None and swap.from_revision == swap.to_revision
+        )
+        return is_again and lab.versions() == {NODE: before.serving.version}
+
+    lab.wait(look, "the server is there again with its model", 40)
+    after = lab.report(NODE)
+    assert after
+    assert after.boot_id == before.boot_id  # the runtime itself went on
+
+
 def test_a_server_serves_swaps_in_place_and_takes_a_bad_model_back(lab: Lab, image: str) -> None:
     v1, v2 = (lab.index.model(key).version for key in ("v1", "v2"))
     lab.apply(lab.model("v1"), deployment(lab))
@@ -76,6 +98,9 @@ def test_a_server_serves_swaps_in_place_and_takes_a_bad_model_back(lab: Lab, ima
     lab.apply(lab.model("v2"))
     lab.wait_stable(v2)
     assert lab.pods()[NODE] == before
+    assert len(labels(lab)) == 1
+
+    end_the_server(lab)
     assert len(labels(lab)) == 1
 
     lab.apply(lab.model("v3"))

@@ -39,6 +39,7 @@ def server_container(template: PodTemplate, security: Mapping[str, Any]) -> dict
         "image": template.triton_image,
         "imagePullPolicy": "IfNotPresent",
         "restartPolicy": "Always",
+        # no command: the entry point of NVIDIA's image makes the driver's libraries known first
         "args": server_arguments(server_port(template)),
         "resources": _resources(template.requests, template.limits),
         "securityContext": dict(security),

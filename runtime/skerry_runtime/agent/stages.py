@@ -28,6 +28,7 @@ from skerry_runtime.agent.worker import Worker
 from skerry_runtime.backends.base import (
     Backend,
     EngineAway,
+    EngineDied,
     Interruptible,
     LoadError,
     LoadRequest,
@@ -199,12 +200,13 @@ class Stages:
             limits.append(self.tuning.probe_memory_bytes)
         return min(limits, default=None)
 
-    async def load(self, goal: Goal) -> Model:
+    async def load(self, goal: Goal, *, is_known_good: bool) -> Model:
         """Open the model in this process.
 
         Raises:
             Refused: ProviderMissing, LoadFailed or InsufficientMemory.
-            Transient: the engine's own process does not answer.
+            Transient: the engine's own process does not answer, or ended while it loaded a model
+                that is known good.
         """
         request = LoadRequest(
             path=self.slots.path(goal.model_blob),
@@ -218,6 +220,8 @@ class Stages:
         except ProviderMissing as err:
             raise Refused(FailureReason.PROVIDER_MISSING, str(err)) from err
         except EngineAway as err:
+            if isinstance(err, EngineDied) and not is_known_good:
+                raise Refused(FailureReason.LOAD_FAILED, str(err)) from err
             raise Transient(str(err), FailureReason.ENGINE_AWAY) from err
         except LoadError as err:
             raise Refused(FailureReason.LOAD_FAILED, str(err)) from err

@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 _ENGINE_LOOK_S = 1.0
 """How often an engine in another process is asked whether it still has the model."""
 
+_LOST_DRAIN_S = 1.0
+"""How long requests on a lost model are waited for: they all fail."""
+
 
 class Swap:
     """Carries a goal through the stages and across the switch."""
@@ -120,7 +123,7 @@ class Swap:
         try:
             candidate.exam = await self._stages.examine(goal, candidate.model)
         except Refused as err:
-            if self._journal.state.is_settled(goal.key) and await _is_lost(candidate.model):
+            if self._is_known_good(goal) and await _is_lost(candidate.model):
                 text = f"the engine lost the model in its exam: {err}"
                 raise Transient(text, FailureReason.ENGINE_AWAY) from err
             raise
@@ -150,8 +153,9 @@ class Swap:
         candidate, self._candidate = self._require_candidate(), None
         candidate.agreement = self._agreement_of(candidate)
         record = self._board.switch(candidate)
-        is_known = self._journal.state.is_settled(goal.key)
-        self._settles_at = None if is_known else time.monotonic() + self._tuning.settle_s
+        self._settles_at = (
+            None if self._is_known_good(goal) else time.monotonic() + self._tuning.settle_s
+        )
         log_switch(record)
         await self._journal.served(goal, candidate.agreement)
 
@@ -174,7 +178,7 @@ class Swap:
             return False
         log.error("%s: the engine beside us has lost the model", current.served.revision)
         self._settles_at = None
-        await self._board.unload(patience_s=0.0)
+        await self._board.unload(_LOST_DRAIN_S)
         return True
 
     async def stop_serving(self) -> None:
@@ -212,7 +216,7 @@ class Swap:
         """
         if self._board.is_dark:
             return SwapMode.SEQUENTIAL, True  # planned before the old model went
-        if self._board.serving is None and self._journal.state.is_settled(goal.key):
+        if self._board.serving is None and self._is_known_good(goal):
             return SwapMode.OVERLAP, True  # it fitted before, and nothing can be lost
         room = self._stages.room(goal, self._board.serving, with_probe=with_probe)
         mode = choose_mode(goal.content.swap, room)
@@ -228,10 +232,10 @@ class Swap:
     async def _open(self, goal: Goal, mode: SwapMode) -> tuple[Model, SwapMode]:
         """Load; in Auto, once more alone when the serving model seems to hold the device."""
         if not self._may_be_held(goal, mode):
-            return await self._stages.load(goal), mode
+            return await self._load(goal), mode
         model: Model | None = None
         try:
-            model = await self._stages.load(goal)
+            model = await self._load(goal)
         except Refused as err:
             log.info("%s does not load beside what serves: %s", goal.revision, err)
         if model and not self._lost_device(model):
@@ -239,7 +243,13 @@ class Swap:
         if model:
             await self._stages.worker.run(model.close)
         await self._unload()
-        return await self._stages.load(goal), SwapMode.SEQUENTIAL
+        return await self._load(goal), SwapMode.SEQUENTIAL
+
+    async def _load(self, goal: Goal) -> Model:
+        return await self._stages.load(goal, is_known_good=self._is_known_good(goal))
+
+    def _is_known_good(self, goal: Goal) -> bool:
+        return self._journal.state.is_settled(goal.key)
 
     def _may_be_held(self, goal: Goal, mode: SwapMode) -> bool:
         is_free_to_choose = goal.content.swap is SwapMode.AUTO and mode is SwapMode.OVERLAP

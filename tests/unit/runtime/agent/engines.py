@@ -131,6 +131,8 @@ class Beside(OnnxBackend):
     """As an engine in another process: it may be away, lose its models, and have to be swept."""
 
     is_away: ClassVar[bool] = False
+    dies: bool = False
+    """Of this object only, and so not in a probe's child."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -140,6 +142,8 @@ class Beside(OnnxBackend):
     def load(self, request: LoadRequest) -> OnnxModel:
         if self.is_away:
             raise EngineAway("nobody answers")
+        if self.dies:
+            raise EngineDied("it ended while it loaded the file")
         model = super().load(request)
         model.is_lost = lambda: model not in self.models  # type: ignore[attr-defined]
         self.models.append(model)

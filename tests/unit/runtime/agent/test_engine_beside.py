@@ -48,6 +48,25 @@ async def test_a_lost_model_is_served_no_more_and_then_loaded_again(
         assert engine.models
 
 
+async def test_an_engine_that_a_new_model_ends_refuses_it_and_a_known_one_not(
+    tmp_path: Path, contents: dict[str, RevisionContent]
+) -> None:
+    engine = Beside()
+    async with Pod(tmp_path, engine, SETTLING) as pod:
+        pod.mount.assign("v1", contents)
+        await pod.until_serving("v1")
+        await pod.until(lambda _: pod.agent._journal.state.history[0].settled)
+        engine.dies = True
+        pod.mount.assign("v2", contents)
+        status = await pod.until_failed("v2")
+        assert status.failures[0].reason == "LoadFailed"
+        engine.models.clear()
+        await pod.until(lambda s: s.serving is None)
+        engine.dies = False
+        status = await pod.until_serving("v1")
+        assert [failure.revision for failure in status.failures] == ["v2"]
+
+
 async def test_the_model_comes_back_while_the_next_one_cannot_be_fetched(
     tmp_path: Path, contents: dict[str, RevisionContent], source: Source
 ) -> None:
