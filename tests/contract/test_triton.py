@@ -27,7 +27,7 @@ from skerry_runtime.backends.base import (
     TensorSpec,
 )
 from skerry_runtime.backends.engines import backend_of
-from skerry_runtime.backends.triton import TritonBackend, configuration
+from skerry_runtime.backends.triton import TritonBackend, configuration, described
 from skerry_runtime.backends.tritonserver import CUDA, TENSORRT, Place
 from skerry_runtime.contract import Engine, Execution, Format, RevisionContent
 from skerry_runtime.errors import InferenceFailed
@@ -163,6 +163,15 @@ def test_the_configuration_asks_for_gpu_tensorrt_and_threads() -> None:
     assert 'key: "intra_op_thread_count" value: { string_value: "3" }' in text
     assert "tensorrt" not in configuration((CUDA,), threads=1)
     assert "KIND_CPU" in configuration((), threads=1)
+
+
+def test_a_tensor_that_does_not_pass_to_the_server_is_refused_with_the_model() -> None:
+    tensor = {"name": "x", "datatype": "BF16", "shape": ["-1", "4"]}
+    with pytest.raises(LoadError, match="FP16 or FP32"):
+        described({"inputs": [tensor]})
+    assert described({"inputs": [tensor | {"datatype": "FP16"}]}).inputs == (
+        TensorSpec("x", "FP16", (-1, 4)),
+    )
 
 
 def test_a_server_that_is_away_is_not_the_files_fault(tmp_path: Path) -> None:

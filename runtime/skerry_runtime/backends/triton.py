@@ -101,11 +101,7 @@ class TritonBackend:
     def _describe(self, name: str, execution: Execution) -> ModelMetadata:
         timeout_s = self._server.place.infer_s
         found = self._server.client.get_model_metadata(name, as_json=True, client_timeout=timeout_s)
-        metadata = ModelMetadata(
-            platform=f"triton_{found.get('platform') or 'model'}",
-            inputs=tuple(_spec(tensor) for tensor in found.get("inputs", [])),
-            outputs=tuple(_spec(tensor) for tensor in found.get("outputs", [])),
-        )
+        metadata = described(found)
         if execution.static_shapes:
             require_static({spec.name: spec.shape for spec in metadata.inputs})
         return metadata
@@ -182,6 +178,20 @@ class TritonModel:
         asked = triton.InferInput(name, list(array.shape), self._types[name])
         asked.set_data_from_numpy(array)
         return asked
+
+
+def described(found: Mapping[str, Any]) -> ModelMetadata:
+    """Return the metadata out of the server's own, as JSON.
+
+    Raises:
+        LoadError: a tensor is BF16, whose words the client does not pass through.
+    """
+    inputs, outputs = (
+        tuple(_spec(tensor) for tensor in found.get(role, [])) for role in ("inputs", "outputs")
+    )
+    if any(spec.datatype == "BF16" for spec in (*inputs, *outputs)):
+        raise LoadError("BF16 tensors do not pass to Triton: export the model with FP16 or FP32")
+    return ModelMetadata(f"triton_{found.get('platform') or 'model'}", inputs, outputs)
 
 
 def configuration(on_gpu: Sequence[str], threads: int) -> str:
