@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(
 
 IMAGE = "tritonserver-python-test"
 NODE = "node-c"
-VALID_FOR_ALL = {"nodeSelector": {"kubernetes.io/hostname": NODE}, "accelerators": ["cpu"]}
+PLACEMENT = {"nodeSelector": {"kubernetes.io/hostname": NODE}, "accelerators": ["cpu"]}
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,7 @@ def image(access: Access) -> str:
 
 def deployment(lab: Lab, **runtime: Any) -> dict[str, Any]:
     return lab.deployment(
-        placement=VALID_FOR_ALL,
+        placement=PLACEMENT,
         runtime={"threads": 1, "engine": "Triton", **runtime},
         rollout={"progressDeadline": "60s"},
     )
