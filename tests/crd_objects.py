@@ -90,7 +90,9 @@ EVERYTHING_DEPLOYMENT = deployment(
         "siteLabel": "skerry.dev/site",
     },
     runtime={
+        "engine": "Triton",
         "image": "skerry/runtime:1",
+        "tritonImage": "triton:1",
         "resources": {"cpuRequest": "500m", "cpuLimit": "1", "memoryRequest": "100Mi"},
         "threads": 2,
         "swap": "Sequential",

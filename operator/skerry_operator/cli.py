@@ -63,6 +63,7 @@ def build_planner(settings: Settings, profiles: tuple[Profile, ...]) -> Planner:
     bound = PlanSettings(
         default_image=settings.runtime_image,
         flavor_images=settings.runtime_images,
+        triton_image=settings.triton_image or None,
         accelerator_grace_s=settings.accelerator_grace_seconds,
     )
     return Planner(partial(plan, profiles=profiles, settings=bound), plan_model)

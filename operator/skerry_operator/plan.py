@@ -31,19 +31,15 @@ from skerry_operator.decide.facts import Assessment, RolloutFacts, UnitFacts, Ve
 from skerry_operator.decide.fleet import Fleet
 from skerry_operator.decide.nudges import RENUDGE_S, nudges
 from skerry_operator.decide.observed import Observed
-from skerry_operator.decide.placement import (
-    DEFAULT_GRACE_S,
-    PlacementResult,
-    accelerator_problem,
-    replicas_problem,
-)
+from skerry_operator.decide.placement import DEFAULT_GRACE_S, PlacementResult
 from skerry_operator.decide.planned import EventNote, ModelPlan, Plan
 from skerry_operator.decide.revision import Snapshot, revision_of
 from skerry_operator.decide.rollout import EngineState, Transition, interval_s, step, subject_of
 from skerry_operator.decide.seating import Intent, Seat, seat_units
 from skerry_operator.decide.status import Outcome, changed, hindered_status, next_status
+from skerry_operator.decide.trouble import find_hindrance, find_trouble
 from skerry_operator.decide.units import Trial, unit_facts
-from skerry_operator.decide.validate import assess_model, model_problems
+from skerry_operator.decide.validate import assess_model
 from skerry_operator.manifests.objects import (
     Scene,
     build_objects,
@@ -53,6 +49,7 @@ from skerry_operator.manifests.objects import (
     superfluous_snapshots,
 )
 from skerry_operator.manifests.snapshot import build_snapshot
+from skerry_runtime.contract import Engine
 
 
 @dataclass(frozen=True)
@@ -63,6 +60,8 @@ class PlanSettings:
     """Runtime image of profiles that name none."""
     flavor_images: Mapping[str, str] = field(default_factory=dict)
     """Flavor -> runtime image, apart from the default one."""
+    triton_image: str | None = None
+    """Image of the Triton server where the spec names none."""
     accelerator_grace_s: float = DEFAULT_GRACE_S
     """How long a unit stays on a node whose accelerator is not allocatable."""
     unsettled_s: float = 5.0
@@ -75,10 +74,10 @@ def plan(observed: Observed, profiles: tuple[Profile, ...], settings: PlanSettin
     """Return everything that one reconcile of the deployment will do."""
     if observed.deployment.metadata.deletion_timestamp is not None:
         return Plan()  # the owner references of the objects do it all
-    hindrance = _hindrance(observed, profiles)
+    hindrance = find_hindrance(observed, profiles)
     if hindrance is not None:
         return _hindered_plan(_fleet(observed, profiles, settings), hindrance, settings)
-    trouble = _model_trouble(observed)
+    trouble = find_trouble(observed, settings.triton_image)
     snapshot = (
         _kept_snapshot(observed) if trouble else _wanted_snapshot(observed, profiles, settings)
     )
@@ -104,33 +103,6 @@ def _fleet(
     flavors = frozenset({DEFAULT_FLAVOR, *settings.flavor_images})
     snapshots = {**observed.snapshots, **own}
     return Fleet(observed, profiles, snapshots, settings.accelerator_grace_s, flavors)
-
-
-def _hindrance(observed: Observed, profiles: tuple[Profile, ...]) -> Hindrance | None:
-    """Return why nobody can be placed, most basic cause first; None: units can be."""
-    if not observed.nodes:  # a cluster has nodes: who sees none must not clear anything away
-        return Hindrance(Reason.NO_ELIGIBLE_NODES, "the operator sees no node at all")
-    placement = observed.deployment.spec.placement
-    problem = accelerator_problem(placement, profiles) or replicas_problem(placement)
-    return Hindrance(Reason.INVALID_SPEC, problem) if problem else None
-
-
-def _model_trouble(observed: Observed) -> Hindrance | None:
-    """Return why the spec names nothing that could be rolled out; None: it does."""
-    name = observed.deployment.spec.model_ref.name
-    if observed.model_problem:
-        return Hindrance(Reason.MODEL_INVALID, f"EdgeModel {name!r}: {observed.model_problem}")
-    if observed.model is None:
-        namespace = observed.deployment.metadata.namespace
-        return Hindrance(
-            Reason.MODEL_NOT_FOUND,
-            f"EdgeModel {name!r} does not exist in namespace {namespace!r}: create it, or correct "
-            "spec.modelRef.name. Pods that run go on serving.",
-        )
-    problems = model_problems(observed.model.spec)
-    if problems:
-        return Hindrance(Reason.MODEL_INVALID, f"EdgeModel {name!r}: {'; '.join(problems)}")
-    return None
 
 
 def _kept_snapshot(observed: Observed) -> Snapshot | None:
@@ -210,6 +182,7 @@ def _wanted_snapshot(
         serving=spec.serving,
         default_image=settings.default_image,
         images=_images(profiles, settings),
+        triton_image=settings.triton_image if spec.runtime.engine is Engine.TRITON else None,
         pods_of=_pods_of(observed, revision),
     )
 

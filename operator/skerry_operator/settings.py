@@ -56,6 +56,8 @@ class Settings(BaseModel):
     """Image of the runtime where neither profile nor spec names one."""
     runtime_images: dict[str, str] = Field(default_factory=dict)
     """Images of other flavors, `flavor=image` with commas between; `cpu` is runtime_image."""
+    triton_image: Annotated[str, Field(max_length=512)] = ""
+    """Image of the Triton server for deployments that name the engine and no image; empty: none."""
     namespaces: tuple[Name, ...] = ()
     """Namespaces to serve, comma-separated; empty: all."""
     profiles: Path | None = None

@@ -48,6 +48,15 @@ ENV_TLS_DIR, TLS_DIR = "SKERRY_TLS_DIR", "/etc/skerry-tls"
 ENV_TOKEN_DIR, TOKEN_DIR = "SKERRY_TOKEN_DIR", "/etc/skerry-tokens"
 """Environment variable with the folder of the bearer tokens, and where it is mounted."""
 
+ENV_ENGINE = "SKERRY_ENGINE"
+"""Environment variable with the engine; absent: the file's format decides."""
+
+ENV_TRITON_URL = "SKERRY_TRITON_URL"
+"""Environment variable with the address of the Triton server that is beside the runtime."""
+
+TRITON_REPOSITORY = f"{SLOTS_DIR}/triton"
+"""Where both find the server's models: on the volume of the slots, which holds the files."""
+
 LATENCY_BOUNDS_MS: tuple[float, ...] = tuple(round(0.05 * 1.25**step, 4) for step in range(64))
 """Upper bounds of the latency histogram in milliseconds, 0.05 ms to about 64 s, 25 % apart;
 a last bucket beyond them is implied, so a histogram has one count more than there are bounds."""
@@ -71,6 +80,14 @@ class Format(StrEnum):
     ORT = "ORT"
     TFLITE = "TFLite"
     CUSTOM = "Custom"  # of the accelerator's vendor; needs the profile's own runtime image
+
+
+class Engine(StrEnum):
+    """What runs a model."""
+
+    ONNX_RUNTIME = "ONNXRuntime"
+    LITE_RT = "LiteRT"
+    TRITON = "Triton"  # NVIDIA's server, in a container of its own beside the runtime
 
 
 class GoldenMetric(StrEnum):
@@ -222,6 +239,7 @@ class FailureReason(StrEnum):
     PROBE_FAILED = "ProbeFailed"  # crashed or ran out of its limits in the child process
     LOAD_FAILED = "LoadFailed"
     PROVIDER_MISSING = "ProviderMissing"  # fallback forbidden, and the accelerator was not got
+    ENGINE_AWAY = "EngineAway"  # the engine's own process does not answer; tried again
     EXAM_FAILED = "ExamFailed"
     INVALID_EXAM = "InvalidExam"  # the golden file cannot be used with this model
     OUTPUT_DISAGREES = "OutputDisagrees"  # too many answers differ from the serving model's

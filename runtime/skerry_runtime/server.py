@@ -19,7 +19,7 @@ import grpc.aio
 from skerry_runtime import __version__
 from skerry_runtime.access import Access, Tls, Tokens
 from skerry_runtime.backends.base import Backend, LoadRequest, Model
-from skerry_runtime.backends.engines import FormatBackend
+from skerry_runtime.backends.engines import backend_of
 from skerry_runtime.clock import unix_now
 from skerry_runtime.contract import Batching, Execution, Format, Served, StatusReport
 from skerry_runtime.dataplane import Dataplane
@@ -272,7 +272,7 @@ def _build_agent(
     settings: Settings, registry: Registry, metrics: Metrics, model_file: Path | None
 ) -> Agent:
     """Return what decides which model serves."""
-    backend = FormatBackend()
+    backend = backend_of(settings.engine)
     if model_file is not None:
         return FileAgent(settings, registry, metrics, backend, model_file)
     from skerry_runtime.agent.agent import Agent as ClusterAgent  # noqa: PLC0415 only here needed

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from skerry_runtime.contract import ADMIN_PORT, ASSIGNMENT_DIR, SLOTS_DIR, BatchingMode
+from skerry_runtime.contract import ADMIN_PORT, ASSIGNMENT_DIR, SLOTS_DIR, BatchingMode, Engine
 
 ENV_PREFIX = "SKERRY_"
 """A field `http_port` is read from `SKERRY_HTTP_PORT`: the contract's names fit this rule."""
@@ -70,6 +70,9 @@ class Settings(BaseModel):
     """Folder with the mounted assignment file."""
     slots_dir: Path = Path(SLOTS_DIR)
     """Folder for model files."""
+    engine: Engine | None = None
+    """What runs the models: ONNXRuntime, LiteRT or Triton; default: the file's format decides
+    between the first two."""
     threads: int = Field(default=1, ge=1, le=256)
     """Intra-op threads of a session when the revision names none: one, because requests side by
     side use several cores better than one request does."""

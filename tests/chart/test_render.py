@@ -106,6 +106,7 @@ def test_everything_set_reaches_the_operator(render: Render) -> None:
     assert rendered.env == {
         "SKERRY_RUNTIME_IMAGE": "mirror.example/edge/runtime@sha256:" + "1" * 64,
         "SKERRY_RUNTIME_IMAGES": "openvino=mirror.example/edge/runtime-openvino@sha256:" + "2" * 64,
+        "SKERRY_TRITON_IMAGE": "mirror.example/tritonserver:1",
         "SKERRY_STATUS_ACCESS": "Proxy",
         "SKERRY_ACCELERATOR_GRACE_SECONDS": "0",
         "SKERRY_PROMETHEUS_URL": "https://prometheus.example:9090/proxy",
@@ -177,6 +178,13 @@ def test_the_images_of_other_flavors_reach_the_operator(render: Render) -> None:
 
 def test_without_other_flavors_nothing_is_said_of_them(render: Render) -> None:
     assert "SKERRY_RUNTIME_IMAGES" not in render({"runtimeImages": {"openvino": None}}).env
+
+
+def test_the_image_of_the_triton_server_reaches_the_operator(render: Render) -> None:
+    assert "SKERRY_TRITON_IMAGE" not in render({}).env
+    rendered = render({"tritonImage": f"mirror.example:5000/triton@{DIGEST}"}).env
+    settings = read_settings({name: text for name, text in rendered.items() if text}, {})
+    assert settings.triton_image == f"mirror.example:5000/triton@{DIGEST}"
 
 
 @pytest.mark.parametrize(

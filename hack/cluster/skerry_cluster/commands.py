@@ -42,7 +42,7 @@ def _add_images(parser: argparse.ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
         "--only",
-        choices=["runtime", "operator", "runtime-openvino"],
+        choices=["runtime", "operator", "runtime-openvino", "tritonserver-python-test"],
         help="this one (default: the two that every cluster needs)",
     )
     which.add_argument("--all", action="store_true", help="also those for special hardware")

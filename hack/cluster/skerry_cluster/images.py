@@ -8,7 +8,8 @@ import os
 import platform
 import shutil
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -37,6 +38,11 @@ class Image:
     """Name of its Containerfile; empty: the image's own."""
     is_extra: bool = False
     """Built only when it is named, or all are: large, and not every cluster needs it."""
+    is_for_tests: bool = False
+    """Built only when it is named."""
+    machine_files: Mapping[str, str] = field(default_factory=dict)
+    """File of this machine that goes in beside the locked packages -> Debian package that brings
+    it; the base has no package manager."""
 
     @property
     def containerfile(self) -> str:
@@ -47,6 +53,12 @@ class Image:
 IMAGES = (
     Image("runtime", ("runtime/skerry_runtime",)),
     Image("runtime-openvino", ("runtime/skerry_runtime",), recipe="runtime", is_extra=True),
+    Image(
+        "tritonserver-python-test",
+        ("images/tritonserver_python_test.py", "tests/serving/onnxruntime_stand_in"),
+        is_for_tests=True,
+        machine_files=packages.LIBPYTHON,
+    ),
     Image(
         "operator",
         (
@@ -112,7 +124,8 @@ def choose(only: str | None, *, everything: bool) -> list[Image]:
     """Return the images that are meant: the named one, all, or those that every cluster needs."""
     if only is not None:
         return [image for image in IMAGES if image.name == only]
-    return [image for image in IMAGES if everything or not image.is_extra]
+    usual = [image for image in IMAGES if not image.is_for_tests]
+    return [image for image in usual if everything or not image.is_extra]
 
 
 def command(layout: Layout, images: list[Image], *, only_print: bool) -> int:
@@ -207,8 +220,17 @@ def ensure_libraries(layout: Layout, inputs: Inputs) -> Path:
             *("--no-compile", "--only-binary=:all:", "--require-hashes", "--no-deps"),
             *("-r", str(lock)),
         )
+    _copy_from_machine(inputs.image, partial)
     partial.rename(folder)
     return folder
+
+
+def _copy_from_machine(image: Image, libraries: Path) -> None:
+    packages.install(dict(image.machine_files))
+    for file in image.machine_files:
+        target = libraries / "machine" / Path(file).name
+        target.parent.mkdir(exist_ok=True)
+        shutil.copy(file, target)
 
 
 def _forget_old(layout: Layout, image: Image) -> None:

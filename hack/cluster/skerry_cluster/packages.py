@@ -40,6 +40,9 @@ IMAGES = {
 }
 """For building images; Ubuntu lacks the last one."""
 
+LIBPYTHON = {"/usr/lib/x86_64-linux-gnu/libpython3.11.so.1.0": "libpython3.11"}
+"""For a program that embeds Python and comes from elsewhere."""
+
 _LOCK_PATIENCE = ("-o", "DPkg::Lock::Timeout=300")
 """Seconds to wait for another apt-get, such as a machine's nightly upgrade."""
 

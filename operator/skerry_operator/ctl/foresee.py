@@ -100,6 +100,7 @@ def foresee(deployment: Raw, around: Surroundings, known: Hardware, now: datetim
         default_image=known.image or _usual_image(observed),
         # the chart names them all; what it was told only the operator knows
         flavor_images=dict.fromkeys(SHIPPED_FLAVORS, UNKNOWN_IMAGE),
+        triton_image=UNKNOWN_IMAGE,
     )
     made = plan(observed, known.profiles, settings)
     whole = plan(replace(observed, generated={}), known.profiles, settings)

@@ -21,6 +21,7 @@ from skerry_operator.decide.hardware import (
 from skerry_operator.decide.observed import Node
 from skerry_operator.decide.taints import untolerated
 from skerry_operator.decide.variants import fitting_choice, missing_variant, suitable
+from skerry_runtime.contract import Engine
 
 DEFAULT_GRACE_S = 300.0
 NODE = "{node}"
@@ -37,6 +38,8 @@ class Wish:
     profiles: tuple[Profile, ...]
     flavors: frozenset[str] | None = None
     """Skerry's own runtime images that there are; None: an image is given for all hardware."""
+    engine: Engine | None = None
+    """What is to run the model; None: what its format asks for."""
 
     @property
     def entries(self) -> tuple[str, ...]:
@@ -177,10 +180,11 @@ def fit(node: Node, profile: Profile, wish: Wish, incumbents: Incumbents) -> Sea
         found, lost_since = kept
     if refusal := _unusable(node, profile, wish):
         return refusal
-    variants = suitable(profile, wish.variants)
+    variants = suitable(profile, wish.variants, wish.engine)
     if not variants:
         return Refusal(
-            RejectReason.NO_VARIANT_FOR, partial(missing_variant, profile, wish.variants)
+            RejectReason.NO_VARIANT_FOR,
+            partial(missing_variant, profile, wish.variants, wish.engine),
         )
     choice = fitting_choice(variants, node.allocatable.get("memory"))
     if choice is None:

@@ -16,7 +16,7 @@ from skerry_operator.decide.observed import Node, Observed, ObservedCell, Pod
 from skerry_operator.decide.placement import PlacementResult, place
 from skerry_operator.decide.podtemplate import PodTemplate, template_of
 from skerry_operator.decide.revision import Snapshot
-from skerry_runtime.contract import RevisionContent
+from skerry_runtime.contract import Engine, RevisionContent
 
 HOSTNAME_LABEL = "kubernetes.io/hostname"
 SPILL_S = 30.0
@@ -145,9 +145,11 @@ class Fleet:
         if snapshot is None:
             return PlacementResult()
         metadata, spec = self.observed.deployment.metadata, self.observed.deployment.spec
-        flavors = None if snapshot.runtime.image else self.flavors
+        engine = snapshot.runtime.engine
+        has_any_image = snapshot.runtime.image or engine is Engine.TRITON  # the plain one will do
+        flavors = None if has_any_image else self.flavors
         variants = snapshot.model.variants
-        wish = Wish(metadata.name, spec.placement, variants, self.profiles, flavors)
+        wish = Wish(metadata.name, spec.placement, variants, self.profiles, flavors, engine)
         incumbents = replace(self.incumbents, climbing=self._climbing(revision))
         earlier = self.observed.placements.get(revision)
         return place(self.observed.nodes, wish, incumbents, earlier)

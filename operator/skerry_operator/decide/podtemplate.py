@@ -12,13 +12,14 @@ from skerry_operator.api.v1alpha1.edgedeployment import Placement, PlacementMode
 from skerry_operator.decide.hardware import Hardware
 from skerry_operator.decide.revision import Snapshot, content_hash
 from skerry_operator.decide.variants import variant_of
+from skerry_runtime.contract import Engine
 
 TEMPLATE_VERSION = 1
 """Raise it to replace every pod at the next operator upgrade, within maxUnavailable."""
 
 HASH_LENGTH = 8
-_DEFAULT_CPU_REQUEST = "50m"
-_DEFAULT_MEMORY_REQUEST = "128Mi"
+DEFAULT_CPU_REQUEST = "50m"
+DEFAULT_MEMORY_REQUEST = "128Mi"
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class PodTemplate:
     grpc_port: int
     requests: dict[str, str]
     limits: dict[str, str]
+    """Both of the container that runs the model."""
     disk_limit: str | None
     runtime_class_name: str | None
     supplemental_groups: tuple[int, ...]
@@ -41,6 +43,8 @@ class PodTemplate:
     tls_secret: str | None = None
     token_secret: str | None = None
     """Secrets that the pods mount; their content may change under a running pod."""
+    triton_image: str | None = None
+    """Image of the Triton server that is beside the runtime; None: there is none."""
 
     @property
     def hash(self) -> str:
@@ -54,7 +58,7 @@ class PodTemplate:
         return content_hash({"version": TEMPLATE_VERSION, **inputs}, HASH_LENGTH)
 
 
-_ADDED_LATER = frozenset({"scheduling", "pods_of", "tls_secret", "token_secret"})
+_ADDED_LATER = frozenset({"scheduling", "pods_of", "tls_secret", "token_secret", "triton_image"})
 
 
 def _is_unused(name: str, value: object) -> bool:
@@ -80,6 +84,7 @@ def template_of(snapshot: Snapshot, hardware: Hardware, placement: Placement) ->
         pods_of=snapshot.pods_of,
         tls_secret=snapshot.serving.tls.secret_name if snapshot.serving.tls else None,
         token_secret=snapshot.serving.auth.token_secret_name if snapshot.serving.auth else None,
+        triton_image=_triton_image(snapshot),
     )
 
 
@@ -95,12 +100,21 @@ def _model_memory(snapshot: Snapshot, hardware: Hardware, placement: Placement) 
     """Return what the model says it needs, where the scheduler has to find a node that has it."""
     if placement.mode is PlacementMode.PER_NODE:
         return None
-    variant = variant_of(hardware, snapshot.model.variants)
+    variant = variant_of(hardware, snapshot.model.variants, snapshot.runtime.engine)
     return variant.memory if variant else None
 
 
+def _triton_image(snapshot: Snapshot) -> str | None:
+    if snapshot.runtime.engine is not Engine.TRITON:
+        return None
+    return snapshot.runtime.triton_image or snapshot.triton_image
+
+
 def _image(snapshot: Snapshot, hardware: Hardware) -> str:
+    """Return the runtime's image; beside a Triton server it needs no engine for the hardware."""
     profile = hardware.profile
+    if snapshot.runtime.engine is Engine.TRITON:
+        return snapshot.runtime.image or snapshot.default_image
     return (
         snapshot.runtime.image
         or snapshot.images.get(profile.name)  # of the day the revision was made
@@ -110,9 +124,9 @@ def _image(snapshot: Snapshot, hardware: Hardware) -> str:
 
 
 def _requests(resources: Resources, model_memory: str | None) -> dict[str, str]:
-    memory = model_memory or _DEFAULT_MEMORY_REQUEST
+    memory = model_memory or DEFAULT_MEMORY_REQUEST
     return {
-        "cpu": resources.cpu_request or _at_most(_DEFAULT_CPU_REQUEST, resources.cpu_limit),
+        "cpu": resources.cpu_request or _at_most(DEFAULT_CPU_REQUEST, resources.cpu_limit),
         "memory": resources.memory_request or _at_most(memory, resources.memory_limit),
     }
 

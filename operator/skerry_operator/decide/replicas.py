@@ -122,7 +122,7 @@ def _current(unit: str, room: Room, wish: Wish, incumbents: Incumbents) -> Seat 
     hardware = room.hardware.get(cell)
     if hardware is None or _rank(hardware, wish) is None:
         return None
-    variant = variant_of(hardware, wish.variants)
+    variant = variant_of(hardware, wish.variants, wish.engine)
     since = incumbents.lost.get(unit, incumbents.now)
     return None if variant is None else Seat(hardware, variant, since)
 

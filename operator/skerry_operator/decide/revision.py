@@ -30,6 +30,8 @@ class Snapshot(KubeModel):
     serving: Serving
     default_image: str
     images: Mapping[str, str] = Field(default_factory=dict)
+    triton_image: str | None = None
+    """The operator's of that day, where the engine is Triton."""
     pods_of: str | None = None
     """The last revision before this one, or itself, that was made for new pods (`update:
     Recreate`): pods of another such revision are not taken over. None: there was none."""

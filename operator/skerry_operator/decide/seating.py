@@ -58,7 +58,7 @@ def can_run(fleet: Fleet, revision: str | None, cell: str) -> bool:
     snapshot, hardware = fleet.snapshots.get(revision or ""), fleet.hardware.get(cell)
     if snapshot is None:
         return revision in fleet.known_contents(cell)
-    return bool(hardware and variant_of(hardware, snapshot.model.variants))
+    return bool(hardware and variant_of(hardware, snapshot.model.variants, snapshot.runtime.engine))
 
 
 def _wish(fleet: Fleet, intent: Intent, unit: str) -> Seat | None:

@@ -53,7 +53,7 @@ def read_pod(raw: Raw) -> Pod:
 def _claim(spec: Mapping[str, Any], profile: str) -> str | None:
     """Return the extended resource that the pod asks for, else the profile that it has alone."""
     limits: dict[str, Any] = {}
-    for container in spec.get("containers") or ():
+    for container in (*(spec.get("initContainers") or ()), *(spec.get("containers") or ())):
         limits |= (container.get("resources") or {}).get("limits") or {}
     devices = sorted(name for name in limits if "/" in name)
     if devices:

@@ -111,7 +111,7 @@ def _content_or_earlier(
 
 
 def _content(snapshot: Snapshot, hardware: Hardware, retry: str) -> RevisionContent | None:
-    variant = variant_of(hardware, snapshot.model.variants)
+    variant = variant_of(hardware, snapshot.model.variants, snapshot.runtime.engine)
     if variant is None:
         return None
     return RevisionContent(

@@ -16,6 +16,7 @@ from skerry_operator.constants import LABEL_PROFILE
 from skerry_operator.decide.fleet import HOSTNAME_LABEL, Berth
 from skerry_operator.decide.hardware import Hardware
 from skerry_operator.decide.podtemplate import PodTemplate
+from skerry_operator.manifests import triton
 from skerry_operator.manifests.metadata import berth_labels, deployment_labels
 from skerry_runtime.contract import (
     ADMIN_PORT,
@@ -95,6 +96,10 @@ def _pod_spec(pod: UnitPod) -> dict[str, Any]:
             *(mount.volume for mount in _secrets(template)),
         ],
     }
+    if template.triton_image is not None:
+        # A sidecar: it is there before the runtime, and after the last answer.
+        spec["initContainers"] = [triton.server_container(template, _container_security())]
+        spec["volumes"].append(triton.SCRATCH)
     if template.runtime_class_name:
         spec["runtimeClassName"] = template.runtime_class_name
     return spec
@@ -133,7 +138,7 @@ def _container(template: PodTemplate, unit: Mapping[str, Any]) -> dict[str, Any]
             _port("grpc", template.grpc_port),
             _port("admin", ADMIN_PORT),
         ],
-        "resources": _resources(template),
+        "resources": triton.runtime_resources(template),
         "securityContext": _container_security(),
         "startupProbe": _probe("/healthz", period_s=2, failures=60),
         "livenessProbe": _probe("/healthz", period_s=10, failures=6),
@@ -151,6 +156,7 @@ def _environment(template: PodTemplate, unit: Mapping[str, Any]) -> list[dict[st
         {"name": ENV_HTTP_PORT, "value": str(template.http_port)},
         {"name": ENV_GRPC_PORT, "value": str(template.grpc_port)},
         *disk,
+        *triton.runtime_environment(template),
         *({"name": mount.env, "value": mount.folder} for mount in _secrets(template)),
     ]
 
@@ -161,13 +167,6 @@ def _bytes(limit: str) -> str:
 
 def _port(name: str, port: int) -> dict[str, Any]:
     return {"name": name, "containerPort": port, "protocol": "TCP"}
-
-
-def _resources(template: PodTemplate) -> dict[str, Any]:
-    resources: dict[str, Any] = {"requests": dict(template.requests)}
-    if template.limits:
-        resources["limits"] = dict(template.limits)
-    return resources
 
 
 def _probe(path: str, *, period_s: int, failures: int) -> dict[str, Any]:

@@ -136,9 +136,11 @@ class Agent:
 
     async def _drive(self) -> None:
         await self._open()
+        await self._swap.sweep()
         while True:
             try:
                 self._look()
+                await self._swap.drop_lost()
                 await self._perform(machine.decide(self._situation()))
             except Exception:
                 log.exception("the agent failed and goes on; what serves is not touched")
@@ -218,8 +220,10 @@ class Agent:
                 await self._take_further(action)
 
     async def _pause(self, until: float | None) -> None:
-        """Wait for news of the assignment, or for the given time."""
+        """Wait for news of the assignment or the loss of the model, or for the given time."""
         while not self._look() and (until is None or time.monotonic() < until):
+            if await self._swap.drop_lost():
+                return
             left = self._tuning.poll_s if until is None else until - time.monotonic()
             await asyncio.sleep(max(0.0, min(self._tuning.poll_s, left)))
 
@@ -237,7 +241,9 @@ class Agent:
             await self._do(step, self._attempt.tries + 1)
         except Refused as err:
             await self._refuse(step.goal, err)
-        except (Transient, Corrupt) as err:
+        except Transient as err:
+            await self._try_again_later(self._attempt, str(err), err.reason)
+        except Corrupt as err:
             await self._try_again_later(self._attempt, str(err))
         except OSError as err:
             await self._try_again_later(self._attempt, f"the slots cannot be used: {err.strerror}")
@@ -283,6 +289,7 @@ class Agent:
             while not task.done():
                 await asyncio.wait({task}, timeout=self._tuning.poll_s)
                 self._look()
+                await self._swap.drop_lost()
                 match machine.decide(self._situation()):
                     case machine.Settle():
                         await self._swap.settle()
@@ -312,10 +319,12 @@ class Agent:
         least, most = self._tuning.slow_backoff_min_s, self._tuning.slow_backoff_max_s
         return time.monotonic() + machine.backoff_s(times, least, most, random.random())  # noqa: S311 (jitter)
 
-    async def _try_again_later(self, attempt: Attempt, reason: str) -> None:
+    async def _try_again_later(
+        self, attempt: Attempt, why: str, reason: FailureReason = FailureReason.FETCH_FAILED
+    ) -> None:
         await self._swap.abandon()
         tries = attempt.tries + 1
         least, most = self._tuning.backoff_min_s, self._tuning.backoff_max_s
         wait_s = machine.backoff_s(tries, least, most, random.random())  # noqa: S311 (jitter)
-        self._swap.tracker.will_retry(f"{reason}; next try in {wait_s:.0f} s")
+        self._swap.tracker.will_retry(f"{why}; next try in {wait_s:.0f} s", reason)
         self._attempt = Attempt(attempt.goal, Stage.NEW, tries, time.monotonic() + wait_s)

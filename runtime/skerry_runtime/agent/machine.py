@@ -59,7 +59,7 @@ class Attempt:
     goal: Goal
     stage: Stage = Stage.NEW
     tries: int = 0
-    """Fetches that ended in a transient failure."""
+    """Times that it ended in a transient failure."""
     retry_at: float = 0.0
 
 

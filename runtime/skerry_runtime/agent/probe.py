@@ -18,14 +18,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from skerry_runtime.agent.host import Host
 from skerry_runtime.agent.ports import MIB
-from skerry_runtime.agent.refusal import Refused
+from skerry_runtime.agent.refusal import Refused, Transient
 from skerry_runtime.contract import Execution, FailureReason, Format
 
 CHILD_MODULE = "skerry_runtime.agent.probe_child"
 _MAX_ANSWER_BYTES = 64 * 1024
 _WATCH_S = 0.05
 _ENVIRONMENT = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG", "ADSP_LIBRARY_PATH")
-_ENVIRONMENT_PREFIXES = ("CUDA_", "NVIDIA_", "OPENVINO_", "HAILO", "OMP_")
+_ENVIRONMENT_PREFIXES = ("CUDA_", "NVIDIA_", "OPENVINO_", "HAILO", "OMP_", "SKERRY_TRITON_")
 
 
 class _Wire(BaseModel):
@@ -62,6 +62,7 @@ class Verdict(StrEnum):
     PROVIDER = "provider"  # fallback forbidden, accelerator not got
     MEMORY = "memory"  # an allocation failed under the limit
     RUN = "run"  # loaded, but failed on its first input
+    AWAY = "away"  # the engine's own process does not answer
 
 
 class ProbeAnswer(_Wire):
@@ -100,6 +101,7 @@ async def probe(request: ProbeRequest, host: Host) -> None:
 
     Raises:
         Refused: InvalidModel, ProviderMissing, InsufficientMemory or ProbeFailed.
+        Transient: the engine's own process does not answer.
     """
     judge(request, await _run(request, host))
 
@@ -109,6 +111,7 @@ def judge(request: ProbeRequest, end: _End) -> None:
 
     Raises:
         Refused: the model did not pass.
+        Transient: it could not be tried.
     """
     if end.is_over_memory:
         raise Refused(FailureReason.INSUFFICIENT_MEMORY, _over_memory(request))
@@ -120,6 +123,8 @@ def judge(request: ProbeRequest, end: _End) -> None:
     answer = _parsed(end.answer)
     if answer.verdict is Verdict.OK or (request.is_stand_in and answer.verdict in _ENGINES_WORDS):
         return
+    if answer.verdict is Verdict.AWAY:
+        raise Transient(answer.message, FailureReason.ENGINE_AWAY)
     message = _over_memory(request) if answer.verdict is Verdict.MEMORY else answer.message
     raise Refused(_REASONS[answer.verdict], message)
 

@@ -26,6 +26,8 @@ from skerry_runtime.agent.sample import Unservable, is_guess, require_servable, 
 from skerry_runtime.agent.score import InvalidExam
 from skerry_runtime.backends.base import (
     Backend,
+    EngineAway,
+    EngineDied,
     LoadError,
     LoadRequest,
     Model,
@@ -111,8 +113,11 @@ def examine(request: ProbeRequest, backend: Backend) -> ProbeAnswer:
             text = "the model keeps tensors in another file: pack them into one"
             return ProbeAnswer(verdict=Verdict.EXTERNAL, message=text)
         model = backend.load(_load_request(request))
-        require_servable(model.metadata)
-        return _first_run(request, model)
+        try:
+            require_servable(model.metadata)
+            return _first_run(request, model)
+        finally:
+            model.close()  # an engine in another process would keep it
     except Exception as err:  # noqa: BLE001 whatever a file makes an engine raise is a verdict
         return _verdict_on(err)
 
@@ -123,6 +128,8 @@ def _verdict_on(err: Exception) -> ProbeAnswer:
             return ProbeAnswer(verdict=Verdict.MEMORY)
         case NotOnnx():
             return ProbeAnswer(verdict=Verdict.DAMAGED, message=str(err))
+        case EngineAway():
+            return _away(err)
         case ProviderMissing():
             return ProbeAnswer(verdict=Verdict.PROVIDER, message=str(err))
         case LoadError() | Unservable():
@@ -130,6 +137,12 @@ def _verdict_on(err: Exception) -> ProbeAnswer:
         case _:
             text = f"the engine failed on the file with an unexpected {type(err).__name__}"
             return ProbeAnswer(verdict=Verdict.RUN, message=text)
+
+
+def _away(err: EngineAway) -> ProbeAnswer:
+    """Blame the file when its load was the engine's end, else nobody."""
+    verdict = Verdict.RUN if isinstance(err, EngineDied) else Verdict.AWAY
+    return ProbeAnswer(verdict=verdict, message=str(err))
 
 
 def _is_external(path: Path) -> bool:

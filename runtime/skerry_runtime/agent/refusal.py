@@ -2,7 +2,7 @@
 
 AgentError
 ├── Refused     definitive: the revision is not tried again until something changes
-├── Transient   the source may answer later
+├── Transient   what is asked, the source or an engine, may answer later
 └── Corrupt     a file on disk is not what it was: fetch it again
 """
 
@@ -34,10 +34,11 @@ class Refused(AgentError):  # noqa: N818 (reads as the outcome it is)
 
 
 class Transient(AgentError):  # noqa: N818 (reads as the outcome it is)
-    """A fetch that may succeed later."""
+    """An action that may succeed later."""
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, reason: FailureReason = FailureReason.FETCH_FAILED) -> None:
         super().__init__(clipped(message))
+        self.reason = reason
 
 
 class Corrupt(AgentError):  # noqa: N818 (reads as the outcome it is)

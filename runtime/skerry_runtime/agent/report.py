@@ -43,11 +43,11 @@ class Tracker:
         """Note how much of the files is on disk."""
         self._update(fetched_bytes=fetched, total_bytes=total)
 
-    def will_retry(self, message: str) -> None:
-        """Note why the fetch waits for its next try."""
-        self._update(reason=FailureReason.FETCH_FAILED, message=clipped(message))
+    def will_retry(self, message: str, reason: FailureReason) -> None:
+        """Note why the attempt waits for its next try."""
+        self._update(reason=reason, message=clipped(message))
         extra = {"revision": self._progress.revision if self._progress else None}
-        log.warning("%s", message, extra={**extra, "reason": FailureReason.FETCH_FAILED})
+        log.warning("%s", message, extra={**extra, "reason": reason})
 
     def compared(self, agreement: Agreement) -> None:
         """Note how far the shadow is."""

@@ -19,7 +19,7 @@ from skerry_runtime.agent.memory import Room
 from skerry_runtime.agent.npz import BadArchive, read_npz
 from skerry_runtime.agent.ports import MIB, Tuning
 from skerry_runtime.agent.probe import ProbeRequest, probe
-from skerry_runtime.agent.refusal import Corrupt, Refused
+from skerry_runtime.agent.refusal import Corrupt, Refused, Transient
 from skerry_runtime.agent.sample import is_guess, zeros
 from skerry_runtime.agent.score import InvalidExam
 from skerry_runtime.agent.slots import Slots
@@ -27,11 +27,14 @@ from skerry_runtime.agent.verify import Verifier, check_format
 from skerry_runtime.agent.worker import Worker
 from skerry_runtime.backends.base import (
     Backend,
+    EngineAway,
+    EngineDied,
     Interruptible,
     LoadError,
     LoadRequest,
     Model,
     ProviderMissing,
+    Sweepable,
 )
 from skerry_runtime.contract import ExamResult, Execution, FailureReason
 from skerry_runtime.errors import ServingError
@@ -161,9 +164,17 @@ class Stages:
         and a refusal to load says nothing about the device: only crashes and limits count.
 
         Raises:
-            Refused: see `probe.probe`.
+            Refused, Transient: see `probe.probe`.
         """
-        await probe(self._probe_request(goal, is_stand_in=is_device_taken), self.host)
+        try:
+            await probe(self._probe_request(goal, is_stand_in=is_device_taken), self.host)
+        finally:
+            await self.sweep()
+
+    async def sweep(self) -> None:
+        """Take away what a killed probe, or an earlier life, left in an engine beside us."""
+        if isinstance(self.backend, Sweepable):
+            await self.worker.run(self.backend.sweep)
 
     def _probe_request(self, goal: Goal, *, is_stand_in: bool) -> ProbeRequest:
         golden = goal.golden_blob
@@ -189,11 +200,13 @@ class Stages:
             limits.append(self.tuning.probe_memory_bytes)
         return min(limits, default=None)
 
-    async def load(self, goal: Goal) -> Model:
+    async def load(self, goal: Goal, *, is_known_good: bool) -> Model:
         """Open the model in this process.
 
         Raises:
             Refused: ProviderMissing, LoadFailed or InsufficientMemory.
+            Transient: the engine's own process does not answer, or ended while it loaded a model
+                that is known good.
         """
         request = LoadRequest(
             path=self.slots.path(goal.model_blob),
@@ -206,6 +219,10 @@ class Stages:
             return await self.worker.run(self.backend.load, request)
         except ProviderMissing as err:
             raise Refused(FailureReason.PROVIDER_MISSING, str(err)) from err
+        except EngineAway as err:
+            if isinstance(err, EngineDied) and not is_known_good:
+                raise Refused(FailureReason.LOAD_FAILED, str(err)) from err
+            raise Transient(str(err), FailureReason.ENGINE_AWAY) from err
         except LoadError as err:
             raise Refused(FailureReason.LOAD_FAILED, str(err)) from err
         except MemoryError as err:

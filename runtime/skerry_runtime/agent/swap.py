@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import time
@@ -11,16 +12,22 @@ from skerry_runtime.agent.journal import Journal
 from skerry_runtime.agent.machine import PASSING, Attempt, Order, Serving
 from skerry_runtime.agent.memory import choose_mode
 from skerry_runtime.agent.ports import MIB, Tuning
-from skerry_runtime.agent.refusal import Refused
+from skerry_runtime.agent.refusal import Refused, Transient
 from skerry_runtime.agent.report import Tracker, log_switch
 from skerry_runtime.agent.shadowing import NOTHING_BESIDE, shadow
 from skerry_runtime.agent.stages import Stages, fingerprint
 from skerry_runtime.agent.switch import Candidate, Switchboard
-from skerry_runtime.backends.base import Model
+from skerry_runtime.backends.base import Model, Remote
 from skerry_runtime.contract import Agreement, FailureReason, SwapMode, SwapPhase
 from skerry_runtime.shadow import Mirror
 
 log = logging.getLogger(__name__)
+
+_ENGINE_LOOK_S = 1.0
+"""How often an engine in another process is asked whether it still has the model."""
+
+_LOST_DRAIN_S = 1.0
+"""How long requests on a lost model are waited for: they all fail."""
 
 
 class Swap:
@@ -37,6 +44,7 @@ class Swap:
         self._asked: dict[str, float] = {}
         self._fetched: set[str] = set()
         self._settles_at: float | None = None
+        self._engine_look_at = 0.0
         self.tracker = Tracker()
 
     @property
@@ -85,6 +93,7 @@ class Swap:
 
         Raises:
             Refused: InsufficientMemory, or what `Stages.load` raises.
+            Transient: as `Stages.load`.
         """
         self.tracker.enter(goal, SwapPhase.LOADING, attempt)
         mode, _ = self._plan(goal, with_probe=False)
@@ -103,10 +112,21 @@ class Swap:
         )
 
     async def examine(self, goal: Goal, attempt: int) -> None:
-        """Examine and warm up the loaded model. Raises what `Stages.examine` raises."""
+        """Examine and warm up the loaded model.
+
+        Raises:
+            Refused: see `Stages.examine`.
+            Transient: a revision that is known good, and an engine that ended: not its fault.
+        """
         self.tracker.enter(goal, SwapPhase.EXAMINING, attempt)
         candidate = self._require_candidate()
-        candidate.exam = await self._stages.examine(goal, candidate.model)
+        try:
+            candidate.exam = await self._stages.examine(goal, candidate.model)
+        except Refused as err:
+            if self._is_known_good(goal) and await _is_lost(candidate.model):
+                text = f"the engine lost the model in its exam: {err}"
+                raise Transient(text, FailureReason.ENGINE_AWAY) from err
+            raise
 
     async def compare(self, goal: Goal, attempt: int) -> None:
         """Let the loaded model answer in the shadow. Raises what `shadow` raises."""
@@ -133,8 +153,9 @@ class Swap:
         candidate, self._candidate = self._require_candidate(), None
         candidate.agreement = self._agreement_of(candidate)
         record = self._board.switch(candidate)
-        is_known = self._journal.state.is_settled(goal.key)
-        self._settles_at = None if is_known else time.monotonic() + self._tuning.settle_s
+        self._settles_at = (
+            None if self._is_known_good(goal) else time.monotonic() + self._tuning.settle_s
+        )
         log_switch(record)
         await self._journal.served(goal, candidate.agreement)
 
@@ -142,6 +163,23 @@ class Swap:
         """Count what serves as good."""
         self._settles_at = None
         await self._journal.settled()
+
+    async def sweep(self) -> None:
+        """Take away what earlier lives of this process left in an engine beside it."""
+        await self._stages.sweep()
+
+    async def drop_lost(self) -> bool:
+        """Serve nothing more when the engine has lost the model, which is then loaded again."""
+        current, now = self._board.current, time.monotonic()
+        if current is None or now < self._engine_look_at:
+            return False
+        self._engine_look_at = now + _ENGINE_LOOK_S
+        if not await _is_lost(current.model):
+            return False
+        log.error("%s: the engine beside us has lost the model", current.served.revision)
+        self._settles_at = None
+        await self._board.unload(_LOST_DRAIN_S)
+        return True
 
     async def stop_serving(self) -> None:
         """Serve nothing, because the assignment says so."""
@@ -178,7 +216,7 @@ class Swap:
         """
         if self._board.is_dark:
             return SwapMode.SEQUENTIAL, True  # planned before the old model went
-        if self._board.serving is None and self._journal.state.is_settled(goal.key):
+        if self._board.serving is None and self._is_known_good(goal):
             return SwapMode.OVERLAP, True  # it fitted before, and nothing can be lost
         room = self._stages.room(goal, self._board.serving, with_probe=with_probe)
         mode = choose_mode(goal.content.swap, room)
@@ -194,10 +232,10 @@ class Swap:
     async def _open(self, goal: Goal, mode: SwapMode) -> tuple[Model, SwapMode]:
         """Load; in Auto, once more alone when the serving model seems to hold the device."""
         if not self._may_be_held(goal, mode):
-            return await self._stages.load(goal), mode
+            return await self._load(goal), mode
         model: Model | None = None
         try:
-            model = await self._stages.load(goal)
+            model = await self._load(goal)
         except Refused as err:
             log.info("%s does not load beside what serves: %s", goal.revision, err)
         if model and not self._lost_device(model):
@@ -205,7 +243,13 @@ class Swap:
         if model:
             await self._stages.worker.run(model.close)
         await self._unload()
-        return await self._stages.load(goal), SwapMode.SEQUENTIAL
+        return await self._load(goal), SwapMode.SEQUENTIAL
+
+    async def _load(self, goal: Goal) -> Model:
+        return await self._stages.load(goal, is_known_good=self._is_known_good(goal))
+
+    def _is_known_good(self, goal: Goal) -> bool:
+        return self._journal.state.is_settled(goal.key)
 
     def _may_be_held(self, goal: Goal, mode: SwapMode) -> bool:
         is_free_to_choose = goal.content.swap is SwapMode.AUTO and mode is SwapMode.OVERLAP
@@ -225,3 +269,8 @@ class Swap:
         if self._candidate is None:
             raise RuntimeError("no model is loaded: the machine's stages are out of order")
         return self._candidate
+
+
+async def _is_lost(model: Model) -> bool:
+    """Tell whether the model is gone from an engine in another process."""
+    return isinstance(model, Remote) and await asyncio.to_thread(model.is_lost)

@@ -32,6 +32,14 @@ class ProviderMissing(LoadError):  # noqa: N818 (the reason's name in the contra
     """Fallback is forbidden and the wanted execution provider was not got."""
 
 
+class EngineAway(LoadError):  # noqa: N818 (same)
+    """The engine is a process of its own, and does not answer: no fault of the file."""
+
+
+class EngineDied(EngineAway):
+    """The engine's process ended while it loaded the file: maybe a fault of the file."""
+
+
 @dataclass(frozen=True)
 class TensorSpec:
     """One input or output: `datatype` in the protocol's words, -1 for a dynamic axis."""
@@ -102,6 +110,15 @@ class Interruptible(Protocol):
         ...
 
 
+@runtime_checkable
+class Remote(Protocol):
+    """A model in a process of the engine's own, which may end without this one."""
+
+    def is_lost(self) -> bool:
+        """Tell whether the engine has the model no more; blocks for a second or so."""
+        ...
+
+
 class Backend(Protocol):
     """An engine."""
 
@@ -111,6 +128,15 @@ class Backend(Protocol):
         Raises:
             LoadError: the file is no model that this engine can run.
         """
+        ...
+
+
+@runtime_checkable
+class Sweepable(Protocol):
+    """A backend whose engine outlives this process, and what this process's children left."""
+
+    def sweep(self) -> None:
+        """Take away the models that this object did not load; an engine that is away has none."""
         ...
 
 

@@ -1,10 +1,19 @@
-"""The engine that a file's format asks for."""
+"""Which engine runs a file: that of the pod, or the one that the file's format asks for."""
 
 from __future__ import annotations
 
-from skerry_runtime.backends.base import LoadError, LoadRequest, Model
+from skerry_runtime.backends.base import Backend, LoadError, LoadRequest, Model
 from skerry_runtime.backends.onnx import OnnxBackend
-from skerry_runtime.contract import Format
+from skerry_runtime.contract import Engine, Format
+
+
+def backend_of(engine: Engine | None) -> Backend:
+    """Return the engine of the process; ONNX Runtime and LiteRT are told apart by the format."""
+    if engine is not Engine.TRITON:
+        return FormatBackend()
+    from skerry_runtime.backends.triton import TritonBackend  # noqa: PLC0415 (as LiteRT below)
+
+    return TritonBackend()
 
 
 class FormatBackend:

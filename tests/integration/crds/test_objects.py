@@ -196,6 +196,18 @@ def test_what_is_read_back_is_what_was_written(
         # runtime and serving
         pytest.param(resources(cpuRequest="2 cores"), "cpuRequest", "should match", id="quantity"),
         pytest.param(
+            deployment(runtime={"engine": "PyTorch"}),
+            "runtime.engine",
+            '"ONNXRuntime", "LiteRT", "Triton"',
+            id="an engine",
+        ),
+        pytest.param(
+            deployment(runtime={"tritonImage": "triton:1"}),
+            "spec.runtime",
+            "with engine: Triton only",
+            id="a server's image without the server",
+        ),
+        pytest.param(
             resources(cpuRequest="1001m", cpuLimit="1"),
             "runtime.resources",
             "cpuRequest must not exceed cpuLimit",

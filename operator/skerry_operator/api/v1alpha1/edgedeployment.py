@@ -22,7 +22,7 @@ from skerry_operator.api.base import (
 )
 from skerry_operator.api.v1alpha1.edgedeployment_analysis import Analysis
 from skerry_operator.api.v1alpha1.edgedeployment_status import EdgeDeploymentStatus
-from skerry_runtime.contract import BatchingMode, SwapMode
+from skerry_runtime.contract import BatchingMode, Engine, SwapMode
 
 LabelKey = Annotated[
     str,
@@ -179,13 +179,29 @@ class Batching(KubeModel):
     )
 
 
+ImageName = Annotated[str, StringConstraints(min_length=1, max_length=512)]
+
+
 class Runtime(KubeModel):
     """How a pod runs the model."""
 
-    image: Annotated[str, StringConstraints(min_length=1, max_length=512)] | None = None
+    cel: ClassVar[tuple[Cel, ...]] = (
+        Cel(
+            "!has(self.tritonImage) || (has(self.engine) && self.engine == 'Triton')",
+            "tritonImage is of use with engine: Triton only",
+        ),
+    )
+
+    engine: Engine | None = None
+    """What runs the model: ONNXRuntime, LiteRT or Triton, NVIDIA's server in a container beside the
+    runtime. Default: the variant's format decides between the first two."""
+    image: ImageName | None = None
     """Runtime image; default: the profile's, else the operator's."""
+    triton_image: ImageName | None = None
+    """Image of the Triton server; default: the operator's, which is unset unless somebody set
+    it."""
     resources: Resources = Resources()
-    """CPU and memory of the runtime container."""
+    """CPU and memory of the runtime container; with engine Triton, of the server's."""
     threads: Annotated[int, Field(ge=1, le=256)] | None = None
     """Intra-op threads; default: chosen from the CPU limit."""
     swap: SwapMode = SwapMode.AUTO

@@ -1,4 +1,4 @@
-"""The EdgeModel is deleted, or edited into something that is no use: what was begun still ends."""
+"""Model or engine are no use, or the model is deleted: what was begun still ends."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from builders import make_deployment, make_model, make_node, make_variant
 from skerry_operator.api.base import ConditionStatus
 from skerry_operator.api.v1alpha1.edgedeployment_status import Phase, Stage
 from skerry_operator.plan import plan
+from skerry_runtime.contract import Engine
 from world import SETTINGS, World
 
 NAMES = ("n0", "n1", "n2")
@@ -25,8 +26,20 @@ def spoilt(world: World) -> None:
     world.model = make_model("3.0.0", make_variant(), make_variant())
 
 
+def without_a_server(world: World) -> None:
+    spec = world.deployment.spec
+    runtime = spec.runtime.model_copy(update={"engine": Engine.TRITON})
+    changed = spec.model_copy(update={"runtime": runtime})
+    world.deployment = world.deployment.model_copy(update={"spec": changed})
+
+
 TROUBLES = pytest.mark.parametrize(
-    ("trouble", "reason"), [(deleted, "ModelNotFound"), (spoilt, "ModelInvalid")]
+    ("trouble", "reason"),
+    [
+        (deleted, "ModelNotFound"),
+        (spoilt, "ModelInvalid"),
+        (without_a_server, "InvalidSpec"),
+    ],
 )
 Trouble = Callable[[World], None]
 
@@ -146,3 +159,29 @@ def test_a_model_that_cannot_be_read_is_one_that_is_no_use() -> None:
     assert made.status
     assert made.status.conditions[0].reason == "ModelInvalid"
     assert "spec.variants: too few" in made.status.conditions[0].message
+
+
+def test_a_server_without_an_image_names_both_places_where_one_may_stand() -> None:
+    world = make_world()
+    without_a_server(world)
+    world.settle()
+    ready = next(one for one in world.status.conditions if one.type == "Ready")
+    assert "spec.runtime.engine is Triton, and there is no image of the server" in ready.message
+    assert "spec.runtime.tritonImage" in ready.message
+    assert "the chart value tritonImage" in ready.message
+
+
+def test_a_server_is_rolled_out_in_new_pods_once_the_operator_has_an_image() -> None:
+    world = make_world()
+    world.settle()
+    before = set(world.pods)
+    without_a_server(world)
+    world.settle()
+    assert set(world.pods) == before
+    world.settings = replace(SETTINGS, triton_image="triton:1")
+    world.settle()
+    assert not before & set(world.pods)
+    assert condition(world, "Ready")[0] is ConditionStatus.TRUE
+    world.settings = SETTINGS  # the revision has its image
+    world.settle()
+    assert condition(world, "Ready")[0] is ConditionStatus.TRUE

@@ -35,6 +35,7 @@ from skerry_operator.decide.placement import (
     accelerator_problem,
     place,
 )
+from skerry_runtime.contract import Engine
 
 CPU_CELL = "digits-cpu-amd64"
 GPU_CELL = "digits-nvidia-gpu-amd64"
@@ -42,15 +43,20 @@ HAILO_CELL = "digits-hailo-8-arm64"
 LABEL = labelled(hailo_ai__device="present")
 H8 = having("hailo.ai/h8")
 GPU = having("nvidia.com/gpu")
+TFLITE = make_variant("lite", format="TFLite")
 SMALL = having("memory", 64 * 2.0**20)
 TOLERATE = {"tolerations": [{"key": "edge", "operator": "Exists"}]}
 
 
 def wish(
-    *variants: dict[str, Any], profiles: tuple[Profile, ...] = PROFILES, **placement: Any
+    *variants: dict[str, Any],
+    profiles: tuple[Profile, ...] = PROFILES,
+    engine: Engine | None = None,
+    **placement: Any,
 ) -> Wish:
     spec = make_deployment(placement=placement).spec.placement
-    return Wish("digits", spec, make_model("1", *variants).spec.variants, profiles)
+    model = make_model("1", *variants).spec
+    return Wish("digits", spec, model.variants, profiles, engine=engine)
 
 
 def incumbents(cell: str | None = None, lost_s: float | None = None, node: str = "n") -> Incumbents:
@@ -96,6 +102,11 @@ PLACED_ON_HAILO = incumbents(HAILO_CELL)
         pytest.param(make_node("n"), wish(make_variant(runsOn=["gpu"])), incumbents(), R.NO_VARIANT_FOR, id="a variant for GPUs does not run on the CPU"),
         pytest.param(make_node("n", GPU), wish(make_variant(runsOn=["cpu"])), incumbents(), CPU_CELL, id="a GPU without a variant is passed over"),
         pytest.param(make_node("n", GPU), wish(make_variant(runsOn=["nvidia-gpu"])), incumbents(), GPU_CELL, id="a variant may name a profile"),
+        pytest.param(make_node("n"), wish(TFLITE, engine=Engine.TRITON), incumbents(), R.NO_VARIANT_FOR, id="an engine runs its own formats only"),
+        pytest.param(make_node("n"), wish(make_variant(format="ORT"), engine=Engine.TRITON), incumbents(), R.NO_VARIANT_FOR, id="Triton reads .onnx and not .ort"),
+        pytest.param(make_node("n"), wish(TFLITE, make_variant(), engine=Engine.TRITON), incumbents(), CPU_CELL, id="of several variants an engine takes one that it reads"),
+        pytest.param(make_node("n"), wish(make_variant(format="ORT"), engine=Engine.ONNX_RUNTIME), incumbents(), CPU_CELL, id="ONNX Runtime reads .ort"),
+        pytest.param(make_node("n"), wish(make_variant(), engine=Engine.LITE_RT), incumbents(), R.NO_VARIANT_FOR, id="LiteRT reads no .onnx"),
         pytest.param(make_node("n", SMALL), wish(make_variant(memory="200Mi")), incumbents(), R.INSUFFICIENT_MEMORY, id="a model must fit into the memory"),
         pytest.param(make_node("n", SMALL), wish(make_variant()), incumbents(), CPU_CELL, id="a variant that names no memory is let in"),
         pytest.param(make_node("n", GPU, SMALL), wish(make_variant("big", memory="200Mi", runsOn=["gpu"]), make_variant("small", memory="32Mi")), incumbents(), GPU_CELL + "-v2", id="too little memory for one variant leaves the next on the same hardware"),
@@ -129,6 +140,8 @@ def test_a_node(node: Node, asked: Wish, before: Incumbents, expected: str | Non
         pytest.param(make_node("n", LABEL, arch="arm64"), wish(accelerators=["npu"]), "label present, no allocatable hailo.ai/h8 or squat.ai/hailo: is the device plugin running?", id="label without plugin"),
         pytest.param(make_node("n", LABEL, arch="arm64"), wish(fallback="Forbid"), "set spec.placement.fallback to Allow", id="forbidden fallback"),
         pytest.param(make_node("n"), wish(make_variant("big", runsOn=["gpu"])), "the model has no variant for cpu, which takes ONNX or ORT (big: runsOn is gpu): add one, with cpu in runsOn", id="no variant"),
+        pytest.param(make_node("n"), wish(TFLITE, engine=Engine.TRITON), ", with spec.runtime.engine Triton, which takes ONNX (lite: format TFLite): add one, with cpu in runsOn, or change spec.runtime.engine", id="no variant for the engine"),
+        pytest.param(make_node("n"), wish(make_variant(inputShapes={"x": [1, 4]}), engine=Engine.TRITON), "(fp32: inputShapes, and Triton fixes no axes)", id="shapes that the engine cannot fix"),
         pytest.param(make_node("n", SMALL), wish(make_variant(memory="200Mi")), "the node has 64Mi of memory allocatable, and needed are: fp32 200Mi: offer a smaller variant", id="memory"),
         pytest.param(make_node("n", cordoned), wish(), "kubectl uncordon n", id="cordoned"),
         pytest.param(make_node("n", tainted("edge", value="x")), wish(), "taint edge=x:NoSchedule is not tolerated: add it to spec.placement.tolerations", id="taint"),

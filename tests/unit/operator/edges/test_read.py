@@ -452,6 +452,13 @@ def test_devices_that_other_deployments_hold_are_counted_by_node() -> None:
     assert taken() == {}
 
 
+def test_the_device_of_a_sidecar_is_the_pods_claim() -> None:
+    raw = raw_pod()
+    device = {"resources": {"limits": {"nvidia.com/gpu": "1"}}}
+    raw["spec"] = {"nodeName": "n", "initContainers": [device], "containers": [{}]}
+    assert read_pod(raw).claim == "nvidia.com/gpu"
+
+
 def test_a_pod_that_has_a_profile_alone_claims_it() -> None:
     raw = raw_pod()
     raw["metadata"]["labels"][LABEL_PROFILE] = "arm-mali"

@@ -22,7 +22,8 @@ from skerry_operator.decide.podtemplate import (
 )
 from skerry_operator.decide.revision import Snapshot, content_hash
 from skerry_operator.manifests.daemonset import CellPods, build_daemonset
-from skerry_runtime.contract import ADMIN_PORT, ASSIGNMENT_DIR, SLOTS_DIR
+from skerry_runtime.backends.tritonserver import Place
+from skerry_runtime.contract import ADMIN_PORT, ASSIGNMENT_DIR, SLOTS_DIR, Engine
 from skerry_runtime.settings import settings_from
 
 PROFILES = [*builtin_profiles(), HAILO, NVIDIA]
@@ -240,6 +241,72 @@ def test_secrets_make_new_pods_and_their_absence_makes_none() -> None:
     unused = {"tls_secret", "token_secret", *_ADDED_LATER}
     inputs = {k: v for k, v in asdict(plain).items() if k not in unused}
     assert plain.hash == content_hash({"version": TEMPLATE_VERSION, **inputs}, HASH_LENGTH)
+
+
+TRITON = {"runtime": {"engine": "Triton", "tritonImage": "triton:1"}}
+
+
+def with_server(profile: Profile = CPU, **more: Any) -> dict[str, Any]:
+    return pod_of(make_template(profile, **{**TRITON, **more}))
+
+
+def test_the_triton_server_is_a_sidecar_as_restricted_as_the_runtime() -> None:
+    pod = with_server()
+    (server,) = pod["initContainers"]
+    (runtime,) = pod["containers"]
+    assert server["restartPolicy"] == "Always"  # else the runtime would wait for its end
+    assert (server["image"], runtime["image"]) == ("triton:1", "registry.example/runtime:1")
+    assert server["securityContext"] == runtime["securityContext"]
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    assert {mount["name"] for mount in server["volumeMounts"]} <= set(volumes)
+    assert {key for volume in volumes.values() for key in volume} == {
+        "name",
+        "configMap",
+        "emptyDir",
+    }
+
+
+def test_the_server_has_the_device_and_the_resources_of_the_spec() -> None:
+    resources = {"memoryLimit": "4Gi", "memoryRequest": "2Gi"}
+    pod = with_server(NVIDIA, runtime={**TRITON["runtime"], "resources": resources})
+    assert pod["initContainers"][0]["resources"] == {
+        "requests": {"cpu": "50m", "memory": "2Gi"},
+        "limits": {"memory": "4Gi", "nvidia.com/gpu": "1"},
+    }
+    assert pod["containers"][0]["resources"] == {"requests": {"cpu": "50m", "memory": "128Mi"}}
+    assert pod["containers"][0]["image"] == "registry.example/runtime:1"  # with no engine of a GPU
+    assert pod["runtimeClassName"] == "nvidia"
+
+
+def test_the_server_listens_where_the_runtime_asks_and_nowhere_else() -> None:
+    pod = with_server(serving={"port": 8083, "grpcPort": 8084})
+    flags = dict(flag.split("=", 1) for flag in pod["initContainers"][0]["args"][1:])
+    environment = {e["name"]: e.get("value", "u") for e in pod["containers"][0]["env"]}
+    place = Place.from_env(environment)
+    assert place.url == f"{flags['--grpc-address']}:{flags['--grpc-port']}" == "127.0.0.1:8085"
+    assert flags["--model-control-mode"] == "explicit"
+    assert (flags["--allow-http"], flags["--allow-metrics"]) == ("false", "false")
+    assert flags["--grpc-restricted-protocol"].startswith("shared-memory,")
+    assert "ports" not in pod["initContainers"][0]
+    assert settings_from(environment, {}).engine is Engine.TRITON
+
+
+def test_both_see_the_files_and_the_repository_at_one_path_and_the_server_only_reads() -> None:
+    pod = with_server()
+    mounts = {m["mountPath"]: m for m in pod["initContainers"][0]["volumeMounts"]}
+    assert mounts[SLOTS_DIR] == {"name": "slots", "mountPath": SLOTS_DIR, "readOnly": True}
+    repository = str(Place.from_env({}).repository)
+    assert mounts[repository]["readOnly"]
+    assert f"{SLOTS_DIR}/{mounts[repository]['subPath']}" == repository
+    assert {"name": "slots", "mountPath": SLOTS_DIR} in pod["containers"][0]["volumeMounts"]
+
+
+def test_another_engine_needs_new_pods_only_where_the_server_comes_or_goes() -> None:
+    plain = make_template()
+    assert make_template(runtime={"engine": "ONNXRuntime"}).hash == plain.hash
+    assert make_template(**TRITON).hash != plain.hash
+    other = {"runtime": {"engine": "Triton", "tritonImage": "triton:2"}}
+    assert make_template(**TRITON).hash != make_template(**other).hash
 
 
 @pytest.mark.parametrize("name", ["Upper", "../x", "a/b", "", "x" * 254])

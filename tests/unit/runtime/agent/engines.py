@@ -14,7 +14,14 @@ import numpy as np
 
 from serving.fakes import Gate
 from skerry_runtime.agent.probe import CHILD_MODULE
-from skerry_runtime.backends.base import LoadError, LoadRequest, Model, Tensors
+from skerry_runtime.backends.base import (
+    EngineAway,
+    EngineDied,
+    LoadError,
+    LoadRequest,
+    Model,
+    Tensors,
+)
 from skerry_runtime.backends.onnx import OnnxBackend, OnnxModel
 
 
@@ -104,6 +111,46 @@ class Pausing(OnnxBackend):
 
             model.infer = wait_and_infer  # type: ignore[method-assign]
         return model
+
+
+class Away:
+    """As an engine in another process that has ended."""
+
+    def load(self, request: LoadRequest) -> Model:
+        raise EngineAway("nobody answers")
+
+
+class Dying:
+    """As an engine in another process that the file ends."""
+
+    def load(self, request: LoadRequest) -> Model:
+        raise EngineDied("it ended while it loaded the file")
+
+
+class Beside(OnnxBackend):
+    """As an engine in another process: it may be away, lose its models, and have to be swept."""
+
+    is_away: ClassVar[bool] = False
+    dies: bool = False
+    """Of this object only, and so not in a probe's child."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.models: list[OnnxModel] = []
+        self.sweeps = 0
+
+    def load(self, request: LoadRequest) -> OnnxModel:
+        if self.is_away:
+            raise EngineAway("nobody answers")
+        if self.dies:
+            raise EngineDied("it ended while it loaded the file")
+        model = super().load(request)
+        model.is_lost = lambda: model not in self.models  # type: ignore[attr-defined]
+        self.models.append(model)
+        return model
+
+    def sweep(self) -> None:
+        self.sweeps += 1
 
 
 class Broken:

@@ -11,7 +11,7 @@ import pytest
 from skerry_runtime.agent.host import Host
 from skerry_runtime.agent.ports import MIB
 from skerry_runtime.agent.probe import ProbeRequest, child_environment, probe
-from skerry_runtime.agent.refusal import Refused
+from skerry_runtime.agent.refusal import Refused, Transient
 from skerry_runtime.agent.sample import Unservable, require_servable
 from skerry_runtime.backends.base import ModelMetadata, TensorSpec
 from skerry_runtime.contract import FailureReason, Format
@@ -161,3 +161,14 @@ async def test_cpu_time_has_a_limit_of_its_own(tmp_path: Path) -> None:
 def test_a_model_that_no_request_could_ask_is_unservable(spec: TensorSpec, words: str) -> None:
     with pytest.raises(Unservable, match=words):
         require_servable(ModelMetadata("test", (spec,), ()))
+
+
+async def test_an_engine_that_is_away_says_nothing_about_the_model(tmp_path: Path) -> None:
+    with pytest.raises(Transient, match="nobody answers") as caught:
+        await probe(request(tmp_path, classifier(), engines.Away), Host())
+    assert caught.value.reason is FailureReason.ENGINE_AWAY
+
+
+async def test_a_model_that_ends_the_engine_is_refused(tmp_path: Path) -> None:
+    reason, message = await refusal(request(tmp_path, classifier(), engines.Dying))
+    assert (reason, message) == (FailureReason.PROBE_FAILED, "it ended while it loaded the file")
