@@ -10,6 +10,7 @@ import grpc
 import grpc.aio
 from typing_extensions import override
 
+from skerry_runtime.rpc.wire import revision_of
 from skerry_runtime.trace import HEADER, Entry, span_of
 
 
@@ -58,8 +59,4 @@ def _name(code: Any) -> str:
 
 
 def _revision(response: Any) -> str:
-    parameters = getattr(response, "parameters", None)
-    if not parameters or "revision" not in parameters:
-        return ""
-    revision: str = parameters["revision"].string_param
-    return revision
+    return revision_of(response) if isinstance(response, bytes) else ""  # of ModelInfer only
