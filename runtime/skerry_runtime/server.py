@@ -31,6 +31,7 @@ from skerry_runtime.rest.body import Memory
 from skerry_runtime.rest.codec import Limits
 from skerry_runtime.rest.exposition import Exposition, Live
 from skerry_runtime.rest.guard import GuardedApp
+from skerry_runtime.rest.handshakes import HandshakeLimits
 from skerry_runtime.rest.http import App
 from skerry_runtime.rest.hub import ListenerLimits
 from skerry_runtime.rest.listener import Listener, bind_all
@@ -287,8 +288,9 @@ def _interceptors(settings: Settings, tokens: Tokens | None) -> list[grpc.aio.Se
 
 
 def _listener_limits(settings: Settings) -> ListenerLimits:
+    handshakes = HandshakeLimits(settings.handshake_timeout_s, settings.max_handshakes)
     return ListenerLimits(
-        settings.max_header_bytes, settings.max_connections, settings.read_timeout_s
+        settings.max_header_bytes, settings.max_connections, settings.read_timeout_s, handshakes
     )
 
 
@@ -298,6 +300,7 @@ def _rpc_limits(settings: Settings) -> RpcLimits:
         max_buffered_bytes=settings.max_buffered_bytes,
         max_header_bytes=settings.max_header_bytes,
         max_calls=settings.max_connections,
+        handshake_timeout_s=settings.handshake_timeout_s,
         max_dimensions=settings.max_dimensions,
         max_tensors=settings.max_tensors,
     )

@@ -54,6 +54,7 @@ class RpcLimits:
     max_buffered_bytes: int
     max_header_bytes: int
     max_calls: int
+    handshake_timeout_s: float
     max_dimensions: int
     max_tensors: int
 
@@ -158,6 +159,8 @@ def build_server(
         ("grpc.max_receive_message_length", limits.max_message_bytes),
         ("grpc.max_send_message_length", -1),  # what a model answers is not the client's doing
         ("grpc.max_metadata_size", limits.max_header_bytes),
+        ("grpc.max_allowed_incoming_connections", limits.max_calls),
+        ("grpc.server_handshake_timeout_ms", round(limits.handshake_timeout_s * 1000)),
         ("grpc.so_reuseport", 0),  # two servers on one port is a mistake, not load balancing
     )
     server = grpc.aio.server(
