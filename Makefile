@@ -82,7 +82,7 @@ lock: $(STAMP) ## Resolve dependencies again (needs `pip install uv`)
 	uv pip compile -q $(LOCK) $(BOARD) pyproject.toml --extra runtime --group openvino --no-emit-package onnxruntime -c requirements/runtime.txt -o requirements/runtime-openvino.txt
 	uv pip compile -q $(LOCK) --no-deps --group tritonserver-python-test -o requirements/tritonserver-python-test.txt
 	uv pip compile -q $(LOCK) pyproject.toml --extra operator -o requirements/operator.txt
-	uv pip compile -q $(LOCK) pyproject.toml --extra operator --extra runtime --group test --group demo --group lint -o requirements/dev.txt
+	uv pip compile -q $(LOCK) pyproject.toml --extra operator --extra runtime --extra otel --group test --group demo --group lint -o requirements/dev.txt
 # tritonclient wants 0.5, whose wheel is 23 MB more on every board and does nothing else for it
 BOARD := --override <(echo "ml-dtypes>=0.6")
 LOCK := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock"

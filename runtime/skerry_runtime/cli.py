@@ -20,6 +20,8 @@ from skerry_runtime.settings import ENV_PREFIX, Settings, settings_from
 GRPC_ENVIRONMENT = {
     "GRPC_VERBOSITY": "ERROR",  # its own log is not JSON
     "GRPC_ENABLE_FORK_SUPPORT": "0",  # children only ever exec
+    # The older listener polls its sockets where calls are handed over: one change of threads less.
+    "GRPC_EXPERIMENTS": "-event_engine_listener",
 }
 
 BAD_USAGE = 2  # argparse's own exit status for it

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import hashlib
 import logging
+import os
 import signal
 import time
 import uuid
@@ -24,6 +25,7 @@ from skerry_runtime.clock import unix_now
 from skerry_runtime.contract import Batching, Execution, Format, Served, StatusReport
 from skerry_runtime.dataplane import Dataplane
 from skerry_runtime.metrics import Metrics
+from skerry_runtime.otel import tracer_of
 from skerry_runtime.registry import Registry, ServingModel
 from skerry_runtime.rest.admin import AdminApp
 from skerry_runtime.rest.app import RestApp
@@ -31,14 +33,16 @@ from skerry_runtime.rest.body import Memory
 from skerry_runtime.rest.codec import Limits
 from skerry_runtime.rest.exposition import Exposition, Live
 from skerry_runtime.rest.guard import GuardedApp
+from skerry_runtime.rest.handshakes import HandshakeLimits
 from skerry_runtime.rest.http import App
 from skerry_runtime.rest.hub import ListenerLimits
 from skerry_runtime.rest.listener import Listener, bind_all
 from skerry_runtime.rest.observed import ObservedApp
 from skerry_runtime.rpc.guard import TokenInterceptor, credentials
-from skerry_runtime.rpc.observed import LogInterceptor
+from skerry_runtime.rpc.observed import ObservingInterceptor
 from skerry_runtime.rpc.servicer import RpcLimits, Servicer, build_server
 from skerry_runtime.settings import Settings
+from skerry_runtime.trace import Observer
 
 RESTART_MIN_S, RESTART_MAX_S = 1.0, 30.0
 """Pause before an agent that died is started again."""
@@ -101,7 +105,11 @@ class Server:
         tensor_limits = Limits(settings.max_dimensions, settings.max_tensors)
         rest_app, tokens = RestApp(self.dataplane, self._memory, tensor_limits), self._access.tokens
         guarded: App = rest_app if tokens is None else GuardedApp(rest_app, tokens)
-        self._rest_app: App = ObservedApp(guarded) if settings.access_log else guarded
+        self._observer = Observer(
+            settings.access_log, tracer_of(os.environ, is_tls=settings.tls_dir is not None)
+        )
+        is_observed = self._observer.is_needed
+        self._rest_app: App = ObservedApp(guarded, self._observer) if is_observed else guarded
         live = Live(lambda: self.dataplane.pending, settings.queue_limit, agent.status)
         exposition = Exposition(settings.model_name, metrics, registry, live)
         self._admin_app = AdminApp(agent.status, exposition.text, self.dataplane.is_ready)
@@ -115,7 +123,7 @@ class Server:
         settings, limits = self._settings, _rpc_limits(self._settings)
         access, tls = self._access, self._access.tls
         self._rpc = build_server(
-            Servicer(self.dataplane, limits), limits, _interceptors(settings, access.tokens)
+            Servicer(self.dataplane, limits), limits, _interceptors(self._observer, access.tokens)
         )
         grpc_port = _bind_rpc(self._rpc, settings.host, settings.grpc_port, tls)
         http, admin = bind_all(settings.host, settings.http_port, settings.admin_port)
@@ -152,6 +160,8 @@ class Server:
         self._fresh_task.cancel()
         await self._admin.stop(1.0)
         self.dataplane.close()
+        if self._observer.tracer is not None:
+            await asyncio.to_thread(self._observer.tracer.close)
         _log.info("stopped")
 
     async def _close_doors(self, timeout_s: float) -> None:
@@ -280,15 +290,18 @@ def _build_agent(
     return ClusterAgent(settings, registry, metrics, backend)
 
 
-def _interceptors(settings: Settings, tokens: Tokens | None) -> list[grpc.aio.ServerInterceptor]:
-    """Return what stands before the gRPC methods; the log first, for it sees refusals as well."""
-    found: list[grpc.aio.ServerInterceptor] = [LogInterceptor()] if settings.access_log else []
+def _interceptors(observer: Observer, tokens: Tokens | None) -> list[grpc.aio.ServerInterceptor]:
+    """Return what stands before the gRPC methods; first what sees refusals as well."""
+    found: list[grpc.aio.ServerInterceptor] = []
+    if observer.is_needed:
+        found.append(ObservingInterceptor(observer))
     return found if tokens is None else [*found, TokenInterceptor(tokens)]
 
 
 def _listener_limits(settings: Settings) -> ListenerLimits:
+    handshakes = HandshakeLimits(settings.handshake_timeout_s, settings.max_handshakes)
     return ListenerLimits(
-        settings.max_header_bytes, settings.max_connections, settings.read_timeout_s
+        settings.max_header_bytes, settings.max_connections, settings.read_timeout_s, handshakes
     )
 
 
@@ -298,6 +311,7 @@ def _rpc_limits(settings: Settings) -> RpcLimits:
         max_buffered_bytes=settings.max_buffered_bytes,
         max_header_bytes=settings.max_header_bytes,
         max_calls=settings.max_connections,
+        handshake_timeout_s=settings.handshake_timeout_s,
         max_dimensions=settings.max_dimensions,
         max_tensors=settings.max_tensors,
     )

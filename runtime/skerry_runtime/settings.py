@@ -99,6 +99,10 @@ class Settings(BaseModel):
     """Most inputs, and most requested outputs, of one request."""
     read_timeout_s: float = Field(default=30.0, gt=0)
     """Time for a client to send its headers, and again for its body."""
+    handshake_timeout_s: float = Field(default=10.0, gt=0)
+    """Time for a client to agree on TLS, REST and gRPC."""
+    max_handshakes: int = Field(default=128, ge=1)
+    """TLS handshakes under way on the REST port; beyond, the oldest is ended."""
     token_dir: Path | None = None
     """Folder with bearer tokens; with it no request but a health check is answered without one."""
     tls_dir: Path | None = None

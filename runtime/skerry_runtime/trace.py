@@ -1,7 +1,8 @@
 """One line per request, and the trace it belongs to (W3C Trace Context); off unless asked for.
 
 A client's `traceparent` is taken over: the answer carries the same trace with a span of this
-server's own, and both are in the log. Nothing else of a request's headers is ever logged.
+server's own, and both are in the log. Nothing else of a request's headers is ever logged. A
+collector may get the spans as well; who sends them there is not known here.
 https://www.w3.org/TR/trace-context/
 """
 
@@ -12,6 +13,7 @@ import re
 import secrets
 import time
 from dataclasses import dataclass
+from typing import Protocol
 
 HEADER = "traceparent"
 MAX_PATH = 256
@@ -48,23 +50,75 @@ def span_of(traceparent: str | bytes | None) -> Span:
     return Span(found[2], secrets.token_hex(8), found[3], found[4])
 
 
+Status = int | str
+"""Of HTTP the number, of gRPC the name."""
+
+
+class Recording(Protocol):
+    """A span that a collector will get."""
+
+    span: Span
+
+    def end(self, status: Status, revision: str) -> None:
+        """Complete it."""
+        ...
+
+
+class Tracer(Protocol):
+    """Makes spans for a collector."""
+
+    def begin(self, protocol: str, method: str, path: str, traceparent: str) -> Recording:
+        """Begin the span of a request; `traceparent` is empty where the client sent none."""
+        ...
+
+    def close(self) -> None:
+        """Send what is not sent yet. Blocks."""
+        ...
+
+
+@dataclass(frozen=True)
+class Observer:
+    """What is done with every request."""
+
+    is_logging: bool
+    tracer: Tracer | None = None
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether anything is done at all."""
+        return self.is_logging or self.tracer is not None
+
+    def begin(self, protocol: str, method: str, path: str, given: str | bytes | None) -> Entry:
+        """Note when a request began, and its place in the client's trace."""
+        path, recording = path[:MAX_PATH], None
+        span = span_of(given)
+        if self.tracer is not None:
+            parent = f"00-{span.trace_id}-{span.parent_id}-{span.flags}" if span.parent_id else ""
+            recording = self.tracer.begin(protocol, method, path, parent)
+            span = recording.span
+        return Entry(self.is_logging, protocol, method, path, span, time.perf_counter(), recording)
+
+
 @dataclass(frozen=True)
 class Entry:
     """A request under way."""
 
+    is_logged: bool
     protocol: str
     method: str
     path: str
     span: Span
     began: float
+    recording: Recording | None
 
-    @classmethod
-    def begin(cls, protocol: str, method: str, path: str, span: Span) -> Entry:
-        """Note when a request began."""
-        return cls(protocol, method, path[:MAX_PATH], span, time.perf_counter())
+    def end(self, status: Status, revision: str = "") -> None:
+        """Write the line, complete the span."""
+        if self.recording is not None:
+            self.recording.end(status, revision)
+        if self.is_logged:
+            self._log(status, revision)
 
-    def end(self, status: int | str, revision: str = "") -> None:
-        """Write the line."""
+    def _log(self, status: Status, revision: str) -> None:
         _log.info(
             "%s %s: %s",
             self.method,

@@ -116,7 +116,8 @@ def _plan(options: Mapping[str, Any]) -> Answer:
 
 
 def _infer(options: Mapping[str, Any]) -> Answer:
-    wish = infer.InferWish(options["name"], options["file"], options["service"], options["url"])
+    fields = ("name", "file", "service", "url", "token_file", "ca_file")
+    wish = infer.InferWish(**{field: options[field] for field in fields})
     return infer.infer(_cluster(options), wish, json=options["output"] == "json")
 
 
@@ -189,6 +190,8 @@ def _add_readers(verbs: Any, shared: argparse.ArgumentParser) -> None:
     services = ("stable", "canary")
     sent.add_argument("--service", choices=services, help="only pods with that revision")
     sent.add_argument("--url", metavar="URL", help="serving address; default: by the API server")
+    sent.add_argument("--token-file", metavar="FILE", help="bearer token for --url")
+    sent.add_argument("--ca-file", metavar="FILE", help="certificates that --url is trusted by")
     for verb in (status, history, sent):
         _add_output(verb)
 

@@ -117,7 +117,10 @@ class Cluster:
     def ask_service(
         self, name: str, path: str, body: Mapping[str, Any], limit: int
     ) -> tuple[int, bytes]:
-        """Post to the REST port of a Service, through the API server: no port-forward, no route."""
+        """Post to the REST port of a Service, through the API server: no port-forward, no route.
+
+        A name with `https:` in front asks over TLS; the API server checks no certificate there.
+        """
         address = f"{object_path('Service', self.namespace, name)}:http/proxy/{path}"
         return self.access.client.ask(address, body, limit, INFER_TIMEOUT_S)
 

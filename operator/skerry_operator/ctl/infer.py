@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_module
+import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -47,6 +48,10 @@ class InferWish:
     """`stable` or `canary`; None: any pod."""
     url: str | None = None
     """Where the pods are reached; None: through the API server."""
+    token_file: str | None = None
+    """File with the bearer token for `url`."""
+    ca_file: str | None = None
+    """File with the certificates that `url` is trusted by; None: those of the system."""
 
 
 def infer(cluster: Cluster, wish: InferWish, *, json: bool) -> Answer:
@@ -56,8 +61,14 @@ def infer(cluster: Cluster, wish: InferWish, *, json: bool) -> Answer:
         Refused: there is nothing to send, nobody to send it to, or the server refuses it.
     """
     request = read_request(wish.file)
-    model = cluster.deployment(wish.name)["spec"]["modelRef"]["name"]
-    code, data = _sent(cluster, wish, f"v2/models/{quote(str(model))}/infer", request)
+    spec = cluster.deployment(wish.name)["spec"]
+    path = f"v2/models/{quote(str(spec['modelRef']['name']))}/infer"
+    if wish.url is None:
+        code, data = _through_the_api_server(
+            cluster, wish, spec.get("serving") or {}, path, request
+        )
+    else:
+        code, data = _posted(_address(wish.url, path), request, wish)
     answer = _parsed(data)
     if code >= 300 or answer is None:
         raise Refused(f"HTTP {code}: {_why(code, data, answer)}")
@@ -92,23 +103,61 @@ def answer_text(answer: Mapping[str, Any]) -> str:
     return page(head, table(["OUTPUT", "TYPE", "SHAPE", "VALUES"], rows))
 
 
-def _sent(cluster: Cluster, wish: InferWish, path: str, request: Raw) -> tuple[int, bytes]:
-    if wish.url is None:
-        service = service_name(wish.name, wish.service or "")
-        return cluster.ask_service(service, path, request, ANSWER_LIMIT)
-    if urlsplit(wish.url).scheme not in {"http", "https"}:
-        raise Refused(f"--url: {wish.url!r} is no address: write for example http://10.0.0.7:8080")
-    return _posted(f"{wish.url.rstrip('/')}/{path}", request)
+def _through_the_api_server(
+    cluster: Cluster, wish: InferWish, serving: Raw, path: str, request: Raw
+) -> tuple[int, bytes]:
+    """Post through the API server's proxy; return code and answer.
+
+    Raises:
+        Refused: the pods want a token, or files were given that only a direct request can use.
+    """
+    if wish.token_file or wish.ca_file:
+        raise Refused("--token-file and --ca-file go with --url: write where the pods are reached")
+    if serving.get("auth"):
+        text = "the pods want a token, which the API server would not pass on"
+        raise Refused(f"{text}: give --url and --token-file")
+    scheme = "https:" if serving.get("tls") else ""
+    service = scheme + service_name(wish.name, wish.service or "")
+    return cluster.ask_service(service, path, request, ANSWER_LIMIT)
 
 
-def _posted(url: str, request: Raw) -> tuple[int, bytes]:
+def _address(url: str, path: str) -> str:
+    if urlsplit(url).scheme not in {"http", "https"}:
+        raise Refused(f"--url: {url!r} is no address: write for example http://10.0.0.7:8080")
+    return f"{url.rstrip('/')}/{path}"
+
+
+def _token(file: str) -> dict[str, str]:
+    """Return the header with the token of a file.
+
+    Raises:
+        Refused: it holds none.
+    """
+    words = read_text(file).split()
+    if len(words) != 1:
+        raise Refused(f"{file}: {len(words)} words, a token is one")  # never the words themselves
+    return {"Authorization": f"Bearer {words[0]}"}
+
+
+def _trust(file: str | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=file)
+    except OSError as error:  # TLS' own errors are such
+        raise Refused(f"{file}: no certificates: {error}") from error
+
+
+def _posted(url: str, request: Raw, wish: InferWish) -> tuple[int, bytes]:
     """Post to an address of the user's own; return code and answer."""
     body = json_module.dumps(request).encode()
-    sent = urllib.request.Request(  # noqa: S310 (http or https, by _sent)
-        url, body, {"Content-Type": "application/json"}
-    )
+    headers = {"Content-Type": "application/json"}
+    if wish.token_file:
+        headers |= _token(wish.token_file)
+    sent = urllib.request.Request(url, body, headers)  # noqa: S310 (http or https, by _address)
+    trust = _trust(wish.ca_file) if url.startswith("https") else None
     try:
-        with urllib.request.urlopen(sent, timeout=INFER_TIMEOUT_S) as answer:  # noqa: S310 (same)
+        with urllib.request.urlopen(  # noqa: S310 (same)
+            sent, timeout=INFER_TIMEOUT_S, context=trust
+        ) as answer:
             return answer.status, answer.read(ANSWER_LIMIT)
     except urllib.error.HTTPError as error:
         return error.code, error.read(ANSWER_LIMIT)

@@ -5,6 +5,8 @@ Values only; `files` writes them.
 
 from __future__ import annotations
 
+from functools import cached_property
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from skerry_runtime.agent.goal import Goal
@@ -47,7 +49,7 @@ class Manifest(Document):
             probed=probed,
         )
 
-    @property
+    @cached_property  # with it the goal's key, which is asked for at every step and every look
     def goal(self) -> Goal:
         """The goal that this manifest was made of."""
         return Goal(self.revision, self.content, self.execution)

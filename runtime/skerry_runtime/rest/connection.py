@@ -71,12 +71,23 @@ class Connection(asyncio.BufferedProtocol):
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
-        """Give up what was under way for this client; one that stops sending has left as well."""
+        """Give up what was under way for this client."""
         self._hub.remove(self)
         self._state = END
         if self._task is not None:
             self._task.cancel()
         self._release()
+
+    @override
+    def eof_received(self) -> bool:
+        """Answer what was asked by a client that has only ended its own side, then part.
+
+        One that has left altogether looks the same, so that its work has not for ever. Over TLS
+        there is no such half.
+        """
+        self._is_last = True
+        self._deadline = self._in_time()
+        return self._state == ANSWER and self._transport.can_write_eof()
 
     @override
     def get_buffer(self, sizehint: int) -> memoryview | bytearray:
@@ -125,6 +136,8 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.abort()
         elif self._state == HEAD:
             self._transport.close()
+        elif self._state == ANSWER:
+            self._refuse(HttpError(408, "you stopped sending, and the answer took too long"))
         else:
             self._refuse(HttpError(408, "the body came too slowly"))
 

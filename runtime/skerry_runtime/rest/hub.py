@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from skerry_runtime.rest.body import Memory
+from skerry_runtime.rest.handshakes import HandshakeLimits
 from skerry_runtime.rest.head import Heads
 from skerry_runtime.rest.http import App
 
@@ -23,6 +24,8 @@ class ListenerLimits:
     max_header_bytes: int
     max_connections: int
     read_timeout_s: float
+    handshakes: HandshakeLimits = field(default_factory=HandshakeLimits)
+    """Of TLS, where the port speaks it."""
 
 
 class Peer(Protocol):

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 
 from skerry_runtime.rest.body import Memory
 from skerry_runtime.rest.connection import Connection
+from skerry_runtime.rest.handshakes import Handshakes
 from skerry_runtime.rest.http import App
 from skerry_runtime.rest.hub import Hub, ListenerLimits
 
@@ -29,7 +30,7 @@ class Listener:
         self._bound = bound
         self._tls = tls
         self._hub = Hub(app, limits, memory)
-        self._server: asyncio.Server | None = None
+        self._server: asyncio.Server | Handshakes | None = None
 
     @property
     def port(self) -> int:
@@ -38,13 +39,13 @@ class Listener:
 
     async def start(self) -> None:
         """Take connections from now on."""
-        self._server = await self._hub.loop.create_server(
-            lambda: Connection(self._hub),
-            sock=self._bound,
-            backlog=BACKLOG,
-            ssl=self._tls,
-            ssl_handshake_timeout=self._hub.limits.read_timeout_s if self._tls else None,
-        )
+        limits = self._hub.limits
+        if self._tls is None:
+            self._server = await self._hub.loop.create_server(
+                self._connection, sock=self._bound, backlog=BACKLOG
+            )
+        else:
+            self._server = Handshakes(self._bound, self._tls, limits.handshakes, self._connection)
 
     def drain(self) -> None:
         """End every connection with its next answer; new ones are still taken."""
@@ -55,6 +56,9 @@ class Listener:
         if self._server is not None:
             self._server.close()
         await self._hub.end(timeout_s)
+
+    def _connection(self) -> Connection:
+        return Connection(self._hub)
 
 
 def bind_all(host: str, *ports: int) -> tuple[socket.socket, ...]:

@@ -1,4 +1,4 @@
-"""Logs each request of an app and passes its trace on."""
+"""Logs or traces each request of an app and passes its trace on."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ from typing import Any
 
 from skerry_runtime.rest.http import Answer, App, Handler, Reply, Request
 from skerry_runtime.rest.statuses import reply_of
-from skerry_runtime.trace import HEADER, Entry, span_of
+from skerry_runtime.trace import HEADER, Entry, Observer
 
 _REVISION = re.compile(rb"^skerry-revision: ([^\r\n]*)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class ObservedApp:
-    """An app whose requests are logged."""
+    """An app whose requests are observed."""
 
     app: App
+    observer: Observer
 
     def open(self, request: Request) -> Handler:
         """Return what will answer, and log. Raises what the app raises, logged as well."""
-        entry = _entry(request)
+        entry = self._entry(request)
         try:
             handler = self.app.open(request)
         except Exception as error:
@@ -32,13 +33,12 @@ class ObservedApp:
 
     def refuse(self, request: Request, error: Exception) -> Reply:
         """Return the answer to a request whose body could not be read."""
-        return _ended(_entry(request), self.app.refuse(request, error))
+        return _ended(self._entry(request), self.app.refuse(request, error))
 
-
-def _entry(request: Request) -> Entry:
-    path = request.target.partition(b"?")[0].decode("latin-1")
-    span = span_of(request.headers.get(HEADER.encode()))
-    return Entry.begin("http", request.method, path, span)
+    def _entry(self, request: Request) -> Entry:
+        path = request.target.partition(b"?")[0].decode("latin-1")
+        given = request.headers.get(HEADER.encode())
+        return self.observer.begin("http", request.method, path, given)
 
 
 def _observed(handler: Handler, request: Request, entry: Entry) -> Answer:

@@ -68,20 +68,25 @@ def to_request(
 
 def from_response(response: InferResponse, *, is_raw: bool) -> pb.ModelInferResponse:
     """Return the message; typed contents only when every output has some."""
-    message = pb.ModelInferResponse(
-        model_name=response.model, model_version=response.version, id=response.id
-    )
-    message.parameters["revision"].string_param = response.revision
+    message = described(response)
     is_raw = is_raw or any(tensor.datatype not in CONTENTS for tensor in response.outputs)
-    for tensor in response.outputs:
-        entry = message.outputs.add(
-            name=tensor.name, datatype=tensor.datatype, shape=tensor.array.shape
-        )
+    for tensor, entry in zip(response.outputs, message.outputs, strict=True):
         if is_raw:
             message.raw_output_contents.append(bytes(to_raw(tensor.datatype, tensor.array)))
         else:
             field = getattr(entry.contents, CONTENTS[tensor.datatype])
             field.extend(tensor.array.reshape(-1).tolist())
+    return message
+
+
+def described(response: InferResponse) -> pb.ModelInferResponse:
+    """Return the message without its outputs' values."""
+    message = pb.ModelInferResponse(
+        model_name=response.model, model_version=response.version, id=response.id
+    )
+    message.parameters["revision"].string_param = response.revision
+    for tensor in response.outputs:
+        message.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.array.shape)
     return message
 
 

@@ -1,32 +1,43 @@
-"""Logs each call and passes its trace on."""
+"""Logs or traces each call and passes its trace on."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import grpc
 import grpc.aio
 from typing_extensions import override
 
-from skerry_runtime.trace import HEADER, Entry, span_of
+from skerry_runtime.rpc.generated import oip_pb2 as pb
+from skerry_runtime.rpc.wire import revision_of
+from skerry_runtime.trace import HEADER, Entry, Observer
 
 
-class LogInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no types
-    """Wraps every method of one request and one answer; a stream is logged at its end."""
+class ObservingInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # no types
+    """Wraps every method; a stream is one entry, made at its end."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
 
     @override
     async def intercept_service(
         self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any
     ) -> Any:
-        """Return the method's handler with a log around it."""
+        """Return the method's handler with an entry around it."""
         handler = await continuation(handler_call_details)
-        if handler is None or handler.request_streaming:
+        if handler is None:
             return handler
-        headers = dict(handler_call_details.invocation_metadata)
-        method: str = handler_call_details.method
-        entry = Entry.begin("grpc", "POST", method, span_of(headers.get(HEADER)))
+        given = dict(handler_call_details.invocation_metadata).get(HEADER)
+        entry = self._observer.begin("grpc", "POST", handler_call_details.method, given)
+        if handler.request_streaming:
+            return grpc.stream_stream_rpc_method_handler(
+                _observed_stream(handler.stream_stream, entry),
+                request_deserializer=handler.request_deserializer,
+                response_serializer=handler.response_serializer,
+            )
         return grpc.unary_unary_rpc_method_handler(
             _observed(handler.unary_unary, entry),
             request_deserializer=handler.request_deserializer,
@@ -39,18 +50,45 @@ def _observed(
 ) -> Callable[[Any, Any], Awaitable[Any]]:
     async def observed(message: Any, context: Any) -> Any:
         context.set_trailing_metadata(((HEADER, entry.span.traceparent),))
-        try:
+        with _ending(entry, context):
             response = await answer(message, context)
-        except asyncio.CancelledError:
-            entry.end("CANCELLED")
-            raise
-        except BaseException:
-            entry.end(_name(context.code()))
-            raise
         entry.end("OK", _revision(response))
         return response
 
     return observed
+
+
+def _observed_stream(
+    answer: Callable[[Any, Any], Any], entry: Entry
+) -> Callable[[Any, Any], AsyncIterator[Any]]:
+    async def observed(messages: Any, context: Any) -> AsyncIterator[Any]:
+        context.set_trailing_metadata(((HEADER, entry.span.traceparent),))
+        revision = ""
+        with _ending(entry, context):
+            outcome = answer(messages, context)
+            if isinstance(outcome, Awaitable):  # a refusal
+                await outcome
+                return
+            async for response in outcome:
+                revision = _revision(response) or revision
+                yield response
+        # A stream that waits for a message may see a client that leaves as one that is done.
+        entry.end("CANCELLED" if context.cancelled() else "OK", revision)
+
+    return observed
+
+
+@contextmanager
+def _ending(entry: Entry, context: Any) -> Iterator[None]:
+    """End the entry of a call that fails."""
+    try:
+        yield
+    except (asyncio.CancelledError, GeneratorExit):
+        entry.end("CANCELLED")
+        raise
+    except BaseException:
+        entry.end(_name(context.code()))
+        raise
 
 
 def _name(code: Any) -> str:
@@ -58,8 +96,10 @@ def _name(code: Any) -> str:
 
 
 def _revision(response: Any) -> str:
-    parameters = getattr(response, "parameters", None)
-    if not parameters or "revision" not in parameters:
+    """Return the revision that computed an answer; empty for what is no inference."""
+    if isinstance(response, bytes):
+        return revision_of(response)
+    if not isinstance(response, pb.ModelStreamInferResponse):
         return ""
-    revision: str = parameters["revision"].string_param
-    return revision
+    parameters = response.infer_response.parameters
+    return parameters["revision"].string_param if "revision" in parameters else ""  # [] would add

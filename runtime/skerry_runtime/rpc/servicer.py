@@ -13,12 +13,18 @@ import grpc.aio
 
 from skerry_runtime.dataplane import Dataplane
 from skerry_runtime.errors import InvalidRequest, ServingError
-from skerry_runtime.protocol.types import NO_LOADING, NO_SHARED_MEMORY
+from skerry_runtime.protocol.types import (
+    NO_LOADING,
+    NO_SHARED_MEMORY,
+    InferRequest,
+    InferResponse,
+)
 from skerry_runtime.rpc import views
-from skerry_runtime.rpc.budget import Budget, Weighed
-from skerry_runtime.rpc.codec import from_response, to_request
+from skerry_runtime.rpc.budget import Budget
+from skerry_runtime.rpc.codec import from_response
 from skerry_runtime.rpc.generated import oip_pb2 as pb
 from skerry_runtime.rpc.statuses import RETRY_AFTER, RETRYABLE, STATUSES
+from skerry_runtime.rpc.wire import Reader, Writer, id_of
 
 SERVICE = "inference.GRPCInferenceService"
 
@@ -48,6 +54,7 @@ class RpcLimits:
     max_buffered_bytes: int
     max_header_bytes: int
     max_calls: int
+    handshake_timeout_s: float
     max_dimensions: int
     max_tensors: int
 
@@ -57,7 +64,8 @@ class Servicer:
 
     def __init__(self, dataplane: Dataplane, limits: RpcLimits) -> None:
         self._dataplane = dataplane
-        self._limits = limits
+        self._reader = Reader(limits.max_dimensions, limits.max_tensors)
+        self._writer = Writer()
         self._budget = Budget(limits.max_buffered_bytes)
 
     async def server_live(self, _: pb.ServerLiveRequest) -> pb.ServerLiveResponse:
@@ -101,39 +109,41 @@ class Servicer:
         """List the one model."""
         return views.index(self._dataplane.repository_index(), only_ready=message.ready)
 
-    async def model_infer(self, weighed: Weighed) -> pb.ModelInferResponse:
-        """Run one inference; the answer has raw contents when the request has."""
-        with self._budget.holding(weighed.size_bytes):
-            return await self._infer(weighed.message, time.perf_counter())
+    async def model_infer(self, data: bytes) -> bytes:
+        """Run one inference, message in and out as bytes; raw contents when the request has."""
+        response, is_raw = await self._infer(data)
+        return self._writer.write(response, is_raw=is_raw)
 
-    async def _infer(
-        self, message: pb.ModelInferRequest | None, received: float
-    ) -> pb.ModelInferResponse:
-        limits = self._limits
+    async def _infer(self, data: bytes) -> tuple[InferResponse, bool]:
+        """Return the answer, and whether the client wants raw contents."""
+        received = time.perf_counter()
+        self._budget.take(len(data))
         try:
-            if message is None:
-                raise InvalidRequest("the bytes are no ModelInferRequest")
-            request = to_request(message, received, limits.max_dimensions, limits.max_tensors)
+            request, is_raw = self._read(data, received)
+            return await self._dataplane.infer(request), is_raw
+        finally:
+            self._budget.give(len(data))
+
+    def _read(self, data: bytes, received: float) -> tuple[InferRequest, bool]:
+        try:
+            return self._reader.read(data, received)
         except InvalidRequest:
             self._dataplane.reject()
             raise
-        response = await self._dataplane.infer(request)
-        is_raw = bool(message.raw_input_contents) or not message.inputs
-        return from_response(response, is_raw=is_raw)
 
     async def model_stream_infer(
-        self, messages: AsyncIterator[Weighed]
+        self, messages: AsyncIterator[bytes]
     ) -> AsyncIterator[pb.ModelStreamInferResponse]:
         """Run inferences one after another; one that fails says so, and the next goes on."""
-        async for weighed in messages:
+        async for data in messages:
             try:
-                response = await self.model_infer(weighed)
-                response.parameters["triton_final_response"].bool_param = True
-                yield pb.ModelStreamInferResponse(infer_response=response)
+                response, is_raw = await self._infer(data)
+                answer = from_response(response, is_raw=is_raw)
+                answer.parameters["triton_final_response"].bool_param = True
+                yield pb.ModelStreamInferResponse(infer_response=answer)
             except Exception as error:  # noqa: BLE001 sorted in one place
                 # The id tells the client whose failure it is.
-                name = weighed.message.id if weighed.message else ""
-                failed = pb.ModelInferResponse(id=name)
+                failed = pb.ModelInferResponse(id=id_of(data))
                 yield pb.ModelStreamInferResponse(
                     error_message=told(error)[1], infer_response=failed
                 )
@@ -149,6 +159,8 @@ def build_server(
         ("grpc.max_receive_message_length", limits.max_message_bytes),
         ("grpc.max_send_message_length", -1),  # what a model answers is not the client's doing
         ("grpc.max_metadata_size", limits.max_header_bytes),
+        ("grpc.max_allowed_incoming_connections", limits.max_calls),
+        ("grpc.server_handshake_timeout_ms", round(limits.handshake_timeout_s * 1000)),
         ("grpc.so_reuseport", 0),  # two servers on one port is a mistake, not load balancing
     )
     server = grpc.aio.server(
@@ -171,20 +183,20 @@ def _handlers(servicer: Servicer) -> dict[str, Any]:
         )
         for name, verb, request, response in _verbs(servicer)
     }
+    infer = grpc.unary_unary_rpc_method_handler(_handler(servicer.model_infer))  # bytes
     stream = grpc.stream_stream_rpc_method_handler(
         _streaming(servicer),
-        request_deserializer=Weighed.FromString,
         response_serializer=pb.ModelStreamInferResponse.SerializeToString,
     )
     refused = {
         name: grpc.unary_unary_rpc_method_handler(_refusing(*refusal))
         for name, refusal in NOT_OFFERED.items()
     }
-    return {**offered, "ModelStreamInfer": stream, **refused}
+    return {**offered, "ModelInfer": infer, "ModelStreamInfer": stream, **refused}
 
 
 def _verbs(s: Servicer) -> tuple[tuple[str, Verb, Any, Any], ...]:
-    """Return name, coroutine, request and response of every method.
+    """Return name, coroutine, request and response of every method but inference.
 
     A table of ours rather than protoc's servicer class: that one carries no types.
     """
@@ -207,7 +219,6 @@ def _verbs(s: Servicer) -> tuple[tuple[str, Verb, Any, Any], ...]:
             pb.RepositoryIndexRequest,
             pb.RepositoryIndexResponse,
         ),
-        ("ModelInfer", s.model_infer, Weighed, pb.ModelInferResponse),
     )
 
 

@@ -8,7 +8,7 @@ import logging
 import socket
 import ssl
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import grpc
@@ -247,6 +247,52 @@ def test_plain_requests_to_a_tls_port_get_nothing(tmp_path: Path) -> None:
         with pytest.raises((http.client.HTTPException, ConnectionError)):
             ask(server.http, "/v2/health/live")
         assert ask(server.admin, "/healthz")[0] == 200
+
+
+@contextmanager
+def silent(address: str, count: int) -> Iterator[list[socket.socket]]:
+    """Connections that never say a word."""
+    host, port = address.split(":")
+    with ExitStack() as opened:
+        yield [
+            opened.enter_context(socket.create_connection((host, int(port)), timeout=30))
+            for _ in range(count)
+        ]
+
+
+def is_gone(connection: socket.socket) -> bool:
+    try:
+        return connection.recv(1) == b""
+    except ConnectionError:
+        return True
+
+
+def test_handshakes_that_take_too_long_are_ended_over_both_protocols(tmp_path: Path) -> None:
+    secret = Secret(tmp_path / "tls", **certificate(tmp_path, "one"))
+    with guarded(tls_dir=secret.folder, handshake_timeout_s=0.3) as server:
+        for address in (server.http, server.grpc):
+            with silent(address, 2) as connections:
+                assert all(map(is_gone, connections))
+
+
+def test_a_crowd_that_never_shakes_hands_keeps_nobody_out(tmp_path: Path) -> None:
+    pair = certificate(tmp_path, "one")
+    secret = Secret(tmp_path / "tls", **pair)
+    with guarded(tls_dir=secret.folder, max_handshakes=4) as server:
+        with silent(server.http, 12) as connections:
+            assert all(map(is_gone, connections[:8])), "the oldest make room"
+            assert peer_name(server.http, trusting(pair["tls_crt"]))
+        handshakes = server.server._rest._server._under_way  # type: ignore[union-attr]
+        eventually(lambda: not handshakes, "nobody is left")
+
+
+def test_the_grpc_port_takes_so_many_connections(tmp_path: Path) -> None:
+    pair = certificate(tmp_path, "one")
+    secret = Secret(tmp_path / "tls", **pair)
+    with guarded(tls_dir=secret.folder, max_connections=3) as server:
+        with silent(server.grpc, 8) as connections:
+            assert all(map(is_gone, connections[3:]))
+        eventually(lambda: live_over(server, pair["tls_crt"]), "room again")
 
 
 def test_the_shared_memory_extension_is_absent() -> None:

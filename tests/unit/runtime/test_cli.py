@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 
 from serving import models
 from skerry_runtime import __version__
-from skerry_runtime.cli import JsonFormatter, main
+from skerry_runtime.cli import GRPC_ENVIRONMENT, JsonFormatter, main
 
 
 def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
@@ -47,6 +49,17 @@ def test_a_port_that_is_taken_ends_the_program(
         flags = [*free, port, str(taken.getsockname()[1])]
         assert main(["serve", "--model", str(model), *flags]) == 1
     assert "cannot listen" in capsys.readouterr().err
+
+
+def test_grpc_knows_all_that_it_is_told_through_the_environment() -> None:
+    program = (
+        "import grpc, concurrent.futures as c; s = grpc.server(c.ThreadPoolExecutor(1)); "
+        "s.add_insecure_port('127.0.0.1:0'); s.start(); s.stop(0)"
+    )
+    command = [sys.executable, "-c", program]
+    environment = {**os.environ, **GRPC_ENVIRONMENT}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
 
 
 def test_a_log_record_is_one_line_of_json_with_its_extras_and_its_trace() -> None:

@@ -293,9 +293,49 @@ async def until_answered(served: Served) -> None:
         assert time.monotonic() < deadline
 
 
+@pytest.mark.parametrize("more", [b"", request(b"/a"), request(b"/slow"), request(b"/a")[:9]])
 @on_uvloop
-async def test_a_client_that_leaves_ends_the_work_for_it() -> None:
+async def test_a_client_that_stops_sending_after_its_request_gets_its_answers(more: bytes) -> None:
     async with Served() as served:
+        reader, writer = await served.connect()
+        writer.write(request(b"/slow") + more)
+        writer.write_eof()
+        await until(lambda: served.app.is_asked)
+        await asyncio.sleep(0.01)  # so that the end of the input is seen; the test needs it not
+        served.app.gate.set()
+        async with asyncio.timeout(30):
+            answers = await reader.read()
+        assert answers.count(b"HTTP/1.1 200 ") == 1 + more.endswith(b"\r\n\r\n")
+
+
+@on_uvloop
+async def test_half_a_request_before_the_end_of_the_input_ends_the_connection() -> None:
+    async with Served() as served:
+        reader, writer = await served.connect()
+        writer.write(request(b"/a", b"body")[:-2])
+        writer.write_eof()
+        async with asyncio.timeout(30):
+            assert await reader.read() == b""
+        assert served.memory.held == 0
+
+
+@on_uvloop
+async def test_a_client_that_stops_sending_is_told_when_its_answer_takes_too_long() -> None:
+    limits = ListenerLimits(max_header_bytes=1024, max_connections=3, read_timeout_s=0.1)
+    async with Served(limits) as served:
+        reader, writer = await served.connect()
+        writer.write(request(b"/slow"))
+        writer.write_eof()
+        async with asyncio.timeout(30):
+            assert (await reader.read()).startswith(b"HTTP/1.1 408 ")
+        writer.close()
+        await until(lambda: served.app.given_up)
+
+
+@on_uvloop
+async def test_the_work_for_a_client_that_has_left_ends_in_time() -> None:
+    limits = ListenerLimits(max_header_bytes=1024, max_connections=3, read_timeout_s=0.1)
+    async with Served(limits) as served:
         _, writer = await served.connect()
         writer.write(request(b"/slow"))
         await until(lambda: served.app.is_asked)

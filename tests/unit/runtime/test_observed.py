@@ -5,9 +5,11 @@ from __future__ import annotations
 import http.client
 import json
 import logging
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -97,9 +99,7 @@ def test_refusals_are_logged_as_well(server: InThread, caplog: pytest.LogCapture
 def test_calls_are_logged_with_their_trace(
     server: InThread, caplog: pytest.LogCaptureFixture
 ) -> None:
-    message = pb.ModelInferRequest(model_name="digits")
-    entry = message.inputs.add(name="x", datatype="FP32", shape=[1, 4])
-    entry.contents.fp32_contents.extend([0] * 4)
+    message = infer_message()
     allowed = ("authorization", f"Bearer {KNOWN}")
     with grpc.insecure_channel(server.grpc) as channel:
         infer = channel.unary_unary(
@@ -117,6 +117,53 @@ def test_calls_are_logged_with_their_trace(
     assert (lines[0]["trace_id"], lines[0]["revision"]) == (TRACE, "r1")
     returned = dict(call.trailing_metadata())
     assert returned["traceparent"] == f"00-{TRACE}-{lines[0]['span_id']}-01"
+
+
+def test_a_stream_is_one_line_at_its_end(
+    server: InThread, caplog: pytest.LogCaptureFixture
+) -> None:
+    message = infer_message()
+    unknown = pb.ModelInferRequest(model_name="other")
+    allowed = ("authorization", f"Bearer {KNOWN}")
+    with grpc.insecure_channel(server.grpc) as channel:
+        stream = streaming(channel)
+        call = stream(iter([message, unknown]), metadata=(allowed, ("traceparent", HEADER)))
+        answers = list(call)
+        assert [bool(answer.error_message) for answer in answers] == [False, True]
+        assert "revision" not in answers[1].infer_response.parameters
+        with pytest.raises(grpc.RpcError):
+            list(stream(iter([message])))
+        left = stream(endless(message), metadata=(allowed,))
+        next(left)
+        left.cancel()
+        lines = [vars(line) for line in logged(caplog, 3)]
+    *lines, gone = lines
+    assert [line["status"] for line in lines] == ["OK", "UNAUTHENTICATED"]
+    assert gone["status"] in {"OK", "CANCELLED"}, "which of both gRPC tells first is chance"
+    assert (lines[0]["trace_id"], lines[0]["revision"]) == (TRACE, "r1")
+    returned = dict(call.trailing_metadata())
+    assert returned["traceparent"] == f"00-{TRACE}-{lines[0]['span_id']}-01"
+
+
+def infer_message() -> pb.ModelInferRequest:
+    message = pb.ModelInferRequest(model_name="digits")
+    entry = message.inputs.add(name="x", datatype="FP32", shape=[1, 4])
+    entry.contents.fp32_contents.extend([0] * 4)
+    return message
+
+
+def streaming(channel: grpc.Channel) -> Any:
+    return channel.stream_stream(
+        "/inference.GRPCInferenceService/ModelStreamInfer",
+        request_serializer=pb.ModelInferRequest.SerializeToString,
+        response_deserializer=pb.ModelStreamInferResponse.FromString,
+    )
+
+
+def endless(message: pb.ModelInferRequest) -> Iterator[pb.ModelInferRequest]:
+    """One message, and then a client that says no more until it cancels."""
+    yield message
+    threading.Event().wait(5)
 
 
 def test_nothing_is_logged_unless_asked_for(caplog: pytest.LogCaptureFixture) -> None:

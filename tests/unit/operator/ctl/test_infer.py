@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from ctl_objects import deployed
 from fake_kube import Answer, FakeKube, client_of, refusal, serving_fake
+from serving.fakes import FakeModel, serving
+from serving.running import running
 from skerry_operator.ctl.answer import Exit, Refused
 from skerry_operator.ctl.cluster import Cluster
 from skerry_operator.ctl.infer import REQUEST_LIMIT, InferWish, infer, read_request
 from skerry_operator.kube.access import Access
+from unit.runtime.secrets_folder import Secret, certificate
 
 SENT = "POST services/digits:http/proxy/v2/models/digits/infer"
 PATH = "/apis/skerry.dev/v1alpha1/namespaces/edge/edgedeployments/digits"
@@ -143,3 +148,55 @@ def test_an_array_of_texts_is_refused(tmp_path: Path) -> None:
 def test_an_address_that_is_none_is_refused(cluster: Cluster, request_file: str) -> None:
     with pytest.raises(Refused, match="--url: 'file:///etc/passwd' is no address"):
         infer(cluster, InferWish("digits", request_file, url="file:///etc/passwd"), json=False)
+
+
+def test_a_deployment_with_tls_is_asked_over_tls(
+    kube: FakeKube, cluster: Cluster, request_file: str
+) -> None:
+    kube.put(PATH, secured(tls={"secretName": "web"}))
+    kube.script(SENT.replace("digits:", "https:digits:", 1), Answer(200, ANSWER))
+    assert infer(cluster, InferWish("digits", request_file), json=False).code is Exit.OK
+
+
+def secured(**serving: object) -> dict[str, Any]:
+    body = deployed()
+    return {**body, "spec": {**body["spec"], "serving": serving}}
+
+
+def test_a_token_that_the_api_server_would_keep_is_asked_for_at_an_address(
+    kube: FakeKube, cluster: Cluster, request_file: str
+) -> None:
+    kube.put(PATH, secured(auth={"tokenSecretName": "tokens"}))
+    with pytest.raises(Refused, match="--token-file"):
+        infer(cluster, InferWish("digits", request_file), json=False)
+    with pytest.raises(Refused, match="go with --url"):
+        infer(cluster, InferWish("digits", request_file, token_file=request_file), json=False)
+
+
+KNOWN = "of-this-test-0123456789"
+
+
+def test_a_pod_with_tls_and_tokens_answers_who_has_both(
+    cluster: Cluster, request_file: str, tmp_path: Path
+) -> None:
+    pair = certificate(tmp_path, "pods")
+    tls, tokens = Secret(tmp_path / "tls", **pair), Secret(tmp_path / "t", token=KNOWN.encode())
+    (tmp_path / "ca.pem").write_bytes(pair["tls_crt"])
+    (tmp_path / "token").write_text(KNOWN + "\n")
+    (tmp_path / "two").write_text("a secret")
+    known = {"ca_file": str(tmp_path / "ca.pem"), "token_file": str(tmp_path / "token")}
+    with running(tls_dir=tls.folder, token_dir=tokens.folder) as server:
+        server.registry.switch(serving(FakeModel()))
+        body = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 4], "data": [1] * 4}]}
+        Path(request_file).write_text(json.dumps(body))
+        wish = InferWish("digits", request_file, url=f"https://{server.http}", **known)
+        assert infer(cluster, wish, json=False).code is Exit.OK
+        for changes, words in (
+            ({"token_file": None}, "HTTP 401"),
+            ({"ca_file": None}, "certificate"),
+            ({"token_file": str(tmp_path / "two")}, "2 words"),
+            ({"ca_file": request_file}, "no certificates"),
+        ):
+            with pytest.raises(Refused, match=words) as caught:
+                infer(cluster, replace(wish, **changes), json=False)
+            assert "a secret" not in str(caught.value)
