@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,9 @@ ADDRESSES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
 
 SERVICE = "skerry-runtime"
 """The service's name, unless the environment has one."""
+
+CLOSE_S = 2.0
+"""Time for the last spans when the process stops."""
 
 SERVER_FAULTS = frozenset(
     {"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"}
@@ -102,8 +106,10 @@ class OtelTracer:
         return OtelSpan(span, protocol, traceparent)
 
     def close(self) -> None:
-        """Send what is not sent yet. Blocks."""
-        self._provider.shutdown()
+        """Send what is not sent yet. Blocks, but no stop waits long for a collector."""
+        sending = threading.Thread(target=self._provider.shutdown, daemon=True)
+        sending.start()
+        sending.join(CLOSE_S)
 
 
 class OtelSpan:

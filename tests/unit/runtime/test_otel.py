@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import logging
+import socket
 import subprocess
 import sys
 import threading
@@ -166,6 +167,17 @@ def test_the_usual_variables_choose_the_share_and_the_name(
     assert span.trace_id.hex() == TRACE
     resource = collector.requests[0].resource_spans[0].resource
     assert "digits-harbour" in {pair.value.string_value for pair in resource.attributes}
+
+
+def test_a_collector_that_never_answers_keeps_no_process_from_stopping(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "300")
+    monkeypatch.setattr("skerry_runtime.otel.CLOSE_S", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv(ADDRESSES[0], f"http://127.0.0.1:{silent.getsockname()[1]}")
+        with running() as server:  # leaving it waits for its end, at most 30 s
+            post(server, PATH, SAMPLED)
 
 
 def test_a_missing_package_is_one_line_in_the_log_and_no_trace(
