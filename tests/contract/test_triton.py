@@ -239,8 +239,9 @@ def test_a_slow_server_has_its_models_and_a_silent_one_has_not(
     server.pause(on=True)
     try:
         assert not model.is_lost()
-        monkeypatch.setattr("skerry_runtime.backends.triton.SILENCE_S", 0.0)
-        assert model.is_lost()
+        with monkeypatch.context() as short:
+            short.setattr("skerry_runtime.backends.triton.SILENCE_S", 0.0)
+            assert model.is_lost()
     finally:
         server.pause(on=False)
     assert not model.is_lost()

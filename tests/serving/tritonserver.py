@@ -82,6 +82,15 @@ class Server:
         """Keep the server from answering, or let it go on."""
         assert self._child
         os.killpg(self._child.pid, signal.SIGSTOP if on else signal.SIGCONT)
+        deadline = time.monotonic() + START_S
+        while on and not self._is_stopped():  # the kernel stops one thread after the other
+            assert time.monotonic() < deadline, "the server does not stop"
+            time.sleep(0.01)
+
+    def _is_stopped(self) -> bool:
+        assert self._child
+        tasks = Path(f"/proc/{self._child.pid}/task").glob("*/stat")
+        return all(task.read_text().rpartition(")")[2].split()[0] == "T" for task in tasks)
 
     def wait_ready(self) -> None:
         assert self._child

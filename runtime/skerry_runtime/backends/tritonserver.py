@@ -125,17 +125,19 @@ class TritonServer:
             self.unload(name)
 
     def has(self, name: str) -> bool:
-        """Tell whether the server has the model loaded.
+        """Tell whether the server has the model loaded; one broken connection says nothing.
 
         Raises:
             TimeoutError: it does not say.
         """
-        try:
-            return bool(self.client.is_model_ready(name, client_timeout=_SHORT_S))
-        except InferenceServerException as error:
-            if not is_away(error):
-                raise TimeoutError from error
-            return False
+        for wait_s in (_POLL_S, 0.0):
+            try:
+                return bool(self.client.is_model_ready(name, client_timeout=_SHORT_S))
+            except InferenceServerException as error:
+                if not is_away(error):
+                    raise TimeoutError from error
+                time.sleep(wait_s)
+        return False
 
     def _known(self) -> set[str]:
         """Return the models that are in the repository, or loaded without being there any more."""
