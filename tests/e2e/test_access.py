@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from unit.runtime.secrets_folder import certificate
 
 NODE = NODES[2]
 TLS, TOKENS = "shop-tls", "shop-tokens"
+PLACEMENT = {"nodeSelector": {"kubernetes.io/hostname": NODE}}
 HOST = "localhost"
 """Name in the certificates; the test reaches the pod by its address."""
 FIRST, SECOND = ("first-token-of-the-shop", "second-token-of-the-shop")
@@ -59,8 +61,7 @@ def pod(lab: Lab, pairs: tuple[dict[str, bytes], dict[str, bytes]]) -> Iterator[
     """V1 is stable on one node, and its pod wants TLS and a token."""
     give(lab, pairs[0], FIRST)
     serving = {"tls": {"secretName": TLS}, "auth": {"tokenSecretName": TOKENS}}
-    placement = {"nodeSelector": {"kubernetes.io/hostname": NODE}}
-    lab.start_stable(serving=serving, placement=placement)
+    lab.start_stable(serving=serving, placement=PLACEMENT)
     yield lab.pods()[NODE]
     lab.kubectl("delete", "ed", "digits", "--wait=true")
 
@@ -150,6 +151,21 @@ def test_renewed_secrets_count_in_the_pod_that_runs(
     rpc(pod, SECOND, roots[1])
     assert not is_taken(pod, FIRST, roots[1])
     assert lab.pods()[NODE] == pod
+
+
+def test_the_command_line_asks_a_pod_that_wants_tls_alone_through_the_api_server(
+    lab: Lab, pod: PodView, tmp_path: Path
+) -> None:
+    del pod  # it is there, and is replaced by one that wants no token
+    version = lab.status().model_version
+    lab.apply(lab.deployment(serving={"tls": {"secretName": TLS}}, placement=PLACEMENT))
+    lab.wait_stable(version)
+    file = tmp_path / "request.json"
+    entry = {"name": "image", "datatype": "FP32", "shape": [1, 64], "data": [0.0] * 64}
+    file.write_text(json.dumps({"inputs": [entry]}))
+    told = lab.skerry("infer", "digits", "-f", str(file))
+    assert told.returncode == 0, told.stderr
+    assert f"version {version}" in told.stdout
 
 
 def is_taken(pod: PodView, token: str, root: Path) -> bool:
