@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from skerry_operator.api.v1alpha1.edgedeployment import EdgeDeployment
 from skerry_operator.api.v1alpha1.edgemodel import EdgeModel
 from skerry_operator.catalogue.profiles import AcceleratorClass, Profile
-from skerry_operator.decide.observed import Node, Taint
+from skerry_operator.decide.placement.nodes import Node, Taint
 from skerry_runtime.contract import (
     Acceleration,
     Failure,

@@ -6,8 +6,7 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from skerry_operator.catalogue.profiles import (
@@ -19,6 +18,9 @@ from skerry_operator.catalogue.profiles import (
 from skerry_operator.clock import SystemClock
 from skerry_operator.crdgen.cli import as_yaml
 from skerry_operator.crdgen.definitions import KINDS, definition
+from skerry_operator.decide.observed import Observed
+from skerry_operator.decide.placement.placed import PlacementResult
+from skerry_operator.decide.planned import Plan
 from skerry_operator.handlers.process import Operator
 from skerry_operator.kube.client import connect
 from skerry_operator.plan import PlanSettings, plan, plan_model
@@ -66,7 +68,11 @@ def build_planner(settings: Settings, profiles: tuple[Profile, ...]) -> Planner:
         triton_image=settings.triton_image or None,
         accelerator_grace_s=settings.accelerator_grace_seconds,
     )
-    return Planner(partial(plan, profiles=profiles, settings=bound), plan_model)
+
+    def decide(observed: Observed, earlier: Mapping[str, PlacementResult]) -> Plan:
+        return plan(observed, profiles, bound, earlier)
+
+    return Planner(decide, plan_model)
 
 
 def read_profiles(path: Path | None) -> tuple[Profile, ...]:

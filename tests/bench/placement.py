@@ -19,9 +19,9 @@ from typing import Any
 from skerry_operator.api.v1alpha1.edgedeployment import Placement
 from skerry_operator.api.v1alpha1.edgemodel import Variant
 from skerry_operator.catalogue.profiles import builtin_profiles
-from skerry_operator.decide.fitting import Incumbents, Wish
-from skerry_operator.decide.observed import Node
-from skerry_operator.decide.placement import PlacementResult, place
+from skerry_operator.decide.placement.fitting import Incumbents, Wish
+from skerry_operator.decide.placement.nodes import Node
+from skerry_operator.decide.placement.place import PlacementResult, place
 
 OUTPUT = Path("build/bench/placement.json")
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

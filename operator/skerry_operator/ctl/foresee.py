@@ -11,9 +11,9 @@ from skerry_operator.api.v1alpha1.edgedeployment_status import RejectedNode
 from skerry_operator.catalogue.profiles import SHIPPED_FLAVORS, Profile
 from skerry_operator.constants import ConditionType, Reason
 from skerry_operator.ctl.documents import Raw
-from skerry_operator.decide.fleet import Fleet
+from skerry_operator.decide.fleet.fleet import Fleet
 from skerry_operator.decide.observed import Observed
-from skerry_operator.decide.placement import Cell
+from skerry_operator.decide.placement.place import Cell
 from skerry_operator.decide.planned import Manifest, Plan
 from skerry_operator.decide.revision import Snapshot, revision_of
 from skerry_operator.kube.read import (

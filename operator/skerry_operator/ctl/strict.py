@@ -18,7 +18,7 @@ from skerry_operator.api.v1alpha1.edgedeployment_analysis import MetricName
 from skerry_operator.api.v1alpha1.edgemodel import EdgeModel, EdgeModelSpec
 from skerry_operator.constants import API_VERSION
 from skerry_operator.crdgen.definitions import KINDS, definition
-from skerry_operator.decide.validate import model_problems
+from skerry_operator.decide.told.validate import model_problems
 
 Path = tuple[str | int, ...]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from skerry_operator.decide.observed import Node, Pod
+from skerry_operator.decide.observed import Pod
+from skerry_operator.decide.placement.nodes import Node
 from skerry_operator.handlers.feed import Change
 from skerry_operator.handlers.queue import Key
 from skerry_operator.kube.cache import Entry

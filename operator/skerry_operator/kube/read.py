@@ -15,7 +15,8 @@ from skerry_operator.api.v1alpha1.edgedeployment import EdgeDeployment
 from skerry_operator.api.v1alpha1.edgemodel import EdgeModel
 from skerry_operator.constants import LABEL_DEPLOYMENT
 from skerry_operator.decide.names import bounded
-from skerry_operator.decide.observed import Node, Observed, Pod, Taint
+from skerry_operator.decide.observed import Observed, Pod
+from skerry_operator.decide.placement.nodes import Node, Taint
 from skerry_operator.decide.planned import ObjectRef
 from skerry_operator.decide.revision import Snapshot
 from skerry_operator.kube.cache import Entry, Key, Table

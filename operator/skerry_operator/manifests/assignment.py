@@ -10,11 +10,11 @@ from skerry_operator.api.base import ObjectMeta
 from skerry_operator.api.quantity import duration_s, quantity
 from skerry_operator.api.v1alpha1.edgedeployment import Batching
 from skerry_operator.api.v1alpha1.edgemodel import Golden, Variant
-from skerry_operator.decide.hardware import Hardware
 from skerry_operator.decide.observed import ObservedCell
+from skerry_operator.decide.placement.hardware import Hardware
+from skerry_operator.decide.placement.variants import variant_of
 from skerry_operator.decide.planned import Manifest
 from skerry_operator.decide.revision import Snapshot, canonical_json
-from skerry_operator.decide.variants import variant_of
 from skerry_operator.manifests.metadata import cell_labels, manifest, ref
 from skerry_runtime.contract import (
     ASSIGNMENT_FILE,

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 from skerry_operator.api.base import ObjectMeta
 from skerry_operator.api.v1alpha1.edgedeployment import Fallback, Serving, TrafficPolicy
-from skerry_operator.decide.fleet import Berth, Fleet, hostname_of
+from skerry_operator.decide.analysis.shadow import shadow_of
+from skerry_operator.decide.fleet.fleet import Berth, Fleet, hostname_of
+from skerry_operator.decide.fleet.podtemplate import PodTemplate
+from skerry_operator.decide.fleet.seating import Seat
 from skerry_operator.decide.observed import ObservedCell
 from skerry_operator.decide.planned import Manifest, ObjectRef
-from skerry_operator.decide.podtemplate import PodTemplate
-from skerry_operator.decide.rollout import Transition
-from skerry_operator.decide.rollout_look import is_immediate
-from skerry_operator.decide.seating import Seat
-from skerry_operator.decide.shadow import shadow_of
+from skerry_operator.decide.rollout.engine import Transition
+from skerry_operator.decide.rollout.look import is_immediate
 from skerry_operator.manifests.assignment import (
     CellAssignment,
     as_cell,

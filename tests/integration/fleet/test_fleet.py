@@ -16,7 +16,7 @@ from fleet.audit import Request, reads, writes
 from fleet.fleet import Fleet
 from fleet.simulated_pod import Habit
 from skerry_operator.api.v1alpha1.edgedeployment_status import EdgeDeploymentStatus
-from skerry_operator.decide.nudges import RENUDGE_S
+from skerry_operator.decide.fleet.nudges import RENUDGE_S
 
 from .conftest import FIRST, NAME, NODES, ROLLOUT
 

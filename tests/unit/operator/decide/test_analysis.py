@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skerry_operator.api.v1alpha1.edgedeployment_analysis import Metric, MetricName, NoData
-from skerry_operator.decide.analysis import assess
-from skerry_operator.decide.evidence import Evidence
+from skerry_operator.decide.analysis.assess import assess
+from skerry_operator.decide.analysis.evidence import Evidence
+from skerry_operator.decide.analysis.measure import quantile
 from skerry_operator.decide.facts import Assessment, Verdict
-from skerry_operator.decide.measure import quantile
 from skerry_runtime.contract import (
     LATENCY_BOUNDS_MS,
     Counters,

@@ -11,11 +11,12 @@ from builders import make_report, serving
 from counted import counted, counters
 from skerry_operator.api.v1alpha1.edgedeployment_analysis import Metric, NoData, PrometheusQuery
 from skerry_operator.api.v1alpha1.edgedeployment_status import BASELINE_LIMIT, Baseline
-from skerry_operator.decide.analysis import assess
-from skerry_operator.decide.baseline import merged, recordable
-from skerry_operator.decide.evidence import Evidence
+from skerry_operator.decide.analysis.assess import assess
+from skerry_operator.decide.analysis.baseline import recordable
+from skerry_operator.decide.analysis.evidence import Evidence
 from skerry_operator.decide.facts import Assessment, Value, Verdict
 from skerry_operator.decide.observed import Sample, SampleState
+from skerry_operator.decide.rollout.state import merged
 from skerry_runtime.contract import Agreement, Counters, Progress, StatusReport, SwapPhase
 
 TARGET, STABLE = "v1-2222222222", "v1-1111111111"

@@ -11,15 +11,15 @@ from pydantic import ValidationError
 from builders import CPU, HAILO, NVIDIA, make_deployment, make_model
 from skerry_operator.api.v1alpha1.edgedeployment import Toleration
 from skerry_operator.catalogue.profiles import Profile, builtin_profiles
-from skerry_operator.decide.fleet import Berth
-from skerry_operator.decide.hardware import Hardware
-from skerry_operator.decide.podtemplate import (
+from skerry_operator.decide.fleet.fleet import Berth
+from skerry_operator.decide.fleet.podtemplate import (
     _ADDED_LATER,
     HASH_LENGTH,
     TEMPLATE_VERSION,
     PodTemplate,
     template_of,
 )
+from skerry_operator.decide.placement.hardware import Hardware
 from skerry_operator.decide.revision import Snapshot, content_hash
 from skerry_operator.manifests.daemonset import CellPods, build_daemonset
 from skerry_runtime.backends.tritonserver import Place

@@ -13,9 +13,9 @@ from skerry_operator.api.base import Condition, ConditionStatus
 from skerry_operator.api.v1alpha1.edgedeployment_status import Phase, Stage
 from skerry_operator.constants import ConditionType, Reason
 from skerry_operator.decide.facts import RolloutFacts, UnitFacts
-from skerry_operator.decide.rollout import Transition
-from skerry_operator.decide.rollout_look import Finding, some
-from skerry_operator.decide.rollout_state import clip
+from skerry_operator.decide.rollout.engine import Transition
+from skerry_operator.decide.rollout.look import Finding, some
+from skerry_operator.decide.rollout.state import clip
 
 MESSAGE_LIMIT = 4096
 """Bound of a condition's message."""

@@ -23,8 +23,8 @@ from skerry_operator.api.v1alpha1.edgedeployment_status import Stage
 from skerry_operator.constants import ANNOTATION_ABORT, Reason
 from skerry_operator.decide.facts import RolloutFacts, Verdict
 from skerry_operator.decide.planned import EventNote
-from skerry_operator.decide.rollout_look import Finding, Look, label, some
-from skerry_operator.decide.rollout_moves import (
+from skerry_operator.decide.rollout.look import Finding, Look, label, some
+from skerry_operator.decide.rollout.moves import (
     FIRST_PREFIX,
     Move,
     adopt,
@@ -44,7 +44,7 @@ from skerry_operator.decide.rollout_moves import (
     wait_for_metrics,
     watch_again,
 )
-from skerry_operator.decide.rollout_state import EngineState, sane
+from skerry_operator.decide.rollout.state import EngineState, sane
 
 __all__ = ["EngineState", "Transition", "interval_s", "step", "step_label", "subject_of"]
 

@@ -6,7 +6,7 @@ import math
 
 from skerry_operator.api.quantity import duration_s
 from skerry_operator.api.v1alpha1.edgedeployment_analysis import Metric, MetricName
-from skerry_operator.decide.measure import UnreadableError
+from skerry_operator.decide.analysis.measure import UnreadableError
 from skerry_runtime.contract import LATENCY_BOUNDS_MS
 
 _UNITS_OF_SAMPLES = {

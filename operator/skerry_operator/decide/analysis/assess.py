@@ -7,17 +7,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from skerry_operator.api.v1alpha1.edgedeployment_analysis import Metric, MetricName, NoData
-from skerry_operator.decide.baseline import Yardstick, bound, yardstick
-from skerry_operator.decide.evidence import Evidence
-from skerry_operator.decide.facts import Assessment, Value, Verdict
-from skerry_operator.decide.limits import count, keeps, limit_of, show
-from skerry_operator.decide.measure import (
+from skerry_operator.decide.analysis.baseline import Yardstick, bound, yardstick
+from skerry_operator.decide.analysis.evidence import Evidence
+from skerry_operator.decide.analysis.limits import count, keeps, limit_of, show
+from skerry_operator.decide.analysis.measure import (
     Measurement,
     Probe,
     UnreadableError,
     agreement_of,
     measure,
 )
+from skerry_operator.decide.facts import Assessment, Value, Verdict
 from skerry_operator.decide.observed import Sample, SampleState
 from skerry_runtime.contract import StatusReport
 

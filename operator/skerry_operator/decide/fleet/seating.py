@@ -11,9 +11,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from skerry_operator.decide.fleet import Berth, Fleet
-from skerry_operator.decide.placement import PlacementResult
-from skerry_operator.decide.variants import variant_of
+from skerry_operator.decide.fleet.fleet import Berth, Fleet
+from skerry_operator.decide.placement.place import PlacementResult
+from skerry_operator.decide.placement.variants import variant_of
 
 
 @dataclass(frozen=True)

@@ -16,14 +16,14 @@ from skerry_operator.api.v1alpha1.edgedeployment_status import (
     Stage,
 )
 from skerry_operator.constants import Reason
-from skerry_operator.decide.baseline import merged
 from skerry_operator.decide.facts import UnitFacts
 from skerry_operator.decide.planned import EventNote
-from skerry_operator.decide.rollout_look import Finding, Look, described, some
-from skerry_operator.decide.rollout_state import (
+from skerry_operator.decide.rollout.look import Finding, Look, described, some
+from skerry_operator.decide.rollout.state import (
     REASON_LIMIT,
     EngineState,
     clip,
+    merged,
     stepping_stage,
 )
 

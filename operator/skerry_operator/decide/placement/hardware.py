@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from skerry_operator.catalogue.profiles import AcceleratorClass, Profile
 from skerry_operator.decide.names import cell_name
-from skerry_operator.decide.observed import Node
+from skerry_operator.decide.placement.nodes import Node
 
 _named = lru_cache(maxsize=65536)(cell_name)
 """Cell names are asked for at every look, and a long one costs a hash."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from skerry_operator.api.v1alpha1.edgedeployment import Toleration, TolerationOperator
-from skerry_operator.decide.observed import Taint
+from skerry_operator.decide.placement.nodes import Taint
 
 _TOLERATED_BY_DAEMONSETS = frozenset(
     f"node.kubernetes.io/{name}"

@@ -9,8 +9,8 @@ from typing import TypeGuard
 
 from skerry_operator.api.v1alpha1.edgedeployment_analysis import Metric, MetricName
 from skerry_operator.api.v1alpha1.edgedeployment_status import BASELINE_LIMIT, Baseline
-from skerry_operator.decide.evidence import Evidence
-from skerry_operator.decide.measure import Measurement, Probe, UnreadableError, measure
+from skerry_operator.decide.analysis.evidence import Evidence
+from skerry_operator.decide.analysis.measure import Measurement, Probe, UnreadableError, measure
 
 
 @dataclass(frozen=True)
@@ -61,12 +61,6 @@ def recordable(metrics: Iterable[Metric], evidence: Evidence) -> tuple[Baseline,
         if (best := _best(metric, cell, evidence))
     ]
     return tuple(found[:BASELINE_LIMIT])
-
-
-def merged(known: tuple[Baseline, ...], news: tuple[Baseline, ...]) -> tuple[Baseline, ...]:
-    """Return the entries with newer ones in their places."""
-    entries = {(entry.cell, entry.metric): entry for entry in (*known, *news)}
-    return tuple(entries[key] for key in sorted(entries))[:BASELINE_LIMIT]
 
 
 def _best(metric: Metric, cell: str, evidence: Evidence) -> Measurement | None:

@@ -11,16 +11,16 @@ from skerry_operator.api.v1alpha1.edgedeployment import Fallback, Placement
 from skerry_operator.api.v1alpha1.edgemodel import Variant
 from skerry_operator.catalogue.profiles import DEFAULT_PREFERENCE, Profile, Support
 from skerry_operator.constants import RejectReason
-from skerry_operator.decide.hardware import (
+from skerry_operator.decide.placement.hardware import (
     Hardware,
     alternatives,
     claim_of,
     has_labels,
     resource_index,
 )
-from skerry_operator.decide.observed import Node
-from skerry_operator.decide.taints import untolerated
-from skerry_operator.decide.variants import fitting_choice, missing_variant, suitable
+from skerry_operator.decide.placement.nodes import Node
+from skerry_operator.decide.placement.taints import untolerated
+from skerry_operator.decide.placement.variants import fitting_choice, missing_variant, suitable
 from skerry_runtime.contract import Engine
 
 DEFAULT_GRACE_S = 300.0

@@ -13,7 +13,7 @@ from dataclasses import replace
 from skerry_operator.api.quantity import quantity
 from skerry_operator.api.v1alpha1.edgedeployment_status import RejectedNode
 from skerry_operator.constants import RejectReason
-from skerry_operator.decide.fitting import (
+from skerry_operator.decide.placement.fitting import (
     Incumbents,
     Refusal,
     Seat,
@@ -24,9 +24,9 @@ from skerry_operator.decide.fitting import (
     no_profile,
     profiles_of,
 )
-from skerry_operator.decide.kinds import kind_of, traits_of
-from skerry_operator.decide.observed import Node
-from skerry_operator.decide.placed import (
+from skerry_operator.decide.placement.kinds import kind_of, traits_of
+from skerry_operator.decide.placement.nodes import Node
+from skerry_operator.decide.placement.placed import (
     Basis,
     Cell,
     PlacementResult,

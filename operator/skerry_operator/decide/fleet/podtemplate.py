@@ -9,9 +9,9 @@ from dataclasses import asdict, dataclass
 
 from skerry_operator.api.quantity import quantity
 from skerry_operator.api.v1alpha1.edgedeployment import Placement, PlacementMode, Resources
-from skerry_operator.decide.hardware import Hardware
+from skerry_operator.decide.placement.hardware import Hardware
+from skerry_operator.decide.placement.variants import variant_of
 from skerry_operator.decide.revision import Snapshot, content_hash
-from skerry_operator.decide.variants import variant_of
 from skerry_runtime.contract import Engine
 
 TEMPLATE_VERSION = 1

@@ -11,9 +11,9 @@ from operator import itemgetter
 
 from skerry_operator.api.v1alpha1.edgedeployment_status import RejectedNode
 from skerry_operator.api.v1alpha1.edgemodel import Variant
-from skerry_operator.decide.fitting import NODE, Incumbents, Refusal, Seat, Wish
-from skerry_operator.decide.hardware import Hardware
-from skerry_operator.decide.observed import Node
+from skerry_operator.decide.placement.fitting import NODE, Incumbents, Refusal, Seat, Wish
+from skerry_operator.decide.placement.hardware import Hardware
+from skerry_operator.decide.placement.nodes import Node
 
 _MESSAGE_LIMIT = 1024
 

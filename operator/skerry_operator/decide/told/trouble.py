@@ -5,11 +5,11 @@ from __future__ import annotations
 from skerry_operator.api.v1alpha1.edgedeployment import Runtime
 from skerry_operator.catalogue.profiles import Profile
 from skerry_operator.constants import Reason
-from skerry_operator.decide.conditions import Hindrance
 from skerry_operator.decide.observed import Observed
-from skerry_operator.decide.placement import accelerator_problem, replicas_problem
+from skerry_operator.decide.placement.place import accelerator_problem, replicas_problem
 from skerry_operator.decide.revision import revision_of
-from skerry_operator.decide.validate import model_problems
+from skerry_operator.decide.told.conditions import Hindrance
+from skerry_operator.decide.told.validate import model_problems
 from skerry_runtime.contract import Engine
 
 

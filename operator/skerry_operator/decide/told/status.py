@@ -13,14 +13,14 @@ from skerry_operator.api.v1alpha1.edgedeployment_status import (
     LostHardware,
     UnitCounts,
 )
-from skerry_operator.decide.conditions import Situation, conditions, phase
 from skerry_operator.decide.facts import UnitFacts
-from skerry_operator.decide.fleet import Fleet
-from skerry_operator.decide.outage import Outages, measure
-from skerry_operator.decide.placement import Cell, PlacementResult
-from skerry_operator.decide.rollout import Transition, step_label
-from skerry_operator.decide.rollout_state import REASON_LIMIT, clip
-from skerry_operator.decide.seating import Seat
+from skerry_operator.decide.fleet.fleet import Fleet
+from skerry_operator.decide.fleet.outage import Outages, measure
+from skerry_operator.decide.fleet.seating import Seat
+from skerry_operator.decide.placement.place import Cell, PlacementResult
+from skerry_operator.decide.rollout.engine import Transition, step_label
+from skerry_operator.decide.rollout.state import REASON_LIMIT, clip
+from skerry_operator.decide.told.conditions import Situation, conditions, phase
 from skerry_runtime.contract import Served
 
 REJECTED_LIMIT = 20

@@ -12,7 +12,7 @@ from functools import lru_cache
 from weakref import WeakValueDictionary
 
 from skerry_operator.catalogue.profiles import Profile
-from skerry_operator.decide.observed import Node
+from skerry_operator.decide.placement.nodes import Node
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from skerry_operator.api.v1alpha1.edgedeployment_status import Stage
 from skerry_operator.constants import LABEL_CANARY, Reason
 from skerry_operator.decide.facts import UnitFacts
-from skerry_operator.decide.fleet import Fleet
-from skerry_operator.decide.nudges import nudge_of
+from skerry_operator.decide.fleet.fleet import Fleet
+from skerry_operator.decide.fleet.nudges import nudge_of
 from skerry_operator.decide.observed import Pod
 from skerry_runtime.contract import StatusReport, SwapPhase
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from skerry_operator.api.quantity import quantity
 from skerry_operator.api.v1alpha1.edgemodel import Variant
 from skerry_operator.catalogue.profiles import Profile
-from skerry_operator.decide.hardware import Hardware
+from skerry_operator.decide.placement.hardware import Hardware
 from skerry_runtime.contract import Engine, Format
 
 FORMATS = {

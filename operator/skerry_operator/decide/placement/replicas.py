@@ -13,7 +13,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from skerry_operator.decide.fitting import (
+from skerry_operator.decide.names import unit_name
+from skerry_operator.decide.placement.fitting import (
     Incumbents,
     Refusal,
     Seat,
@@ -23,10 +24,9 @@ from skerry_operator.decide.fitting import (
     free_units,
     profiles_of,
 )
-from skerry_operator.decide.hardware import Hardware, hardware_of
-from skerry_operator.decide.names import unit_name
-from skerry_operator.decide.observed import Node
-from skerry_operator.decide.variants import variant_of
+from skerry_operator.decide.placement.hardware import Hardware, hardware_of
+from skerry_operator.decide.placement.nodes import Node
+from skerry_operator.decide.placement.variants import variant_of
 
 
 @dataclass(frozen=True)

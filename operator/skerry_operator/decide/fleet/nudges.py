@@ -11,10 +11,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from skerry_operator.decide.fleet import Berth, Fleet
+from skerry_operator.decide.fleet.fleet import Berth, Fleet
+from skerry_operator.decide.fleet.seating import Seat
 from skerry_operator.decide.observed import ObservedCell, Pod
 from skerry_operator.decide.planned import Nudge
-from skerry_operator.decide.seating import Seat
 from skerry_runtime.contract import Assignment, RevisionContent, StatusReport
 
 RENUDGE_S = 2.0

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator
 
 from skerry_operator.api.v1alpha1.edgedeployment_status import RejectedNode
 from skerry_operator.constants import Reason, RejectReason
-from skerry_operator.decide.fleet import Fleet
-from skerry_operator.decide.placement import PlacementResult
+from skerry_operator.decide.fleet.fleet import Fleet
+from skerry_operator.decide.fleet.seating import Seat
+from skerry_operator.decide.placement.place import PlacementResult
 from skerry_operator.decide.planned import EventNote
-from skerry_operator.decide.rollout_look import Finding, some
-from skerry_operator.decide.rollout_state import clip
-from skerry_operator.decide.seating import Seat
+from skerry_operator.decide.rollout.look import Finding, some
+from skerry_operator.decide.rollout.state import clip
 
 NOBODY_SELECTED = "no node has the labels of spec.placement.nodeSelector"
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from skerry_operator.api.v1alpha1.edgedeployment_status import Replacement
-from skerry_operator.decide.fleet import Fleet
-from skerry_operator.decide.seating import Seat, gives_up_its_pod
+from skerry_operator.decide.fleet.fleet import Fleet
+from skerry_operator.decide.fleet.seating import Seat, gives_up_its_pod
 from skerry_runtime.contract import StatusReport
 
 REPLACING_LIMIT = 100

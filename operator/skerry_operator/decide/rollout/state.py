@@ -7,6 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from skerry_operator.api.v1alpha1.edgedeployment_status import (
+    BASELINE_LIMIT,
+    Baseline,
     EdgeDeploymentStatus,
     FailedRevision,
     HistoryEntry,
@@ -132,3 +134,9 @@ def clip(text: str, limit: int = MESSAGE_LIMIT) -> str:
     'ab...'
     """
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
+def merged(known: tuple[Baseline, ...], news: tuple[Baseline, ...]) -> tuple[Baseline, ...]:
+    """Return the entries with newer ones in their places."""
+    entries = {(entry.cell, entry.metric): entry for entry in (*known, *news)}
+    return tuple(entries[key] for key in sorted(entries))[:BASELINE_LIMIT]

@@ -11,11 +11,11 @@ from collections.abc import Iterable
 
 from skerry_operator.api.v1alpha1.edgedeployment import Placement, PlacementMode
 from skerry_operator.catalogue.profiles import DEFAULT_PREFERENCE, Profile
-from skerry_operator.decide.fitting import DEFAULT_GRACE_S, Incumbents, Wish
-from skerry_operator.decide.hardware import has_labels
-from skerry_operator.decide.observed import Node
-from skerry_operator.decide.pernode import Judge, place_per_node
-from skerry_operator.decide.placed import (
+from skerry_operator.decide.placement.fitting import DEFAULT_GRACE_S, Incumbents, Wish
+from skerry_operator.decide.placement.hardware import has_labels
+from skerry_operator.decide.placement.nodes import Node
+from skerry_operator.decide.placement.pernode import Judge, place_per_node
+from skerry_operator.decide.placement.placed import (
     Cell,
     PlacementResult,
     cells_of,
@@ -23,7 +23,7 @@ from skerry_operator.decide.placed import (
     passes_of,
     rejected_of,
 )
-from skerry_operator.decide.replicas import Room, seat_replicas
+from skerry_operator.decide.placement.replicas import Room, seat_replicas
 
 __all__ = [
     "DEFAULT_GRACE_S",

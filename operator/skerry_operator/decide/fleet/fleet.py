@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 
 from skerry_operator.api.v1alpha1.edgedeployment import PlacementMode
 from skerry_operator.catalogue.profiles import Profile
-from skerry_operator.decide.fitting import DEFAULT_GRACE_S, Incumbents, Wish
-from skerry_operator.decide.hardware import Hardware, hardware_of
-from skerry_operator.decide.observed import Node, Observed, ObservedCell, Pod
-from skerry_operator.decide.placement import PlacementResult, place
-from skerry_operator.decide.podtemplate import PodTemplate, template_of
+from skerry_operator.decide.fleet.podtemplate import PodTemplate, template_of
+from skerry_operator.decide.observed import Observed, ObservedCell, Pod
+from skerry_operator.decide.placement.fitting import DEFAULT_GRACE_S, Incumbents, Wish
+from skerry_operator.decide.placement.hardware import Hardware, hardware_of
+from skerry_operator.decide.placement.nodes import Node
+from skerry_operator.decide.placement.place import PlacementResult, place
 from skerry_operator.decide.revision import Snapshot
 from skerry_runtime.contract import Engine, RevisionContent
 
@@ -50,6 +51,8 @@ class Fleet:
     grace_s: float = DEFAULT_GRACE_S
     flavors: frozenset[str] | None = None
     """Flavors of the runtime images that the operator has; None: it has one for everything."""
+    earlier: Mapping[str, PlacementResult] = field(default_factory=dict, repr=False)
+    """Revision -> its placement at the last look. Saves work, decides nothing."""
 
     @property
     def is_per_node(self) -> bool:
@@ -151,7 +154,7 @@ class Fleet:
         variants = snapshot.model.variants
         wish = Wish(metadata.name, spec.placement, variants, self.profiles, flavors, engine)
         incumbents = replace(self.incumbents, climbing=self._climbing(revision))
-        earlier = self.observed.placements.get(revision)
+        earlier = self.earlier.get(revision)
         return place(self.observed.nodes, wish, incumbents, earlier)
 
     def _climbing(self, revision: str) -> frozenset[str]:

@@ -13,9 +13,9 @@ from skerry_operator.api.quantity import duration_s
 from skerry_operator.api.v1alpha1.edgedeployment import DEFAULT_STEPS, Rollout, Step
 from skerry_operator.api.v1alpha1.edgedeployment_status import FailedRevision, Stage
 from skerry_operator.constants import Reason
-from skerry_operator.decide.choose import choose, covers_cells, uncovered_cells
 from skerry_operator.decide.facts import Assessment, RolloutFacts, UnitFacts, Verdict
-from skerry_operator.decide.rollout_state import EngineState
+from skerry_operator.decide.rollout.choose import choose, covers_cells, uncovered_cells
+from skerry_operator.decide.rollout.state import EngineState
 
 EVERYONE = "100%"
 DEFAULT_SOAK = "60s"
