@@ -21,9 +21,9 @@ from skerry_operator.crdgen.definitions import KINDS, definition
 from skerry_operator.decide.observed import Observed
 from skerry_operator.decide.placement.placed import PlacementResult
 from skerry_operator.decide.planned import Plan
-from skerry_operator.handlers.process import Operator
 from skerry_operator.kube.client import connect
 from skerry_operator.plan import PlanSettings, plan, plan_model
+from skerry_operator.process.operator import Operator
 from skerry_operator.reconcile import Planner
 from skerry_operator.settings import BadSettings, LogFormat, Settings, read_settings, variable_of
 from skerry_operator.telemetry import Telemetry, configure_logs

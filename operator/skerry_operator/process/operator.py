@@ -7,15 +7,10 @@ import logging
 import time
 from random import Random
 
-import kopf
-
 from skerry_operator.clock import Clock
 from skerry_operator.constants import API_VERSION
-from skerry_operator.handlers.probes import Probes, Watchdog
-from skerry_operator.handlers.queue import Backlog, Key, Workers
-from skerry_operator.handlers.startup import build_feeds, build_registry, build_settings
-from skerry_operator.handlers.status_proxy import ProxyFetch
-from skerry_operator.handlers.sweeper import Sweeper
+from skerry_operator.handlers.change import Key
+from skerry_operator.handlers.watch import build_feeds, watch
 from skerry_operator.kube.client import KubeClient, Threads
 from skerry_operator.kube.errors import KubeError, NotFound
 from skerry_operator.kube.events import Recorder
@@ -25,6 +20,10 @@ from skerry_operator.kube.read import Cache
 from skerry_operator.kube.writer import Writer
 from skerry_operator.metricsource.prometheus import Prometheus, PrometheusAddress
 from skerry_operator.metricsource.runtime_status import HttpFetch, RuntimeStatus
+from skerry_operator.process.probes import Probes, Watchdog
+from skerry_operator.process.queue import Backlog, Workers
+from skerry_operator.process.status_proxy import ProxyFetch
+from skerry_operator.process.sweeper import Sweeper
 from skerry_operator.reconcile import Edges, Planner, Reconciler
 from skerry_operator.settings import Settings, StatusAccess
 from skerry_operator.telemetry import Telemetry
@@ -86,7 +85,13 @@ class Operator:
         """Run until a signal, or until the Lease is lost; return the exit status."""
         try:
             await self._start()
-            await self._watch()
+            await watch(
+                self._feeds,
+                self._watchdog.trace(),
+                namespaces=self._settings.namespaces,
+                stop=self._stop,
+                end=self._end,
+            )
         finally:
             await self._end()
         return self._exit_status
@@ -115,24 +120,6 @@ class Operator:
             return str(error)
         served = {resource["name"] for resource in answer["resources"]}
         return ", ".join(sorted({PLURALS["EdgeModel"], PLURALS["EdgeDeployment"]} - served))
-
-    async def _watch(self) -> None:
-        """Let kopf watch until a signal or our stop flag."""
-        registry = build_registry(self._feeds, self._watchdog)
-
-        @kopf.on.cleanup(registry=registry)
-        async def end(**_: object) -> None:
-            # Before kopf waits for, and then cancels, every task that it does not know.
-            await self._end()
-
-        await kopf.operator(
-            registry=registry,
-            settings=build_settings(self._feeds),
-            clusterwide=not self._settings.namespaces,
-            namespaces=self._settings.namespaces,
-            standalone=True,
-            stop_flag=self._stop,
-        )
 
     async def _lead(self) -> None:
         """Work while the Lease is held. Watching goes on without it: a successor starts warm."""

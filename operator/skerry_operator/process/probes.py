@@ -24,9 +24,6 @@ class Watchdog:
     probe's answer itself.
     """
 
-    WATCH_S = 240
-    """Length of one watch request."""
-
     def __init__(self, silence_s: float, oldest_reconcile_s: Callable[[], float]) -> None:
         self._silence_s = silence_s
         self.oldest_reconcile_s = oldest_reconcile_s
