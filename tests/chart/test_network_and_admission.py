@@ -43,12 +43,7 @@ def names(rendered: Rendered) -> list[str]:
         ("auto", ("--api-versions", "v1/Pod"), []),
         (
             "auto",
-            (
-                "--api-versions",
-                "v1/Pod",
-                "--api-versions",
-                f"admissionregistration.k8s.io/v1/{POLICY}",
-            ),
+            ("--api-versions", f"v1/Pod,admissionregistration.k8s.io/v1/{POLICY}"),
             [PODS],
         ),
     ],
