@@ -25,7 +25,7 @@ pytestmark = pytest.mark.e2e
 WITHIN_S = 60.0
 BUILD_WITHIN_S = 1800.0
 """The very first `up` on a machine builds Kubernetes."""
-NODE_PARTS = ("holder", "containerd", "kubelet", "kube-proxy")
+NODE_PARTS = ("holder", "containerd", "kubelet", "kube-proxy", "netpol")
 OURS = ("skerry", "kubelet", "containerd", "netns")
 """Words in the path of every mount that the cluster makes."""
 Pids = dict[str, int | None]
