@@ -90,9 +90,11 @@ class Lab:
 
         One that is deleted with pods in it is looked at anew after half of their grace only.
         """
-        self.kubectl("delete", "ed,em", "--all")
-        self.wait(lambda: not self.items("pods"), "every pod has ended")
-        self.kubectl("delete", "namespace", self.namespace, "--wait=false")
+        try:
+            self.kubectl("delete", "ed,em", "--all")
+            self.wait(lambda: not self.items("pods"), "every pod has ended")
+        finally:
+            self.kubectl("delete", "namespace", self.namespace, "--wait=false")
 
     def delete_deployment(self, name: str = "digits") -> None:
         """Delete an EdgeDeployment, and wait until its devices are free."""
