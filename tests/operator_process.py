@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,13 +79,17 @@ class Process:
 
 @contextmanager
 def running_operator(
-    kubeconfig: Path, namespace: str, folder: Path, *flags: str
+    kubeconfig: Path, namespace: str, folder: Path, *flags: str, wrapper: Sequence[str] = ()
 ) -> Iterator[Process]:
-    """Run the operator for one namespace, with its log in `folder`; end it."""
+    """Run the operator for one namespace, with its log in `folder`; end it.
+
+    `wrapper` is a command line that becomes the one which is written after it.
+    """
     port = free_port()
     log = folder / f"operator-{port}.log"
     argv = [sys.executable, "-m", "skerry_operator", "run", f"--metrics-port={port}", *flags]
     argv += [f"--namespaces={namespace}", "--runtime-image=skerry/runtime:test"]
+    argv = [*wrapper, *argv]
     env = {**os.environ, "KUBECONFIG": str(kubeconfig)}
     with log.open("wb") as out:
         popen = subprocess.Popen(argv, stdout=out, stderr=out, env=env)

@@ -116,17 +116,19 @@ class SimulatedRuntimes:
             server_session(self._kubeconfig) as session,
             asyncio.TaskGroup() as group,
         ):
-            group.create_task(_follow(session, "/api/v1/nodes", {}, self._node))
+            group.create_task(follow(session, "/api/v1/nodes", {}, self._node))
             ours = {"labelSelector": _OURS}
-            group.create_task(_follow(session, "/api/v1/configmaps", ours, self._file))
-            group.create_task(_follow(session, "/api/v1/pods", ours, self._pod))
+            group.create_task(follow(session, "/api/v1/configmaps", ours, self._file))
+            group.create_task(follow(session, "/api/v1/pods", ours, self._pod))
             self._listens.set()
 
     def _node(self, kind: str, raw: Raw) -> None:
         del kind
         name = raw["metadata"]["name"]
         habit = Habit(raw["metadata"].get("labels", {}).get(LABEL_HABIT, Habit.GOOD))
-        self._habits[name] = habit
+        before, self._habits[name] = self._habits.get(name, Habit.GOOD), habit
+        if before is habit:  # a heartbeat
+            return
         for pod in self._pods.values():
             if pod.runtime.unit == name:
                 pod.runtime.habit = habit
@@ -259,7 +261,7 @@ def server_session(kubeconfig: Path) -> aiohttp.ClientSession:
     )
 
 
-async def _follow(
+async def follow(
     session: aiohttp.ClientSession,
     path: str,
     query: Mapping[str, str],

@@ -99,7 +99,9 @@ Text = Annotated[str, BeforeValidator(_clip)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=253), AfterValidator(_plain)]
 """Of an object, a unit, a provider, an input or a version."""
-RevisionName = Annotated[str, StringConstraints(min_length=1, max_length=80), AfterValidator(_plain)]
+RevisionName = Annotated[
+    str, StringConstraints(min_length=1, max_length=80), AfterValidator(_plain)
+]
 Uri = Annotated[str, StringConstraints(min_length=1, max_length=2048)]
 Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 Span = Annotated[float, Field(ge=0, le=1e15, allow_inf_nan=False)]
