@@ -29,7 +29,7 @@ import numpy as np
 from bench.runtime import RESULT, ROOT, Case, _timed, network, rest, tiny
 from serving.running import InProcess
 from skerry_runtime.contract import RevisionContent, Shadow, StatusReport, SwapPhase
-from skerry_runtime.server import Ports
+from skerry_runtime.doors import Ports
 from unit.runtime.agent.support import Mount, content
 
 ROUNDS = 6
