@@ -15,6 +15,8 @@ from skerry_runtime.rest.http import App
 from skerry_runtime.rest.hub import Hub, ListenerLimits
 
 BACKLOG = 2048
+NEWCOMERS_BACKLOG = 256
+"""Where everybody is let in one by one: so many may be before you at most."""
 
 
 class Listener:
@@ -46,6 +48,8 @@ class Listener:
                 self._connection, sock=self._bound, backlog=BACKLOG
             )
         else:
+            if self._hub.limits.places.newcomers_first:
+                self._bound.listen(NEWCOMERS_BACKLOG)
             self._server = Acceptor(self._bound, self._handshakes.begin, self._hub.relieve)
 
     def drain(self) -> None:
