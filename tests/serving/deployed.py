@@ -18,7 +18,7 @@ from typing import Any
 
 from serving.running import ROOT, Addressed
 from skerry_runtime.contract import RevisionContent, StatusReport
-from skerry_runtime.server import Ports
+from skerry_runtime.doors import Ports
 from unit.runtime.agent.support import Mount
 
 DEADLINE_S = 180.0
