@@ -22,7 +22,7 @@ from skerry_runtime.access import Access, Tls, Tokens
 from skerry_runtime.backends.base import Backend, LoadRequest, Model
 from skerry_runtime.backends.engines import backend_of
 from skerry_runtime.clock import unix_now
-from skerry_runtime.contract import Batching, Execution, Format, Served, StatusReport
+from skerry_runtime.contract import Batching, Execution, Format, Served, ServedModel, StatusReport
 from skerry_runtime.dataplane import Dataplane
 from skerry_runtime.metrics import Metrics
 from skerry_runtime.otel import tracer_of
@@ -111,7 +111,7 @@ class Server:
         is_observed = self._observer.is_needed
         self._rest_app: App = ObservedApp(guarded, self._observer) if is_observed else guarded
         live = Live(lambda: self.dataplane.pending, settings.queue_limit, agent.status)
-        exposition = Exposition(settings.model_name, metrics, registry, live)
+        exposition = Exposition(metrics, registry, live)
         self._admin_app = AdminApp(agent.status, exposition.text, self.dataplane.is_ready)
 
     async def start(self) -> Ports:
@@ -240,7 +240,8 @@ class FileAgent:
         execution = Execution(profile="cpu")
         request = LoadRequest(self._path, model_format, execution, self._settings.threads)
         model = self._backend.load(request)
-        served, name = _served(sha256, model), self._settings.model_name
+        name = self._settings.model_name
+        served = _served(name, sha256, model)
         return ServingModel(name, served, model, self._batching())
 
     def _batching(self) -> Batching | None:
@@ -248,16 +249,13 @@ class FileAgent:
         return Batching(max_size=size, mode=self._settings.batch_mode) if size > 1 else None
 
 
-def _served(sha256: str, model: Model) -> Served:
+def _served(name: str, sha256: str, model: Model) -> Served:
     """Describe a file that no rollout brought: its hash is its revision and its version."""
-    return Served(
-        revision=sha256[:10],
-        version=sha256[:10],
-        variant="file",
-        sha256=sha256,
-        since=unix_now(),
-        acceleration=model.acceleration,
+    version = sha256[:10]
+    served = ServedModel(
+        version=version, variant="file", sha256=sha256, acceleration=model.acceleration
     )
+    return Served(revision=version, since=unix_now(), models={name: served})
 
 
 async def serve(settings: Settings, model_file: Path | None = None) -> None:
