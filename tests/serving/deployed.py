@@ -176,7 +176,6 @@ def deployed(root: Path, **environment: str) -> Iterator[Deployed]:
         "SKERRY_GRPC_PORT": "0",
         "SKERRY_ADMIN_PORT": "0",
         "SKERRY_UNIT": "node-1",
-        "SKERRY_MODEL_NAME": "digits",
         "SKERRY_ASSIGNMENT_DIR": str(mount.folder),
         "SKERRY_SLOTS_DIR": str(slots),
     }

@@ -19,7 +19,7 @@ from skerry_operator.api.base import (
     Sha256,
     ShortText,
 )
-from skerry_runtime.contract import Format, GoldenMetric
+from skerry_runtime.contract import Format, GoldenMetric, Open
 
 Uri = Annotated[
     str, StringConstraints(pattern=r"^https?://[^\s@]+$", min_length=8, max_length=2048)
@@ -55,9 +55,9 @@ class Variant(KubeModel):
 
     name: Name
     """Name of the variant, unique in the model."""
-    format: Format
+    format: Open[Format]
     """File format."""
-    precision: Precision = Precision.FP32
+    precision: Open[Precision] = Precision.FP32
     """Precision of the weights."""
     runs_on: Annotated[tuple[ShortText, ...], Field(max_length=32)] = ()
     """Profile names or classes (npu, gpu, cpu) it can run on; empty: whatever the format allows."""
@@ -76,7 +76,7 @@ class Golden(KubeModel):
 
     source: Source
     """An .npz file: one array per model input, and `labels` or `expected`."""
-    metric: GoldenMetric = GoldenMetric.ACCURACY
+    metric: Open[GoldenMetric] = GoldenMetric.ACCURACY
     """How the answers are scored."""
     threshold: Decimal
     """Minimum score; for MaxAbsError the maximum."""

@@ -20,7 +20,7 @@ from skerry_operator.decide.fleet.podtemplate import (
     template_of,
 )
 from skerry_operator.decide.placement.hardware import Hardware
-from skerry_operator.decide.revision import Snapshot, content_hash
+from skerry_operator.decide.revision import KeptModel, Snapshot, content_hash
 from skerry_operator.manifests.daemonset import CellPods, build_daemonset
 from skerry_runtime.backends.tritonserver import Place
 from skerry_runtime.contract import ADMIN_PORT, ASSIGNMENT_DIR, SLOTS_DIR, Engine
@@ -33,9 +33,8 @@ ANY = Hardware("cell", PROFILES[0], "amd64", None)
 def make_template(profile: Profile = CPU, **spec: Any) -> PodTemplate:
     deployment = make_deployment(**spec).spec
     snapshot = Snapshot(
-        revision="v1-0123456789",
-        model_name="digits",
-        model=make_model().spec,
+        revision="r1-0123456789",
+        models=(KeptModel(name="digits", spec=make_model().spec),),
         runtime=deployment.runtime,
         serving=deployment.serving,
         default_image="registry.example/runtime:1",
