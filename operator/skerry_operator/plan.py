@@ -47,6 +47,7 @@ from skerry_operator.decide.told.explain import (
 from skerry_operator.decide.told.status import Outcome, changed, hindered_status, next_status
 from skerry_operator.decide.told.trouble import find_hindrance, find_trouble
 from skerry_operator.decide.told.validate import assess_model
+from skerry_operator.manifests.networkpolicy import NetworkDefaults
 from skerry_operator.manifests.objects import (
     Scene,
     build_objects,
@@ -71,6 +72,8 @@ class PlanSettings:
     """Image of the Triton server where the spec names none."""
     accelerator_grace_s: float = DEFAULT_GRACE_S
     """How long a unit stays on a node whose accelerator is not allocatable."""
+    network: NetworkDefaults = field(default_factory=NetworkDefaults)
+    """Who reaches the pods where the spec is silent."""
     unsettled_s: float = 5.0
     """How often to look while nothing is rolled out, but not every unit serves."""
     resync_s: float = 300.0
@@ -326,7 +329,7 @@ def _decided_plan(decision: _Decision, snapshot: Snapshot, settings: PlanSetting
     fleet, observed = decision.fleet, decision.fleet.observed
     scene = Scene(fleet, snapshot.revision, decision.transition, decision.seats)
     cells = next_cells(scene)
-    objects = build_objects(scene, cells)
+    objects = build_objects(scene, cells, settings.network)
     is_new = snapshot.revision not in observed.snapshots
     return Plan(
         records=(build_snapshot(scene.owner, snapshot),) if is_new else (),

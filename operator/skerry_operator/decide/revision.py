@@ -14,6 +14,8 @@ from skerry_operator.api.v1alpha1.edgemodel import EdgeModelSpec
 from skerry_operator.constants import REVISION_SCHEME
 
 HASH_LENGTH = 10
+_BESIDE_THE_PODS = frozenset({"networkPolicy"})
+"""Fields of `serving` that make an object beside the pods, and change nothing that runs."""
 
 
 class Snapshot(KubeModel):
@@ -56,6 +58,10 @@ def revision_of(model: EdgeModelSpec, deployment: EdgeDeploymentSpec) -> str:
     content = {
         "model": model.to_dict(),
         "runtime": deployment.runtime.to_dict(),
-        "serving": deployment.serving.to_dict(),
+        "serving": _without(deployment.serving.to_dict(), _BESIDE_THE_PODS),
     }
     return f"{REVISION_SCHEME}-{content_hash(content)}"
+
+
+def _without(section: Mapping[str, object], fields: frozenset[str]) -> dict[str, object]:
+    return {name: value for name, value in section.items() if name not in fields}

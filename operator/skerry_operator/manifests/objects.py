@@ -24,6 +24,7 @@ from skerry_operator.manifests.assignment import (
 )
 from skerry_operator.manifests.daemonset import CellPods, build_daemonset
 from skerry_operator.manifests.metadata import API_VERSIONS, ref, snapshot_name
+from skerry_operator.manifests.networkpolicy import NetworkDefaults, build_network_policy
 from skerry_operator.manifests.replicaset import Replica, build_replicaset
 from skerry_operator.manifests.service import (
     RevisionService,
@@ -63,10 +64,18 @@ def next_cells(scene: Scene) -> dict[str, ObservedCell]:
     return {name: as_cell(_assignment(scene, name, given)) for name, given in sorted(units.items())}
 
 
-def build_objects(scene: Scene, cells: Mapping[str, ObservedCell]) -> tuple[Manifest, ...]:
-    """Return all objects in the order of writing: files before the pods that mount them."""
+def build_objects(
+    scene: Scene, cells: Mapping[str, ObservedCell], network: NetworkDefaults
+) -> tuple[Manifest, ...]:
+    """Return all objects in the order of writing.
+
+    Files come before the pods that mount them, and what guards pods before these are there.
+    """
+    access = scene.fleet.observed.deployment.spec.serving.network_policy
+    policy = build_network_policy(scene.owner, access, network)
     return (
         *(build_config_map(scene.owner, cell.assignment) for cell in cells.values()),
+        *((policy,) if policy else ()),
         *_services(scene),
         *(_daemonsets(scene) if scene.fleet.is_per_node else _replicasets(scene)),
     )

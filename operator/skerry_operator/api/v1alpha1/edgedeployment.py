@@ -13,6 +13,8 @@ from skerry_operator.api.base import (
     CountOrPercent,
     Duration,
     KubeModel,
+    LabelKey,
+    LabelValue,
     Name,
     ObjectMeta,
     PlainText,
@@ -22,21 +24,9 @@ from skerry_operator.api.base import (
 )
 from skerry_operator.api.bounds import PLAIN, duration_between, quantity_between
 from skerry_operator.api.v1alpha1.edgedeployment_analysis import Analysis
+from skerry_operator.api.v1alpha1.edgedeployment_network import NetworkAccess
 from skerry_operator.api.v1alpha1.edgedeployment_status import EdgeDeploymentStatus
 from skerry_runtime.contract import BatchingMode, Engine, SwapMode
-
-LabelKey = Annotated[
-    str,
-    StringConstraints(
-        pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$",
-        min_length=1,
-        max_length=317,
-    ),
-]
-LabelValue = Annotated[
-    str,
-    StringConstraints(pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$", max_length=63),
-]
 
 
 class ModelRef(KubeModel):
@@ -272,6 +262,8 @@ class Serving(KubeModel):
     """Default: both ports speak plain text."""
     auth: AuthSpec | None = None
     """Default: whoever reaches the ports may ask."""
+    network_policy: NetworkAccess = NetworkAccess()
+    """Who reaches the ports. A change of it rolls nothing out."""
 
 
 class Step(KubeModel):

@@ -164,7 +164,7 @@ async def test_the_first_list_is_no_relist_and_the_second_is(world: World) -> No
 def test_only_generated_kinds_are_filtered_by_the_server(world: World) -> None:
     selected = build_settings(world.feeds.values()).watching.label_selectors
     assert {str(value) for value in selected.values()} == {SELECTOR}
-    assert len(selected) == 6
+    assert len(selected) == 7
 
 
 def test_kopf_is_told_to_write_nothing(world: World) -> None:
