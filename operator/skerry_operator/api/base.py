@@ -11,6 +11,8 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
+from skerry_operator.api.bounds import PLAIN
+
 
 @dataclass(frozen=True)
 class Cel:
@@ -51,6 +53,8 @@ SecretName = Annotated[
 ]
 """Name of a secret in the same namespace."""
 ShortText = Annotated[str, StringConstraints(max_length=256)]
+PlainText = Annotated[ShortText, PLAIN]
+"""Text that people write: it is printed as it is."""
 LongText = Annotated[str, StringConstraints(max_length=1024)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$", max_length=64)]
 Duration = Annotated[
