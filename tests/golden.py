@@ -19,7 +19,7 @@ from builders import (
 )
 from skerry_operator.api.v1alpha1.edgedeployment_status import Stage
 from skerry_operator.api.v1alpha1.edgemodel import EdgeModel
-from skerry_operator.decide.observed import Node
+from skerry_operator.decide.placement.nodes import Node
 from skerry_operator.decide.planned import Manifest, Plan
 from skerry_runtime.contract import ASSIGNMENT_FILE
 from world import World

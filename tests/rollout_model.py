@@ -15,8 +15,8 @@ from rollout_rules import hold
 from rollout_sim import BAD, GOOD, HELD, V1, V2, V3, Device, FakeFleet, settled
 from skerry_operator.api.v1alpha1.edgedeployment import OnFailure, Rollout, Step
 from skerry_operator.api.v1alpha1.edgedeployment_status import Stage
-from skerry_operator.decide import rollout
-from skerry_operator.decide.rollout import EngineState, Transition
+from skerry_operator.decide.rollout import engine as rollout
+from skerry_operator.decide.rollout.engine import EngineState, Transition
 
 SPEC = Rollout(
     steps=(Step(units="1", soak="5s"), Step(pause=True), Step(units="100%", soak="0s")),

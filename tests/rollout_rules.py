@@ -9,7 +9,7 @@ from skerry_operator.api.v1alpha1.edgedeployment import Rollout
 from skerry_operator.api.v1alpha1.edgedeployment_status import Stage
 from skerry_operator.constants import Reason
 from skerry_operator.decide.facts import RolloutFacts
-from skerry_operator.decide.rollout import EngineState, Transition, step
+from skerry_operator.decide.rollout.engine import EngineState, Transition, step
 
 
 def hold(spec: Rollout, before: EngineState, seen: RolloutFacts, result: Transition) -> None:

@@ -15,7 +15,7 @@ from skerry_operator.api.v1alpha1.edgedeployment_status import (
     Stage,
 )
 from skerry_operator.decide.facts import Assessment, RolloutFacts, UnitFacts, Verdict
-from skerry_operator.decide.rollout import EngineState, Transition, step, subject_of
+from skerry_operator.decide.rollout.engine import EngineState, Transition, step, subject_of
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 V1, V2, V3 = "v1-1111111111", "v1-2222222222", "v1-3333333333"

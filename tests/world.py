@@ -20,15 +20,9 @@ from skerry_operator.api.v1alpha1.edgedeployment_status import EdgeDeploymentSta
 from skerry_operator.api.v1alpha1.edgemodel import EdgeModel
 from skerry_operator.catalogue.profiles import Profile
 from skerry_operator.constants import LABEL_CELL, LABEL_TEMPLATE, LABEL_UNIT
-from skerry_operator.decide.observed import (
-    Node,
-    Observed,
-    ObservedCell,
-    ObservedTemplate,
-    Pod,
-    Sample,
-)
-from skerry_operator.decide.placed import PlacementResult
+from skerry_operator.decide.observed import Observed, ObservedCell, ObservedTemplate, Pod, Sample
+from skerry_operator.decide.placement.nodes import Node
+from skerry_operator.decide.placement.placed import PlacementResult
 from skerry_operator.decide.planned import Manifest, Nudge, ObjectRef, Plan
 from skerry_operator.decide.revision import Snapshot
 from skerry_operator.plan import PlanSettings, plan
@@ -92,8 +86,7 @@ class World:
         )
 
     def plan(self) -> Plan:
-        remembered = replace(self.observed(), placements=self.placements)
-        made = plan(remembered, self.profiles, self.settings)
+        made = plan(self.observed(), self.profiles, self.settings, self.placements)
         if self.is_suspicious:  # what an earlier look worked out must make no difference
             assert made == plan(self.observed(), self.profiles, self.settings)
         self.placements = dict(made.placements)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 
 from skerry_operator.api.v1alpha1.edgedeployment import UpdateMode
 from skerry_operator.api.v1alpha1.edgedeployment_status import EdgeDeploymentStatus, Stage
@@ -16,30 +17,37 @@ from skerry_operator.constants import (
     ConditionType,
     Reason,
 )
-from skerry_operator.decide.analysis import assess
-from skerry_operator.decide.baseline import recordable
-from skerry_operator.decide.conditions import Hindrance, Placedness, Situation
-from skerry_operator.decide.evidence import Evidence
-from skerry_operator.decide.explain import (
+from skerry_operator.decide.analysis.assess import assess
+from skerry_operator.decide.analysis.baseline import recordable
+from skerry_operator.decide.analysis.evidence import Evidence
+from skerry_operator.decide.facts import Assessment, RolloutFacts, UnitFacts, Verdict
+from skerry_operator.decide.fleet.fleet import Fleet
+from skerry_operator.decide.fleet.nudges import RENUDGE_S, nudges
+from skerry_operator.decide.fleet.seating import Intent, Seat, seat_units
+from skerry_operator.decide.fleet.units import Trial, unit_facts
+from skerry_operator.decide.observed import Observed
+from skerry_operator.decide.placement.place import DEFAULT_GRACE_S, PlacementResult
+from skerry_operator.decide.planned import EventNote, ModelPlan, Plan
+from skerry_operator.decide.revision import KeptModel, Snapshot, revision_of
+from skerry_operator.decide.rollout.engine import (
+    EngineState,
+    Transition,
+    interval_s,
+    step,
+    subject_of,
+)
+from skerry_operator.decide.told.conditions import Hindrance, Placedness, Situation
+from skerry_operator.decide.told.explain import (
     NOBODY_SELECTED,
     is_all_placed,
     placed_finding,
     placement_events,
     shortage,
 )
-from skerry_operator.decide.facts import Assessment, RolloutFacts, UnitFacts, Verdict
-from skerry_operator.decide.fleet import Fleet
-from skerry_operator.decide.nudges import RENUDGE_S, nudges
-from skerry_operator.decide.observed import Observed
-from skerry_operator.decide.placement import DEFAULT_GRACE_S, PlacementResult
-from skerry_operator.decide.planned import EventNote, ModelPlan, Plan
-from skerry_operator.decide.revision import Snapshot, revision_of
-from skerry_operator.decide.rollout import EngineState, Transition, interval_s, step, subject_of
-from skerry_operator.decide.seating import Intent, Seat, seat_units
-from skerry_operator.decide.status import Outcome, changed, hindered_status, next_status
-from skerry_operator.decide.trouble import find_hindrance, find_trouble
-from skerry_operator.decide.units import Trial, unit_facts
-from skerry_operator.decide.validate import assess_model
+from skerry_operator.decide.told.status import Outcome, changed, hindered_status, next_status
+from skerry_operator.decide.told.trouble import find_hindrance, find_trouble
+from skerry_operator.decide.told.validate import assess_model
+from skerry_operator.manifests.networkpolicy import NetworkDefaults
 from skerry_operator.manifests.objects import (
     Scene,
     build_objects,
@@ -64,28 +72,41 @@ class PlanSettings:
     """Image of the Triton server where the spec names none."""
     accelerator_grace_s: float = DEFAULT_GRACE_S
     """How long a unit stays on a node whose accelerator is not allocatable."""
+    network: NetworkDefaults = field(default_factory=NetworkDefaults)
+    """Who reaches the pods where the spec is silent."""
     unsettled_s: float = 5.0
     """How often to look while nothing is rolled out, but not every unit serves."""
     resync_s: float = 300.0
     """How often to look although nothing happened."""
 
 
-def plan(observed: Observed, profiles: tuple[Profile, ...], settings: PlanSettings) -> Plan:
-    """Return everything that one reconcile of the deployment will do."""
+def plan(
+    observed: Observed,
+    profiles: tuple[Profile, ...],
+    settings: PlanSettings,
+    earlier: Mapping[str, PlacementResult] | None = None,
+) -> Plan:
+    """Return everything that one reconcile of the deployment will do.
+
+    `earlier` is `Plan.placements` of the last look: it saves work, and the plan is the same
+    without it.
+    """
+    fleet_with = partial(_fleet, observed, profiles, settings, earlier or {})
     if observed.deployment.metadata.deletion_timestamp is not None:
         return Plan()  # the owner references of the objects do it all
     hindrance = find_hindrance(observed, profiles)
     if hindrance is not None:
-        return _hindered_plan(_fleet(observed, profiles, settings), hindrance, settings)
+        return _hindered_plan(fleet_with(), hindrance, settings)
     trouble = find_trouble(observed, settings.triton_image)
     snapshot = (
         _kept_snapshot(observed) if trouble else _wanted_snapshot(observed, profiles, settings)
     )
     if snapshot is None:
         assert trouble is not None  # noqa: S101 (a good model has a snapshot)
-        return _hindered_plan(_fleet(observed, profiles, settings), trouble, settings)
-    fleet = _fleet(observed, profiles, settings, snapshot)
-    return _decided_plan(_decide(fleet, snapshot.revision, trouble), snapshot, settings)
+        return _hindered_plan(fleet_with(), trouble, settings)
+    return _decided_plan(
+        _decide(fleet_with(snapshot), snapshot.revision, trouble), snapshot, settings
+    )
 
 
 def plan_model(model: EdgeModel, now: datetime) -> ModelPlan:
@@ -97,12 +118,13 @@ def _fleet(
     observed: Observed,
     profiles: tuple[Profile, ...],
     settings: PlanSettings,
+    earlier: Mapping[str, PlacementResult],
     wanted: Snapshot | None = None,
 ) -> Fleet:
     own = {wanted.revision: wanted} if wanted else {}
     flavors = frozenset({DEFAULT_FLAVOR, *settings.flavor_images})
     snapshots = {**observed.snapshots, **own}
-    return Fleet(observed, profiles, snapshots, settings.accelerator_grace_s, flavors)
+    return Fleet(observed, profiles, snapshots, settings.accelerator_grace_s, flavors, earlier)
 
 
 def _kept_snapshot(observed: Observed) -> Snapshot | None:
@@ -174,10 +196,11 @@ def _wanted_snapshot(
     spec = observed.deployment.spec
     revision = revision_of(observed.model.spec, spec)
     kept = observed.snapshots.get(revision)
-    return kept or Snapshot(
+    if kept:
+        return kept.named([spec.model_ref.name])  # another model of equal content may have it
+    return Snapshot(
         revision=revision,
-        model_name=spec.model_ref.name,
-        model=observed.model.spec,
+        models=(KeptModel(name=spec.model_ref.name, spec=observed.model.spec),),
         runtime=spec.runtime,
         serving=spec.serving,
         default_image=settings.default_image,
@@ -307,10 +330,11 @@ def _decided_plan(decision: _Decision, snapshot: Snapshot, settings: PlanSetting
     fleet, observed = decision.fleet, decision.fleet.observed
     scene = Scene(fleet, snapshot.revision, decision.transition, decision.seats)
     cells = next_cells(scene)
-    objects = build_objects(scene, cells)
-    is_new = snapshot.revision not in observed.snapshots
+    objects = build_objects(scene, cells, settings.network)
+    known = observed.snapshots.get(snapshot.revision)
+    is_news = known is None or known.model_names != snapshot.model_names
     return Plan(
-        records=(build_snapshot(scene.owner, snapshot),) if is_new else (),
+        records=(build_snapshot(scene.owner, snapshot),) if is_news else (),
         status=changed(observed.deployment.status, _status(decision)),
         objects=only_changed(objects, observed.generated),
         nudges=nudges(fleet, decision.seats, cells),

@@ -16,13 +16,13 @@ from skerry_operator.api.base import KubeModel
 from skerry_operator.api.v1alpha1.edgemodel import EdgeModel
 from skerry_operator.clock import Clock
 from skerry_operator.constants import Reason
+from skerry_operator.decide.analysis.queries import wanted_queries
 from skerry_operator.decide.facts import Value
 from skerry_operator.decide.names import bounded
 from skerry_operator.decide.observed import Observed, Pod
-from skerry_operator.decide.placed import PlacementResult
+from skerry_operator.decide.placement.placed import PlacementResult
 from skerry_operator.decide.planned import EventNote, ModelPlan, Plan
-from skerry_operator.decide.queries import wanted_queries
-from skerry_operator.decide.rollout import interval_s
+from skerry_operator.decide.rollout.engine import interval_s
 from skerry_operator.kube.cache import Key
 from skerry_operator.kube.errors import KubeError, NotFound
 from skerry_operator.kube.read import (
@@ -59,7 +59,8 @@ log = logging.getLogger(__name__)
 class Planner:
     """The decisions, with profiles and settings already bound."""
 
-    deployment: Callable[[Observed], Plan]
+    deployment: Callable[[Observed, Mapping[str, PlacementResult]], Plan]
+    """The second argument is `Plan.placements` of the last look."""
     model: Callable[[EdgeModel, datetime], ModelPlan]
 
 
@@ -138,12 +139,11 @@ class Reconciler:
         target = target_of("EdgeDeployment", entry)
         memory = self._memory_of(key, entry.uid)
         try:
-            found = await self._observe(read_deployment(entry), memory)
+            observed = await self._observe(read_deployment(entry), memory)
         except BadResource as error:
             await self._refuse(target, error)
             return None
-        observed = replace(found, placements=memory.placements)
-        plan = self._planner.deployment(observed)
+        plan = self._planner.deployment(observed, memory.placements)
         memory.watch_units, memory.placements = plan.watch_units, plan.placements
         self._show(key, plan.values, memory)
         try:

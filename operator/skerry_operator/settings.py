@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import uuid
 from collections.abc import Mapping
@@ -78,6 +79,10 @@ class Settings(BaseModel):
     """File with the CA certificates of Prometheus, instead of the system's."""
     prometheus_timeout_seconds: Annotated[float, Field(gt=0, le=60)] = 5.0
     """Longest time for one answer of Prometheus."""
+    network_policies: bool = False
+    """Make a NetworkPolicy for each deployment that does not say itself whether it wants one."""
+    admin_peers: tuple[dict[str, Any], ...] = ()
+    """Who reaches the admin ports of pods with a NetworkPolicy: peers of one, as a JSON list."""
     accelerator_grace_seconds: Annotated[float, Field(ge=0, le=86400)] = 300.0
     """How long a unit stays on a node whose accelerator is not allocatable."""
     resync_period_seconds: Annotated[float, Field(ge=60, le=86400)] = 1800.0
@@ -119,6 +124,16 @@ class Settings(BaseModel):
         if any(not flavor or not image for flavor, _, image in pairs):
             raise ValueError("write flavor=image, with commas between")
         return {flavor: image for flavor, _, image in pairs}
+
+    @field_validator("admin_peers", mode="before")
+    @classmethod
+    def _read_json(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value)
+        except ValueError as error:
+            raise ValueError(f"write a JSON list of NetworkPolicy peers: {error}") from error
 
     @field_validator("prometheus_url", mode="after")
     @classmethod

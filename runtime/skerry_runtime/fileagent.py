@@ -11,7 +11,7 @@ from pathlib import Path
 from skerry_runtime import __version__
 from skerry_runtime.backends.base import Backend, LoadRequest, Model
 from skerry_runtime.clock import unix_now
-from skerry_runtime.contract import Batching, Execution, Format, Served, StatusReport
+from skerry_runtime.contract import Batching, Execution, Format, Served, ServedModel, StatusReport
 from skerry_runtime.metrics import Metrics
 from skerry_runtime.registry import Registry, ServingModel
 from skerry_runtime.settings import Settings
@@ -73,7 +73,8 @@ class FileAgent:
         execution = Execution(profile="cpu")
         request = LoadRequest(self._path, model_format, execution, self._settings.threads)
         model = self._backend.load(request)
-        served, name = _served(sha256, model), self._settings.model_name
+        name = self._settings.model_name
+        served = _served(name, sha256, model)
         return ServingModel(name, served, model, self._batching())
 
     def _batching(self) -> Batching | None:
@@ -81,13 +82,10 @@ class FileAgent:
         return Batching(max_size=size, mode=self._settings.batch_mode) if size > 1 else None
 
 
-def _served(sha256: str, model: Model) -> Served:
+def _served(name: str, sha256: str, model: Model) -> Served:
     """Describe a file that no rollout brought: its hash is its revision and its version."""
-    return Served(
-        revision=sha256[:10],
-        version=sha256[:10],
-        variant="file",
-        sha256=sha256,
-        since=unix_now(),
-        acceleration=model.acceleration,
+    version = sha256[:10]
+    served = ServedModel(
+        version=version, variant="file", sha256=sha256, acceleration=model.acceleration
     )
+    return Served(revision=version, since=unix_now(), models={name: served})

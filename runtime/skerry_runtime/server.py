@@ -81,7 +81,7 @@ class Server:
             agent.status,
             self._access.reads,
         )
-        exposition = Exposition(settings.model_name, metrics, registry, live)
+        exposition = Exposition(metrics, registry, live)
         admin = AdminApp(agent.status, exposition.text, self.dataplane.is_ready)
         self._doors = Doors(self.dataplane, admin, self._access, self._observer)
 

@@ -10,7 +10,14 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from skerry_runtime.contract import ADMIN_PORT, ASSIGNMENT_DIR, SLOTS_DIR, BatchingMode, Engine
+from skerry_runtime.contract import (
+    ADMIN_PORT,
+    ASSIGNMENT_DIR,
+    SLOTS_DIR,
+    BatchingMode,
+    Engine,
+    ModelName,
+)
 
 ENV_PREFIX = "SKERRY_"
 """A field `http_port` is read from `SKERRY_HTTP_PORT`: the contract's names fit this rule."""
@@ -56,8 +63,8 @@ class Settings(BaseModel):
 
     unit: str = Field(default_factory=socket.gethostname)
     """Unit of the assignment file that this pod is."""
-    model_name: str = "model"
-    """Name under which clients ask for the model."""
+    model_name: ModelName = "model"
+    """With --model: name under which clients ask for it; else the assignment says it."""
     host: str = "0.0.0.0"
     """Address that all three servers bind."""
     http_port: Port = 8080

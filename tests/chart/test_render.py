@@ -109,6 +109,8 @@ def test_everything_set_reaches_the_operator(render: Render) -> None:
         "SKERRY_TRITON_IMAGE": "mirror.example/tritonserver:1",
         "SKERRY_STATUS_ACCESS": "Proxy",
         "SKERRY_ACCELERATOR_GRACE_SECONDS": "0",
+        "SKERRY_NETWORK_POLICIES": "true",
+        "SKERRY_ADMIN_PEERS": rendered.env["SKERRY_ADMIN_PEERS"],  # test_network_and_admission.py
         "SKERRY_PROMETHEUS_URL": "https://prometheus.example:9090/proxy",
         "SKERRY_PROMETHEUS_TIMEOUT_SECONDS": "2.5",
         "SKERRY_PROMETHEUS_TOKEN_FILE": "/etc/skerry-prometheus/token/token",

@@ -15,9 +15,11 @@ from digits_demo.artifacts import Index
 from digits_demo.cluster import Access
 from digits_demo.manifests import CHART_VALUES
 from digits_demo.model_server import ModelServer
-from e2e.lab import Lab
+from e2e.lab import LABEL, WITHIN_S, Lab
+from ports import free_port
 
 RELEASE, SYSTEM = "skerry", "skerry-system"
+HELM_WAITS = ("--wait", f"--timeout={WITHIN_S:.0f}s")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -27,8 +29,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def access(running_cluster: None) -> Access:
-    return cluster.access()
+def access(running_cluster: None) -> Iterator[Access]:
+    """How the cluster is reached; at the end no namespace of the tests is left there."""
+    access = cluster.access()
+    yield access
+    kubectl = [access.kubectl, f"--kubeconfig={access.kubeconfig}"]
+    ours = ["namespace", "-l", LABEL]
+    subprocess.run([*kubectl, "delete", *ours, "--wait=false"], check=False)  # some go already
+    gone = ["wait", "--for=delete", *ours, f"--timeout={WITHIN_S:.0f}s"]
+    subprocess.run([*kubectl, *gone], check=True)
 
 
 @pytest.fixture(scope="session")
@@ -46,13 +55,14 @@ def operator(access: Access, images: dict[str, str], helm: list[str]) -> Iterato
     """Install the operator as a user does; returns its namespace."""
     command = [*helm, "upgrade", "--install", RELEASE, str(cluster.CHART), "--create-namespace"]
     values = ["--values", str(CHART_VALUES), *cluster.image_values(images)]
-    kubectl = [access.kubectl, f"--kubeconfig={access.kubeconfig}"]
+    kubectl = [access.kubectl, f"--kubeconfig={access.kubeconfig}", f"--namespace={SYSTEM}"]
     try:
-        subprocess.run([*command, *values, "--wait", "--timeout=120s"], check=True)
+        subprocess.run([*command, *values, *HELM_WAITS], check=True)
+        subprocess.run([*kubectl, "label", "namespace", SYSTEM, f"{LABEL}=e2e"], check=True)
         yield SYSTEM
     finally:
         subprocess.run([*helm, "uninstall", RELEASE, "--ignore-not-found", "--wait"], check=False)
-        subprocess.run([*kubectl, "delete", "namespace", SYSTEM, "--ignore-not-found"], check=False)
+        subprocess.run([*kubectl, "wait", "--for=delete", "pod", "--all"], check=False)
         crds = ["edgemodels.skerry.dev", "edgedeployments.skerry.dev"]
         subprocess.run([*kubectl, "delete", "crd", *crds, "--ignore-not-found"], check=False)
 
@@ -74,8 +84,8 @@ def files(trained: tuple[Path, Index], tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture(scope="session")
 def server(access: Access, files: Path) -> Iterator[ModelServer]:
-    log = files.parent / "model-server.log"
-    with ModelServer(files, access.host_address, log) as running:
+    host, log = access.host_address, files.parent / "model-server.log"
+    with ModelServer(files, host, log, free_port(host)) as running:
         yield running
 
 
@@ -96,7 +106,7 @@ def lab(
     finally:
         if request.session.testsfailed:
             sys.stderr.write(lab.story())
-        lab.delete_namespace()
+        lab.leave_namespace()
 
 
 @pytest.fixture(scope="session")

@@ -87,9 +87,19 @@ def _row(field: _Field) -> str:
         _type(field.schema),
         "yes" if field.required else "",
         f"`{default}`" if default else "",
-        _line(field.schema.get("description", "")),
+        _line(" ".join((field.schema.get("description", ""), *_bounds(field.schema)))),
     )
     return f"| {' | '.join(cells)} |"
+
+
+def _bounds(schema: Schema) -> Iterator[str]:
+    """Yield what the API server checks of a single value beside its type."""
+    if schema["type"] == "string":
+        yield from (f"{_sentence(rule['message'])}." for rule in schema.get(RULES, ()))
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def _type(schema: Schema) -> str:

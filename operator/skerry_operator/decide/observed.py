@@ -11,41 +11,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from math import nan
-from typing import TYPE_CHECKING
 
 from skerry_operator.api.v1alpha1.edgedeployment import EdgeDeployment
 from skerry_operator.api.v1alpha1.edgemodel import EdgeModel
+from skerry_operator.decide.placement.nodes import Node
 from skerry_operator.decide.revision import Snapshot
 from skerry_runtime.contract import Assignment, StatusReport
-
-if TYPE_CHECKING:
-    from skerry_operator.decide.placed import PlacementResult
-
-
-@dataclass(frozen=True)
-class Taint:
-    """A taint of a node."""
-
-    key: str
-    effect: str
-    value: str = ""
-
-
-@dataclass(frozen=True)
-class Node:
-    """A node, reduced to what placement reads."""
-
-    name: str
-    arch: str
-    labels: Mapping[str, str] = field(default_factory=dict)
-    allocatable: Mapping[str, float] = field(default_factory=dict)
-    """Base units: cores, bytes, devices."""
-    taints: tuple[Taint, ...] = ()
-    unschedulable: bool = False
-    reachable: bool = True
-    """The Ready condition is True: its kubelet reports. A node that is not is offline."""
-    memo: dict[object, object] = field(default_factory=dict, init=False, compare=False, repr=False)
-    """What was worked out about this very value; holds no fact of its own."""
 
 
 @dataclass(frozen=True)
@@ -144,10 +115,6 @@ class Observed:
     """Revision -> its snapshot."""
     generated: Mapping[str, str] = field(default_factory=dict)
     """`Kind/name` of every generated object -> the hash annotation it carries."""
-    placements: Mapping[str, PlacementResult] = field(
-        default_factory=dict, compare=False, repr=False
-    )
-    """Revision -> its placement at the last look. Saves work, decides nothing."""
     samples: Mapping[str, Sample] = field(default_factory=dict)
     """Prometheus query, as it is written in the spec -> its latest answer about the target."""
     apply_error: str | None = None

@@ -9,7 +9,7 @@ from typing import Any
 from skerry_operator.api.v1alpha1.edgedeployment_status import EdgeDeploymentStatus
 from skerry_operator.api.v1alpha1.edgemodel import EdgeModelStatus
 from skerry_operator.decide.facts import Value
-from skerry_operator.decide.placed import PlacementResult
+from skerry_operator.decide.placement.placed import PlacementResult
 
 
 @dataclass(frozen=True)

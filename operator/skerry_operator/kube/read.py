@@ -15,11 +15,13 @@ from skerry_operator.api.v1alpha1.edgedeployment import EdgeDeployment
 from skerry_operator.api.v1alpha1.edgemodel import EdgeModel
 from skerry_operator.constants import LABEL_DEPLOYMENT
 from skerry_operator.decide.names import bounded
-from skerry_operator.decide.observed import Node, Observed, Pod, Taint
+from skerry_operator.decide.observed import Observed, Pod
+from skerry_operator.decide.placement.nodes import Node, Taint
 from skerry_operator.decide.planned import ObjectRef
 from skerry_operator.decide.revision import Snapshot
 from skerry_operator.kube.cache import Entry, Key, Table
 from skerry_operator.kube.children import Child, read_child
+from skerry_operator.kube.paths import CHILDREN
 from skerry_operator.kube.pods import read_pod
 from skerry_operator.kube.raw import Raw, key_of, metadata_of, version_of
 from skerry_runtime.contract import StatusReport
@@ -37,10 +39,7 @@ class Cache:
         self.models: Table[Raw] = Table(monotonic)
         self.nodes: Table[Node] = Table(monotonic)
         self.pods: Table[Pod] = Table(monotonic, _node_of_claim)
-        self.children: Mapping[str, Table[Child]] = {
-            kind: Table(monotonic)
-            for kind in ("ConfigMap", "DaemonSet", "ReplicaSet", "Service", "ControllerRevision")
-        }
+        self.children: Mapping[str, Table[Child]] = {kind: Table(monotonic) for kind in CHILDREN}
         self._repaired: dict[tuple[str, Key], int] = {}
 
     def wrote_child(self, kind: str, raw: Raw) -> None:

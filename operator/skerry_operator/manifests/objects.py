@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 from skerry_operator.api.base import ObjectMeta
 from skerry_operator.api.v1alpha1.edgedeployment import Fallback, Serving, TrafficPolicy
-from skerry_operator.decide.fleet import Berth, Fleet, hostname_of
+from skerry_operator.decide.analysis.shadow import shadow_of
+from skerry_operator.decide.fleet.fleet import Berth, Fleet, hostname_of
+from skerry_operator.decide.fleet.podtemplate import PodTemplate
+from skerry_operator.decide.fleet.seating import Seat
 from skerry_operator.decide.observed import ObservedCell
 from skerry_operator.decide.planned import Manifest, ObjectRef
-from skerry_operator.decide.podtemplate import PodTemplate
-from skerry_operator.decide.rollout import Transition
-from skerry_operator.decide.rollout_look import is_immediate
-from skerry_operator.decide.seating import Seat
-from skerry_operator.decide.shadow import shadow_of
+from skerry_operator.decide.rollout.engine import Transition
+from skerry_operator.decide.rollout.look import is_immediate
 from skerry_operator.manifests.assignment import (
     CellAssignment,
     as_cell,
@@ -24,6 +24,7 @@ from skerry_operator.manifests.assignment import (
 )
 from skerry_operator.manifests.daemonset import CellPods, build_daemonset
 from skerry_operator.manifests.metadata import API_VERSIONS, ref, snapshot_name
+from skerry_operator.manifests.networkpolicy import NetworkDefaults, build_network_policy
 from skerry_operator.manifests.replicaset import Replica, build_replicaset
 from skerry_operator.manifests.service import (
     RevisionService,
@@ -63,10 +64,18 @@ def next_cells(scene: Scene) -> dict[str, ObservedCell]:
     return {name: as_cell(_assignment(scene, name, given)) for name, given in sorted(units.items())}
 
 
-def build_objects(scene: Scene, cells: Mapping[str, ObservedCell]) -> tuple[Manifest, ...]:
-    """Return all objects in the order of writing: files before the pods that mount them."""
+def build_objects(
+    scene: Scene, cells: Mapping[str, ObservedCell], network: NetworkDefaults
+) -> tuple[Manifest, ...]:
+    """Return all objects in the order of writing.
+
+    Files come before the pods that mount them, and what guards pods before these are there.
+    """
+    access = scene.fleet.observed.deployment.spec.serving.network_policy
+    policy = build_network_policy(scene.owner, access, network)
     return (
         *(build_config_map(scene.owner, cell.assignment) for cell in cells.values()),
+        *((policy,) if policy else ()),
         *_services(scene),
         *(_daemonsets(scene) if scene.fleet.is_per_node else _replicasets(scene)),
     )
@@ -215,5 +224,7 @@ def _usual_policy(scene: Scene) -> TrafficPolicy:
 
 
 def _client_serving(scene: Scene) -> Serving:
+    """Return stable's ports, and what the spec says now of the Service itself."""
+    wanted = scene.fleet.observed.deployment.spec.serving
     stable = scene.fleet.snapshots.get(scene.transition.state.stable or "")
-    return stable.serving if stable else scene.fleet.observed.deployment.spec.serving
+    return stable.serving.model_copy(update={"service": wanted.service}) if stable else wanted

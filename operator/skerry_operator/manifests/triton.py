@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
-from skerry_operator.decide.podtemplate import (
+from skerry_operator.decide.fleet.podtemplate import (
     DEFAULT_CPU_REQUEST,
     DEFAULT_MEMORY_REQUEST,
     PodTemplate,

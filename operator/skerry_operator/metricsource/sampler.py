@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from skerry_operator.decide.analysis.queries import Query
 from skerry_operator.decide.observed import Sample, SampleState
-from skerry_operator.decide.queries import Query
 
 PATIENCE_S = 0.3
 """How long a look waits for answers. What comes later is there at the next look: a rollback for

@@ -26,11 +26,6 @@ class AgentSettings(Protocol):
         ...
 
     @property
-    def model_name(self) -> str:
-        """The name under which clients ask for the model."""
-        ...
-
-    @property
     def assignment_dir(self) -> Path:
         """Folder in which the cell's ConfigMap is mounted."""
         ...
@@ -111,6 +106,10 @@ class Tuning(BaseModel):
     """CPU time of the probe, which no neighbour uses up; 0: the timeout, on every thread."""
     probe_memory_bytes: int = 0
     """Memory limit of the probe; 0 means what the pod has left."""
+    load_timeout_s: float = 300.0
+    """A model that is not open after this long is refused: its driver hangs."""
+    leftover_s: float = 10.0
+    """How long a call that was given up is waited for before the next model is loaded."""
     exam_timeout_s: float = 300.0
     """A model that has not answered its exam after this long did not pass it."""
 

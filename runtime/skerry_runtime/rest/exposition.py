@@ -40,11 +40,9 @@ class Live:
 class Exposition:
     """Answers /metrics."""
 
-    def __init__(
-        self, model_name: str, metrics: Metrics, registry: Registry, live: Live | None = None
-    ) -> None:
+    def __init__(self, metrics: Metrics, registry: Registry, live: Live | None = None) -> None:
         self._prometheus = CollectorRegistry()
-        self._prometheus.register(ServingCollector(model_name, metrics, registry, live or Live()))
+        self._prometheus.register(ServingCollector(metrics, registry, live or Live()))
         ProcessCollector(registry=self._prometheus)
 
     def text(self) -> bytes:
@@ -55,8 +53,7 @@ class Exposition:
 class ServingCollector(Collector):
     """Reads the counters when Prometheus asks; the hot path pays nothing for them."""
 
-    def __init__(self, model_name: str, metrics: Metrics, registry: Registry, live: Live) -> None:
-        self._model_name = model_name
+    def __init__(self, metrics: Metrics, registry: Registry, live: Live) -> None:
         self._metrics = metrics
         self._registry = registry
         self._live = live
@@ -85,7 +82,7 @@ class ServingCollector(Collector):
         if serving is not None:
             served = serving.served
             provider = serving.model.acceleration.effective
-            values = (self._model_name, served.revision, served.version, served.variant, provider)
+            values = (serving.name, served.revision, served.version, served.variant, provider)
             info.add_metric(values, 1)
             yield GaugeMetricFamily(
                 "skerry_model_accelerated_percent",
@@ -99,7 +96,7 @@ class ServingCollector(Collector):
             )
             total, _ = self._metrics.of(served.revision).snapshot()
             pending = self._live.pending()
-            yield from triton_metrics(self._model_name, served.version, total, pending)
+            yield from triton_metrics(serving.name, served.version, total, pending)
         yield info
 
 

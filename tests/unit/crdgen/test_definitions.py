@@ -141,7 +141,7 @@ def test_a_rule_stands_at_the_object_it_is_about(kind: Kind, path: str, message:
 def test_the_escapes_of_a_rule_survive_yaml() -> None:
     metric = dict(nodes(schema_of(EDGE_DEPLOYMENT)))["spec.rollout.analysis.metrics[]"]
     latency = next(rule["rule"] for rule in metric[RULES] if "startsWith('Latency" in rule["rule"])
-    assert r"matches('^([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$')" in latency
+    assert r"matches('^([0-9]{1,10}(\\.[0-9]{1,9})?ms|" in latency
 
 
 def test_conditions_can_be_written_one_by_one() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rollout_sim import V1, V2, unit, units
-from skerry_operator.decide.choose import choose, uncovered_cells
+from skerry_operator.decide.rollout.choose import choose, uncovered_cells
 
 ONE_OF_EACH = [unit(f"a{i}", cell="a") for i in range(8)] + [
     unit(f"b{i}", cell="b") for i in range(2)

@@ -25,9 +25,9 @@ from skerry_operator.api.base import Condition, ConditionStatus
 from skerry_operator.api.v1alpha1.edgedeployment import OnFailure, Rollout
 from skerry_operator.api.v1alpha1.edgedeployment_status import Phase, Stage
 from skerry_operator.constants import Reason
-from skerry_operator.decide.conditions import Hindrance, Situation, conditions, phase
 from skerry_operator.decide.facts import RolloutFacts
-from skerry_operator.decide.rollout import EngineState, step
+from skerry_operator.decide.rollout.engine import EngineState, step
+from skerry_operator.decide.told.conditions import Hindrance, Situation, conditions, phase
 
 MIXED = (unit("n0", V2), *(unit(f"n{i}", V1) for i in range(1, 4)))
 

@@ -9,7 +9,7 @@ import pytest
 
 from builders import cordoned, having, labelled, make_deployment, make_model, make_node, offline
 from skerry_operator.api.base import Condition
-from skerry_operator.decide.observed import Node
+from skerry_operator.decide.placement.nodes import Node
 from world import World
 
 GPU = having("nvidia.com/gpu")

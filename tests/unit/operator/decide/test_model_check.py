@@ -17,9 +17,10 @@ import rollout_model
 from model_check import Counterexample, Search, System
 from skerry_operator import plan as plan_module
 from skerry_operator.constants import Reason
-from skerry_operator.decide import rollout, seating
-from skerry_operator.decide.rollout_look import Finding, Look
-from skerry_operator.decide.rollout_moves import Move
+from skerry_operator.decide.fleet import seating
+from skerry_operator.decide.rollout import engine as rollout
+from skerry_operator.decide.rollout.look import Finding, Look
+from skerry_operator.decide.rollout.moves import Move
 from skerry_operator.manifests.metadata import ref
 
 MORE = int(os.environ.get("SKERRY_MODEL_DEPTH", "0"))

@@ -16,7 +16,7 @@ import pytest
 from builders import NOW, make_deployment, make_model, make_node, make_variant
 from skerry_operator.catalogue.profiles import SHIPPED_FLAVORS, Profile, extended_profiles
 from skerry_operator.constants import RejectReason as R
-from skerry_operator.decide.placement import Incumbents, Wish, place
+from skerry_operator.decide.placement.place import Incumbents, Wish, place
 
 F = "feature.node.kubernetes.io"
 DT = "beta.devicetree.org"

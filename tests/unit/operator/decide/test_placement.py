@@ -27,8 +27,8 @@ from builders import (
 )
 from skerry_operator.catalogue.profiles import Profile
 from skerry_operator.constants import RejectReason
-from skerry_operator.decide.observed import Node
-from skerry_operator.decide.placement import (
+from skerry_operator.decide.placement.nodes import Node
+from skerry_operator.decide.placement.place import (
     Incumbents,
     PlacementResult,
     Wish,

@@ -8,7 +8,7 @@ import pytest
 
 from builders import make_deployment, make_model, make_node
 from skerry_operator.api.v1alpha1.edgedeployment_status import Stage
-from skerry_operator.decide.queries import TEXT_LIMIT, fill_in, wanted_queries
+from skerry_operator.decide.analysis.queries import TEXT_LIMIT, fill_in, wanted_queries
 from world import World
 
 QUERY = 'min(ok{node=~"{{units}}", a="{{namespace}}/{{deployment}}/{{revision}}/{{stable}}"})'

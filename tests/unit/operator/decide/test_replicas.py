@@ -22,9 +22,9 @@ from builders import (
     offline,
 )
 from skerry_operator.api.v1alpha1.edgedeployment_status import Stage
-from skerry_operator.decide.fitting import Incumbents, Wish
-from skerry_operator.decide.observed import Node
-from skerry_operator.decide.placement import PlacementResult, place
+from skerry_operator.decide.placement.fitting import Incumbents, Wish
+from skerry_operator.decide.placement.nodes import Node
+from skerry_operator.decide.placement.place import PlacementResult, place
 from world import World
 
 CPU, GPU = "digits-cpu-amd64", "digits-nvidia-gpu-amd64"

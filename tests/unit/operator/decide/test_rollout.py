@@ -34,7 +34,7 @@ from skerry_operator.api.v1alpha1.edgedeployment_status import (
 )
 from skerry_operator.constants import Reason
 from skerry_operator.decide.facts import Assessment, RolloutFacts, Verdict
-from skerry_operator.decide.rollout import EngineState, step, step_label, subject_of
+from skerry_operator.decide.rollout.engine import EngineState, step, step_label, subject_of
 
 MIXED = (unit("n0", V2), *(unit(f"n{i}", V1) for i in range(1, 4)))
 """Four units, the first of which has V2 and serves it."""

@@ -12,7 +12,7 @@ from rollout_rules import hold
 from rollout_sim import BAD, GOOD, HELD, QUICK, V1, V2, V3, FakeFleet, facts, rolling, unit
 from skerry_operator.api.v1alpha1.edgedeployment import OnFailure
 from skerry_operator.api.v1alpha1.edgedeployment_status import Stage
-from skerry_operator.decide.rollout import step
+from skerry_operator.decide.rollout.engine import step
 
 NAMES = [f"n{index}" for index in range(5)]
 LAST_STEP = len(QUICK.steps) - 1

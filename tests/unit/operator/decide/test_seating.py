@@ -19,8 +19,8 @@ from builders import (
 )
 from skerry_operator.api.v1alpha1.edgedeployment_status import Stage
 from skerry_operator.decide.facts import UnitFacts
-from skerry_operator.decide.fleet import Fleet
-from skerry_operator.decide.units import Trial, unit_facts
+from skerry_operator.decide.fleet.fleet import Fleet
+from skerry_operator.decide.fleet.units import Trial, unit_facts
 from world import World
 
 STEPS = {"steps": [{"units": "1", "soak": "10s"}, {"units": "100%", "soak": "10s"}]}

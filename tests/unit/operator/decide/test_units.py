@@ -9,9 +9,9 @@ import pytest
 from builders import busy, make_deployment, make_model, make_node, make_report, refusing, serving
 from skerry_operator.api.v1alpha1.edgedeployment_status import Stage
 from skerry_operator.decide.facts import UnitFacts
-from skerry_operator.decide.fleet import Fleet
+from skerry_operator.decide.fleet.fleet import Fleet
+from skerry_operator.decide.fleet.units import Trial, unit_facts
 from skerry_operator.decide.observed import Observed, Pod
-from skerry_operator.decide.units import Trial, unit_facts
 from skerry_operator.plan import plan
 from skerry_runtime.contract import SwapPhase
 from world import World

@@ -15,8 +15,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from builders import NOW
+from skerry_operator.decide.analysis.queries import Query
 from skerry_operator.decide.observed import Sample, SampleState
-from skerry_operator.decide.queries import Query
 from skerry_operator.metricsource.prometheus import (
     BODY_LIMIT,
     Prometheus,

@@ -20,7 +20,8 @@ from skerry_operator.constants import (
     LABEL_TEMPLATE,
     LABEL_UNIT,
 )
-from skerry_operator.decide.observed import Node, Pod, Taint
+from skerry_operator.decide.observed import Pod
+from skerry_operator.decide.placement.nodes import Node, Taint
 from skerry_operator.kube.children import is_edited, read_child
 from skerry_operator.kube.pods import read_pod
 from skerry_operator.kube.read import (

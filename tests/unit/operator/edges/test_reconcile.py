@@ -89,7 +89,7 @@ class Bench:
         self.questions.append(text)
         return self.answer
 
-    def _decide(self, observed: Observed) -> Plan:
+    def _decide(self, observed: Observed, _: object) -> Plan:
         self.observed.append(observed)
         return self.plan
 

@@ -11,16 +11,16 @@ from pydantic import ValidationError
 from builders import CPU, HAILO, NVIDIA, make_deployment, make_model
 from skerry_operator.api.v1alpha1.edgedeployment import Toleration
 from skerry_operator.catalogue.profiles import Profile, builtin_profiles
-from skerry_operator.decide.fleet import Berth
-from skerry_operator.decide.hardware import Hardware
-from skerry_operator.decide.podtemplate import (
+from skerry_operator.decide.fleet.fleet import Berth
+from skerry_operator.decide.fleet.podtemplate import (
     _ADDED_LATER,
     HASH_LENGTH,
     TEMPLATE_VERSION,
     PodTemplate,
     template_of,
 )
-from skerry_operator.decide.revision import Snapshot, content_hash
+from skerry_operator.decide.placement.hardware import Hardware
+from skerry_operator.decide.revision import KeptModel, Snapshot, content_hash
 from skerry_operator.manifests.daemonset import CellPods, build_daemonset
 from skerry_runtime.backends.tritonserver import Place
 from skerry_runtime.contract import ADMIN_PORT, ASSIGNMENT_DIR, SLOTS_DIR, Engine
@@ -33,9 +33,8 @@ ANY = Hardware("cell", PROFILES[0], "amd64", None)
 def make_template(profile: Profile = CPU, **spec: Any) -> PodTemplate:
     deployment = make_deployment(**spec).spec
     snapshot = Snapshot(
-        revision="v1-0123456789",
-        model_name="digits",
-        model=make_model().spec,
+        revision="r1-0123456789",
+        models=(KeptModel(name="digits", spec=make_model().spec),),
         runtime=deployment.runtime,
         serving=deployment.serving,
         default_image="registry.example/runtime:1",

@@ -19,6 +19,7 @@ import onnx
 from aiohttp import web
 from onnx import TensorProto, helper, numpy_helper
 
+from documents import make_content
 from skerry_runtime.agent.agent import Agent
 from skerry_runtime.agent.goal import Goal
 from skerry_runtime.agent.ports import Tuning
@@ -27,10 +28,8 @@ from skerry_runtime.contract import (
     ASSIGNMENT_FILE,
     Assignment,
     Execution,
-    Format,
     GoldenExam,
     GoldenMetric,
-    ModelArtifact,
     RevisionContent,
     StatusReport,
 )
@@ -109,11 +108,12 @@ def content(
     version: str = "1.0.0",
     **more: object,
 ) -> RevisionContent:
-    return RevisionContent(
+    return make_content(
+        uri,
+        sha256(model),
         version=version,
-        artifact=ModelArtifact(
-            uri=uri, sha256=sha256(model), variant="fp32", format=Format.ONNX, memory_bytes=1
-        ),
+        variant="fp32",
+        memory_bytes=1,
         golden=exam
         and GoldenExam(
             uri=exam_uri,
@@ -220,7 +220,6 @@ class Who:
     assignment_dir: Path
     slots_dir: Path
     unit: str = "node-1"
-    model_name: str = "digits"
     threads: int = 1
 
 

@@ -1,0 +1,194 @@
+"""Analysis: what was measured of the target against the limits of the spec."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from skerry_operator.api.v1alpha1.edgedeployment_analysis import Metric, MetricName, NoData
+from skerry_operator.decide.analysis.baseline import Yardstick, bound, yardstick
+from skerry_operator.decide.analysis.evidence import Evidence
+from skerry_operator.decide.analysis.limits import count, keeps, limit_of, show
+from skerry_operator.decide.analysis.measure import (
+    Measurement,
+    Probe,
+    UnreadableError,
+    agreement_of,
+    measure,
+)
+from skerry_operator.decide.facts import Assessment, Value, Verdict
+from skerry_operator.decide.observed import Sample, SampleState
+from skerry_runtime.contract import StatusReport
+
+SEVERITY = tuple(Verdict)
+"""Verdicts from best to worst, as they are declared."""
+NAMED_CHECKS = 3
+"""Good checks that a message names before it only counts them."""
+
+_NO_DATA = {
+    NoData.HOLD: Verdict.RUNNING,
+    NoData.PASS: Verdict.SUCCESSFUL,
+    NoData.FAIL: Verdict.FAILED,
+}
+_UNREAD = Sample(SampleState.EMPTY, problem="it was not read yet")
+
+
+def assess(metrics: tuple[Metric, ...], evidence: Evidence) -> Assessment:
+    """Return the worst result over all metrics and cells; no metrics: Successful."""
+    if not metrics:
+        return Assessment(Verdict.SUCCESSFUL, "no metrics are asked for")
+    cells = sorted({evidence.cell_of[unit] for unit in evidence.units})
+    results = [result for metric in metrics for result in _results(metric, cells, evidence)]
+    if not results:
+        return Assessment(Verdict.RUNNING, "no unit was given the target yet", no_data=True)
+    values = tuple(value for result in results for value in result.values)
+    worst = max(results, key=_severity)
+    summary = _all_good(results) if worst.verdict is Verdict.SUCCESSFUL else worst
+    return replace(summary, values=values)
+
+
+def _results(metric: Metric, cells: Sequence[str], evidence: Evidence) -> Iterable[Assessment]:
+    """Return one result a cell; a query speaks of all cells at once."""
+    if metric.prometheus is not None:
+        return [_assess_query(metric, evidence)] if cells else []
+    return [_assess_cell(metric, cell, evidence) for cell in cells]
+
+
+def _severity(result: Assessment) -> tuple[int, bool]:
+    """Return how bad a result is; a measured failure is worse than a missing number."""
+    return SEVERITY.index(result.verdict), not result.no_data
+
+
+def _all_good(results: Sequence[Assessment]) -> Assessment:
+    """Return Successful with the numbers, or with their count when they are many."""
+    if len(results) <= NAMED_CHECKS:
+        return Assessment(Verdict.SUCCESSFUL, "; ".join(result.message for result in results))
+    message = f"all {len(results)} checks passed, the first: {results[0].message}"
+    return Assessment(Verdict.SUCCESSFUL, message)
+
+
+def _assess_cell(metric: Metric, cell: str, evidence: Evidence) -> Assessment:
+    """Return the result of one metric in one cell."""
+    subject = f"{metric.name} in cell {cell}"
+    try:
+        return _judge_cell(metric, cell, evidence, subject)
+    except UnreadableError as error:
+        return Assessment(Verdict.ERROR, f"{subject}: {error}", metric.name)
+
+
+def _judge_cell(metric: Metric, cell: str, evidence: Evidence, subject: str) -> Assessment:
+    limit = limit_of(metric)
+    if metric.kind is None:
+        raise UnreadableError("nothing of this name is measured, and it has no prometheus.query")
+    probe = Probe(metric.kind, evidence.target, metric.is_maximum, is_recent=metric.is_ratio)
+    reports = evidence.of_target(cell)
+    measured = measure(probe, reports)
+    # nothing, or too little, was measured: what that means is the spec's policy
+    if measured is None or measured.samples < metric.min_samples:
+        return _missing(metric, subject, _shortage(metric, measured, evidence, reports))
+    if not metric.is_ratio:
+        text = show(metric, limit)
+        return _judged(metric, (subject, cell), measured, (limit, text))
+    stable = yardstick(metric, cell, evidence)
+    if stable is None:
+        return _missing(metric, subject, _lacks_stable(metric, evidence))
+    return _beside_stable(metric, (subject, cell), measured, stable)
+
+
+def _beside_stable(
+    metric: Metric, whom: tuple[str, str], measured: Measurement, stable: Yardstick
+) -> Assessment:
+    """Return the result of a value against a multiple of stable's."""
+    factor, its = limit_of(metric), stable.measured
+    if not math.isfinite(its.value):
+        message = f"{whom[0]} cannot be compared: stable's is {show(metric, its.value)}"
+        return Assessment(Verdict.INCONCLUSIVE, message, metric.name)
+    limit = bound(metric, factor, its)
+    origin = "recorded before the step" if stable.is_recorded else "in the same minute"
+    text = (
+        f"{show(metric, limit)} = {factor:.4g} times stable's, which is {show(metric, its.value)} "
+        f"{origin} ({count(metric, its.samples)})"
+    )
+    return _judged(metric, whom, measured, (limit, text))
+
+
+def _judged(
+    metric: Metric, whom: tuple[str, str], measured: Measurement, limit: tuple[float, str]
+) -> Assessment:
+    """Return the result of a value against its limit, given as a number and as a text."""
+    subject, cell = whom
+    value = f"{subject} is {show(metric, measured.value)}"
+    # not a number is neither good nor bad
+    if math.isnan(measured.value):
+        return Assessment(Verdict.INCONCLUSIVE, f"{value}, which is no number", metric.name)
+    is_good = keeps(metric, measured.value, limit[0])
+    size = "" if metric.kind is None else f" ({count(metric, measured.samples)})"
+    return Assessment(
+        Verdict.SUCCESSFUL if is_good else Verdict.FAILED,
+        f"{value}, limit {limit[1]}{size}",
+        metric.name,
+        values=(Value(metric.name, cell, measured.value),),
+    )
+
+
+def _missing(metric: Metric, subject: str, shortage: str) -> Assessment:
+    """Return what a missing number means under the metric's policy."""
+    verdict = _NO_DATA[metric.no_data]
+    message = f"{subject} {shortage}, noData is {metric.no_data}"
+    no_data = verdict is not Verdict.SUCCESSFUL
+    return Assessment(verdict, message, metric.name, no_data=no_data)
+
+
+def _shortage(
+    metric: Metric,
+    measured: Measurement | None,
+    evidence: Evidence,
+    reports: Sequence[StatusReport],
+) -> str:
+    """Return how much is there of how much is asked, and why where a pod says so."""
+    have = 0 if measured is None else measured.samples
+    recent = " in the last minute" if metric.is_ratio else ""
+    reasons = {
+        found.message
+        for report in reports
+        if (found := agreement_of(report, evidence.target)) and found.message
+    }
+    is_shadow = metric.kind is MetricName.OUTPUT_AGREEMENT
+    why = f" ({min(reasons)})" if is_shadow and reasons else ""
+    return f"has {have} of {count(metric, metric.min_samples)}{recent}{why}"
+
+
+def _lacks_stable(metric: Metric, evidence: Evidence) -> str:
+    """Return why there is nothing to compare with."""
+    if evidence.stable is None:
+        return "has no stable revision to be compared with: promote, or set noData: Pass"
+    return f"has no {count(metric, metric.min_samples)} of stable to be compared with"
+
+
+def _assess_query(metric: Metric, evidence: Evidence) -> Assessment:
+    """Return the result of a Prometheus query; a series too many, or NaN, decides nothing."""
+    query = metric.prometheus.query if metric.prometheus else ""
+    sample = evidence.samples.get(query, _UNREAD)
+    match sample.state:
+        case SampleState.DOWN:
+            return Assessment(Verdict.ERROR, f"{metric.name}: {sample.problem}", metric.name)
+        case SampleState.ODD:
+            return Assessment(Verdict.INCONCLUSIVE, f"{metric.name}: {sample.problem}", metric.name)
+        case SampleState.EMPTY:
+            return _missing(metric, metric.name, f"has no value: {sample.problem}")
+        case SampleState.READ:
+            return _judge_sample(metric, sample.value)
+
+
+def _judge_sample(metric: Metric, value: float) -> Assessment:
+    try:
+        limit = limit_of(metric)
+    except UnreadableError as error:
+        return Assessment(Verdict.ERROR, f"{metric.name}: {error}", metric.name)
+    # PromQL gives infinity for x / 0: a question about nothing, not a bad answer
+    if math.isinf(value):
+        message = f"{metric.name} is {value}, as if divided by zero"
+        return Assessment(Verdict.INCONCLUSIVE, message, metric.name)
+    measured = Measurement(value, 1)
+    return _judged(metric, (metric.name, ""), measured, (limit, show(metric, limit)))

@@ -1,0 +1,133 @@
+"""What decides that a unit needs a new pod, and nothing else.
+
+Two revisions with equal pod templates are exchanged inside the running pod.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from skerry_operator.api.quantity import quantity
+from skerry_operator.api.v1alpha1.edgedeployment import Placement, PlacementMode, Resources
+from skerry_operator.decide.placement.hardware import Hardware
+from skerry_operator.decide.placement.variants import variant_of
+from skerry_operator.decide.revision import Snapshot, content_hash
+from skerry_runtime.contract import Engine
+
+TEMPLATE_VERSION = 1
+"""Raise it to replace every pod at the next operator upgrade, within maxUnavailable."""
+
+HASH_LENGTH = 8
+DEFAULT_CPU_REQUEST = "50m"
+DEFAULT_MEMORY_REQUEST = "128Mi"
+
+
+@dataclass(frozen=True)
+class PodTemplate:
+    """The inputs of a pod that a running one cannot take over."""
+
+    image: str
+    http_port: int
+    grpc_port: int
+    requests: dict[str, str]
+    limits: dict[str, str]
+    """Both of the container that runs the model."""
+    disk_limit: str | None
+    runtime_class_name: str | None
+    supplemental_groups: tuple[int, ...]
+    scheduling: str | None = None
+    """Replicas: hash of what the scheduler is told. A pod that runs cannot take it over."""
+    pods_of: str | None = None
+    """Revision that asked for new pods of its own; later ones are swapped into them."""
+    tls_secret: str | None = None
+    token_secret: str | None = None
+    """Secrets that the pods mount; their content may change under a running pod."""
+    triton_image: str | None = None
+    """Image of the Triton server that is beside the runtime; None: there is none."""
+
+    @property
+    def hash(self) -> str:
+        """Return the template's name: a hash of the inputs, not of their rendering.
+
+        Equal inputs give equal hashes for ever, as an upgrade must replace no pod: whatever is
+        added to the inputs later is None, and does not count, where it is not used.
+        """
+        inputs = {name: value for name, value in asdict(self).items() if value is not None}
+        return content_hash({"version": TEMPLATE_VERSION, **inputs}, HASH_LENGTH)
+
+
+def template_of(snapshot: Snapshot, hardware: Hardware, placement: Placement) -> PodTemplate:
+    """Return the template of a revision's pods in a cell."""
+    profile = hardware.profile
+    return PodTemplate(
+        image=_image(snapshot, hardware),
+        http_port=snapshot.serving.port,
+        grpc_port=snapshot.serving.grpc_port,
+        requests=_requests(
+            snapshot.runtime.resources, _model_memory(snapshot, hardware, placement)
+        ),
+        limits=_limits(snapshot.runtime.resources, hardware.resource),
+        disk_limit=snapshot.runtime.resources.disk_limit,
+        runtime_class_name=profile.runtime_class_name,
+        supplemental_groups=profile.supplemental_groups,
+        scheduling=_scheduling(placement),
+        pods_of=snapshot.pods_of,
+        tls_secret=snapshot.serving.tls.secret_name if snapshot.serving.tls else None,
+        token_secret=snapshot.serving.auth.token_secret_name if snapshot.serving.auth else None,
+        triton_image=_triton_image(snapshot),
+    )
+
+
+def _scheduling(placement: Placement) -> str | None:
+    """Return what a replica's pod must be made anew for; a node that is named is no such thing."""
+    if placement.mode is PlacementMode.PER_NODE:
+        return None
+    tolerations = [toleration.to_dict() for toleration in placement.tolerations]
+    return content_hash([dict(placement.node_selector), tolerations], HASH_LENGTH)
+
+
+def _model_memory(snapshot: Snapshot, hardware: Hardware, placement: Placement) -> str | None:
+    """Return what the model says it needs, where the scheduler has to find a node that has it."""
+    if placement.mode is PlacementMode.PER_NODE:
+        return None
+    variant = variant_of(hardware, snapshot.model.variants, snapshot.runtime.engine)
+    return variant.memory if variant else None
+
+
+def _triton_image(snapshot: Snapshot) -> str | None:
+    if snapshot.runtime.engine is not Engine.TRITON:
+        return None
+    return snapshot.runtime.triton_image or snapshot.triton_image
+
+
+def _image(snapshot: Snapshot, hardware: Hardware) -> str:
+    """Return the runtime's image; beside a Triton server it needs no engine for the hardware."""
+    profile = hardware.profile
+    if snapshot.runtime.engine is Engine.TRITON:
+        return snapshot.runtime.image or snapshot.default_image
+    return (
+        snapshot.runtime.image
+        or snapshot.images.get(profile.name)  # of the day the revision was made
+        or profile.image
+        or snapshot.default_image
+    )
+
+
+def _requests(resources: Resources, model_memory: str | None) -> dict[str, str]:
+    memory = model_memory or DEFAULT_MEMORY_REQUEST
+    return {
+        "cpu": resources.cpu_request or _at_most(DEFAULT_CPU_REQUEST, resources.cpu_limit),
+        "memory": resources.memory_request or _at_most(memory, resources.memory_limit),
+    }
+
+
+def _at_most(default: str, limit: str | None) -> str:
+    """Return the default request, or the limit where that is smaller: a request must fit it."""
+    return default if limit is None or quantity(default) <= quantity(limit) else limit
+
+
+def _limits(resources: Resources, device: str | None) -> dict[str, str]:
+    """Return the limits that the user set; a limit nobody asked for would kill models."""
+    limits = {"cpu": resources.cpu_limit, "memory": resources.memory_limit}
+    devices = {device: "1"} if device else {}
+    return {name: value for name, value in limits.items() if value is not None} | devices

@@ -1,0 +1,1 @@
+"""Which hardware each unit gets, and why a node gets none."""

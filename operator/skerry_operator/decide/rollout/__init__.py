@@ -1,0 +1,1 @@
+"""The rollout engine: recorded state and facts in, the next state and every unit's revision out."""

@@ -1,0 +1,331 @@
+"""Conditions and phase: the state of a deployment in the words that tools and people read.
+
+kstatus reads Reconciling, then Stalled, then Ready, so at most one of the first two is there:
+a rollback that is under way is Reconciling, and Stalled only when it is over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from skerry_operator.api.base import Condition, ConditionStatus
+from skerry_operator.api.v1alpha1.edgedeployment_status import Phase, Stage
+from skerry_operator.constants import ConditionType, Reason
+from skerry_operator.decide.facts import RolloutFacts, UnitFacts
+from skerry_operator.decide.rollout.engine import Transition
+from skerry_operator.decide.rollout.look import Finding, some
+from skerry_operator.decide.rollout.state import clip
+
+MESSAGE_LIMIT = 4096
+"""Bound of a condition's message."""
+
+NEEDS_A_PERSON = frozenset(
+    {
+        Reason.ROLLED_BACK,
+        Reason.FAILED_BEFORE,
+        Reason.FIRST_DEPLOYMENT_FAILED,
+        Reason.ABORTED,
+        Reason.UNIT_FAILED,
+        Reason.METRIC_FAILED,
+        Reason.CRASH_LOOP,
+        Reason.DEADLINE_EXCEEDED,
+        Reason.MODEL_INVALID,
+        Reason.INVALID_SPEC,
+    }
+)
+"""What does not mend itself: Stalled. A model or a node that is missing may still come."""
+
+_UNDER_WAY = {
+    Stage.DEPLOYING: Phase.DEPLOYING,
+    Stage.STEPPING: Phase.PROGRESSING,
+    Stage.SOAKING: Phase.PROGRESSING,
+    Stage.PROMOTING: Phase.PROGRESSING,
+    Stage.PAUSED: Phase.PAUSED,
+    Stage.ROLLING_BACK: Phase.ROLLING_BACK,
+}
+
+
+@dataclass(frozen=True)
+class Hindrance:
+    """What keeps the operator from its work, apart from the rollout itself."""
+
+    reason: Reason
+    """ModelNotFound, ModelInvalid, InvalidSpec, NoEligibleNodes or ApplyFailed."""
+    message: str
+
+
+@dataclass(frozen=True)
+class Placedness:
+    """Whether every unit that is asked for has hardware, and which has none."""
+
+    is_complete: bool
+    finding: Finding
+
+
+@dataclass(frozen=True)
+class Situation:
+    """Everything that conditions are made from."""
+
+    generation: int
+    facts: RolloutFacts
+    """`wanted` may be empty when there is no model."""
+    transition: Transition | None
+    """None: no step could be taken."""
+    hindrance: Hindrance | None = None
+    placed: Placedness | None = None
+    """Whether all units have their hardware; None keeps what was last known."""
+    polled: bool = True
+    """The pods were asked in this reconcile; False keeps what was last known of availability."""
+    failure_limit: int = 0
+    """Units that may refuse the stable revision, and it still counts as running everywhere."""
+
+
+@dataclass(frozen=True)
+class _Statement:
+    """A condition before it has a time."""
+
+    type: ConditionType
+    status: ConditionStatus
+    reason: Reason
+    message: str
+
+
+def conditions(previous: tuple[Condition, ...], situation: Situation) -> tuple[Condition, ...]:
+    """Return all conditions; a lastTransitionTime moves only when its status does."""
+    known = {condition.type: condition for condition in previous}
+    return tuple(
+        _timed(known.get(statement.type), statement, situation)
+        for statement in _statements(known, situation)
+    )
+
+
+def phase(situation: Situation, previous: tuple[Condition, ...] = ()) -> Phase:
+    """Return the one word for people; `previous` matters when the pods were not asked."""
+    transition = situation.transition
+    # nothing was ever rolled out
+    if transition is None or (transition.state.stable is None and not transition.active):
+        return _phase_without_stable(situation)
+    # frozen by the spec, or waiting for a person
+    if transition.reason is Reason.PAUSED:
+        return Phase.PAUSED
+    if transition.active:
+        return _phase_under_way(transition)
+    if transition.reason in NEEDS_A_PERSON:
+        return Phase.ROLLED_BACK
+    available = _available({condition.type: condition for condition in previous}, situation)
+    is_well = available.status is not ConditionStatus.FALSE and situation.hindrance is None
+    refusing = sum(unit.failure is not None for unit in _behind(situation))
+    is_taken = refusing <= situation.failure_limit
+    return Phase.STABLE if is_well and is_taken else Phase.DEGRADED
+
+
+def _phase_without_stable(situation: Situation) -> Phase:
+    """Return the phase of a deployment that has no stable revision, or no model any longer."""
+    transition = situation.transition
+    if transition is not None and transition.reason in NEEDS_A_PERSON:
+        return Phase.FAILED
+    # the model was taken away: what runs goes on, but nothing can be decided
+    is_running = any(unit.assigned for unit in situation.facts.units)
+    return Phase.DEGRADED if transition is None and is_running else Phase.PENDING
+
+
+def _phase_under_way(transition: Transition) -> Phase:
+    """Return the phase of a stage; a first deployment is Deploying while it is watched, too."""
+    stage = transition.state.rollout.stage
+    if stage is Stage.SOAKING and transition.state.stable is None:
+        return Phase.DEPLOYING
+    return _UNDER_WAY.get(stage, Phase.PROGRESSING)
+
+
+def _statements(known: dict[str, Condition], situation: Situation) -> Iterator[_Statement]:
+    """Yield every condition that is to be there, in order."""
+    available = _available(known, situation)
+    progressing = _progressing(situation)
+    ready = _ready(situation, available)
+    yield ready
+    yield available
+    yield progressing
+    if placed := _placed(known, situation):
+        yield placed
+    if _is_reconciling(situation, progressing):
+        yield _as(ConditionType.RECONCILING, _hindered(situation) or progressing)
+    elif ready.status is not ConditionStatus.TRUE and ready.reason in NEEDS_A_PERSON:
+        yield _as(ConditionType.STALLED, ready, ConditionStatus.TRUE)
+
+
+def _available(known: dict[str, Condition], situation: Situation) -> _Statement:
+    """Return whether a model serves on every reachable unit."""
+    units = situation.facts.units
+    reachable = [unit for unit in units if unit.reachable]
+    # nobody has it
+    if not units:
+        hindrance = situation.hindrance
+        reason = hindrance.reason if hindrance else Reason.NO_ELIGIBLE_NODES
+        message = hindrance.message if hindrance else "no unit has the model"
+        return _statement(ConditionType.AVAILABLE, ConditionStatus.FALSE, reason, message)
+    # nobody can be asked
+    if not reachable:
+        message = f"none of {len(units)} units can be reached"
+        return _statement(
+            ConditionType.AVAILABLE, ConditionStatus.UNKNOWN, Reason.NOT_SERVING, message
+        )
+    # nobody was asked: what was known goes on
+    if not situation.polled:
+        return _as_known(known.get(ConditionType.AVAILABLE))
+    silent = sorted(
+        (unit for unit in reachable if unit.serving is None), key=lambda unit: unit.name
+    )
+    offline = len(units) - len(reachable)
+    message = f"{len(reachable) - len(silent)} of {len(reachable)} reachable units serve"
+    message = f"{message}, {offline} offline" if offline else message
+    if silent:
+        message = f"{message}; not serving: {some([_with_state(unit) for unit in silent])}"
+        return _statement(
+            ConditionType.AVAILABLE, ConditionStatus.FALSE, Reason.NOT_SERVING, message
+        )
+    return _statement(ConditionType.AVAILABLE, ConditionStatus.TRUE, Reason.SERVING, message)
+
+
+def _with_state(unit: UnitFacts) -> str:
+    """Return for example `node-a: ImagePullBackOff: no such image`."""
+    return f"{unit.name}: {unit.state}" if unit.state else unit.name
+
+
+def _as_known(condition: Condition | None) -> _Statement:
+    """Return what the last condition said of availability."""
+    if condition is None:
+        return _statement(
+            ConditionType.AVAILABLE,
+            ConditionStatus.UNKNOWN,
+            Reason.WAITING_FOR_UNITS,
+            "no unit was asked yet",
+        )
+    serving = condition.status is ConditionStatus.TRUE
+    reason = Reason.SERVING if serving else Reason.NOT_SERVING
+    return _statement(ConditionType.AVAILABLE, condition.status, reason, condition.message)
+
+
+def _ready(situation: Situation, available: _Statement) -> _Statement:
+    """Return whether the spec as written is what runs."""
+    transition = situation.transition
+    # something is in the way
+    if hindered := _hindered(situation):
+        return _as(ConditionType.READY, hindered, ConditionStatus.FALSE)
+    # no step was taken, and nothing says why
+    if transition is None:
+        return _as(ConditionType.READY, available, ConditionStatus.UNKNOWN)
+    # something else than the spec runs, or it runs not everywhere yet
+    is_settled = not transition.active and transition.state.stable == situation.facts.wanted
+    if not is_settled:
+        return _statement(
+            ConditionType.READY, ConditionStatus.FALSE, transition.reason, transition.message
+        )
+    # it is stable, but does it serve?
+    if available.status is not ConditionStatus.TRUE:
+        return _as(ConditionType.READY, available)
+    return _everywhere(situation, transition.message)
+
+
+def _everywhere(situation: Situation, message: str) -> _Statement:
+    """Return whether the stable revision is what every reachable unit serves.
+
+    A unit that came back may still be on its way to it, or refuse it and serve an earlier one.
+    """
+    behind = _behind(situation)
+    refusing = [unit for unit in behind if unit.failure is not None]
+    if not behind:
+        return _statement(ConditionType.READY, ConditionStatus.TRUE, Reason.STABLE, message)
+    others = some([f"{unit.name}: {unit.state or unit.serving}" for unit in behind])
+    message = f"{message}; {len(behind)} reachable units serve another revision: {others}"
+    if len(refusing) > situation.failure_limit:
+        return _statement(ConditionType.READY, ConditionStatus.FALSE, Reason.UNIT_FAILED, message)
+    if len(behind) > len(refusing):
+        reason = Reason.WAITING_FOR_UNITS
+        return _statement(ConditionType.READY, ConditionStatus.FALSE, reason, message)
+    return _statement(ConditionType.READY, ConditionStatus.TRUE, Reason.STABLE, message)
+
+
+def _behind(situation: Situation) -> list[UnitFacts]:
+    """Return the reachable units that are known to serve another revision than the wanted one."""
+    known = {None, situation.facts.wanted}
+    return [u for u in situation.facts.units if u.reachable and u.serving not in known]
+
+
+def _placed(known: dict[str, Condition], situation: Situation) -> _Statement | None:
+    """Return whether all units have their hardware; None: nobody ever found out."""
+    found = situation.placed
+    if found is not None:
+        status = ConditionStatus.TRUE if found.is_complete else ConditionStatus.FALSE
+        finding = found.finding
+        return _statement(ConditionType.PLACED, status, finding.reason, finding.message)
+    before = known.get(ConditionType.PLACED)
+    if before is None:
+        return None
+    return _statement(ConditionType.PLACED, before.status, Reason(before.reason), before.message)
+
+
+def _progressing(situation: Situation) -> _Statement:
+    """Return whether a rollout is under way; one that waits after a failure is not."""
+    transition = situation.transition
+    if transition is None:
+        basis = _hindered(situation)
+        reason = basis.reason if basis else Reason.STABLE
+        message = basis.message if basis else ""
+        return _statement(ConditionType.PROGRESSING, ConditionStatus.FALSE, reason, message)
+    is_moving = transition.active and not _is_failure_pause(transition)
+    status = ConditionStatus.TRUE if is_moving else ConditionStatus.FALSE
+    return _statement(ConditionType.PROGRESSING, status, transition.reason, transition.message)
+
+
+def _is_failure_pause(transition: Transition) -> bool:
+    """Tell whether a failed rollout waits for a person (onFailure: Pause)."""
+    is_paused = transition.state.rollout.stage is Stage.PAUSED
+    return is_paused and transition.reason in NEEDS_A_PERSON
+
+
+def _is_reconciling(situation: Situation, progressing: _Statement) -> bool:
+    """Tell whether the operator itself is at work; an apply that failed is tried again."""
+    hindrance = situation.hindrance
+    if hindrance is not None and hindrance.reason is Reason.APPLY_FAILED:
+        return True
+    return progressing.status is ConditionStatus.TRUE
+
+
+def _hindered(situation: Situation) -> _Statement | None:
+    """Return the hindrance as a statement to build on."""
+    hindrance = situation.hindrance
+    if hindrance is None:
+        return None
+    return _statement(
+        ConditionType.STALLED, ConditionStatus.TRUE, hindrance.reason, hindrance.message
+    )
+
+
+def _statement(
+    type_: ConditionType, status: ConditionStatus, reason: Reason, message: str
+) -> _Statement:
+    """Return a statement whose message fits."""
+    return _Statement(type_, status, reason, clip(message, MESSAGE_LIMIT))
+
+
+def _as(
+    type_: ConditionType, basis: _Statement, status: ConditionStatus | None = None
+) -> _Statement:
+    """Return the same statement under another type."""
+    return _Statement(type_, status or basis.status, basis.reason, basis.message)
+
+
+def _timed(previous: Condition | None, statement: _Statement, situation: Situation) -> Condition:
+    """Return the condition; it keeps its time while its status is the same."""
+    is_same = previous is not None and previous.status is statement.status
+    return Condition(
+        type=statement.type,
+        status=statement.status,
+        reason=statement.reason,
+        message=statement.message,
+        last_transition_time=previous.last_transition_time
+        if previous is not None and is_same
+        else situation.facts.now,
+        observed_generation=situation.generation,
+    )

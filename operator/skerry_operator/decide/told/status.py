@@ -1,0 +1,156 @@
+"""The status of a deployment, out of what was observed and what was decided."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from skerry_operator.api.v1alpha1.edgedeployment_status import (
+    CellStatus,
+    EdgeDeploymentStatus,
+    LostHardware,
+    UnitCounts,
+)
+from skerry_operator.decide.facts import UnitFacts
+from skerry_operator.decide.fleet.fleet import Fleet
+from skerry_operator.decide.fleet.outage import Outages, measure
+from skerry_operator.decide.fleet.seating import Seat
+from skerry_operator.decide.placement.place import Cell, PlacementResult
+from skerry_operator.decide.rollout.engine import Transition, step_label
+from skerry_operator.decide.rollout.state import REASON_LIMIT, clip
+from skerry_operator.decide.told.conditions import Situation, conditions, phase
+from skerry_runtime.contract import Served
+
+REJECTED_LIMIT = 20
+LOST_LIMIT = 100
+CELLS_LIMIT = 64
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a reconcile found and decided."""
+
+    fleet: Fleet
+    placement: PlacementResult
+    """Of the revision that is being tried."""
+    situation: Situation
+    transition: Transition
+    seats: tuple[Seat, ...] = ()
+
+
+def next_status(outcome: Outcome) -> EdgeDeploymentStatus:
+    """Return the whole next status."""
+    deployment = outcome.fleet.observed.deployment
+    state, placement = outcome.transition.state, outcome.placement
+    snapshot = outcome.fleet.snapshots.get(outcome.situation.facts.wanted)
+    outages = measure(outcome.fleet, outcome.seats, state.rollout.started_at)
+    lost = sorted(placement.lost.items(), key=lambda item: (item[1], item[0]))[:LOST_LIMIT]
+    return state.for_status(_common(outcome.fleet, outcome.situation, state.target)).model_copy(
+        update={
+            "model_version": snapshot.model.version if snapshot else None,
+            "step": step_label(deployment.spec.rollout, state),
+            "cells": _cells(outcome, outages),
+            "replacing": outages.replacing,
+            "rejected_nodes": placement.rejected[:REJECTED_LIMIT],
+            "rejected_count": len(placement.rejected),
+            "lost_hardware": tuple(LostHardware(node=node, since=since) for node, since in lost),
+        }
+    )
+
+
+def hindered_status(fleet: Fleet, situation: Situation) -> EdgeDeploymentStatus:
+    """Return the status while nothing can be decided: what runs is counted, all else is kept."""
+    return _common(fleet, situation, fleet.observed.deployment.status.target_revision)
+
+
+def changed(
+    current: EdgeDeploymentStatus, proposed: EdgeDeploymentStatus
+) -> EdgeDeploymentStatus | None:
+    """Return the proposed status, or None when it says the same as the current one."""
+    return None if proposed.to_dict() == current.to_dict() else proposed
+
+
+def _common(fleet: Fleet, situation: Situation, target: str | None) -> EdgeDeploymentStatus:
+    current = fleet.observed.deployment.status
+    counts = _counts(situation, target)
+    return current.model_copy(
+        update={
+            "observed_generation": situation.generation,
+            "phase": phase(situation, current.conditions),
+            "conditions": conditions(current.conditions, situation),
+            "units": counts,
+            "units_text": f"{counts.serving}/{counts.eligible}",
+        }
+    )
+
+
+def _counts(situation: Situation, target: str | None) -> UnitCounts:
+    units = situation.facts.units
+    return UnitCounts(
+        eligible=len(units),
+        offline=sum(not unit.reachable for unit in units),
+        updated=sum(unit.serving is not None and unit.serving == target for unit in units),
+        serving=sum(unit.serving is not None for unit in units),
+        failed=sum(unit.failure is not None for unit in units),
+    )
+
+
+def _cells(outcome: Outcome, outages: Outages) -> tuple[CellStatus, ...]:
+    facts = {unit.name: unit for unit in outcome.situation.facts.units}
+    earlier = _earlier_outages(outcome)
+    return tuple(
+        _cell(outcome, cell, [facts[unit] for unit in cell.units]).model_copy(
+            update={"max_outage_ms": _longest(earlier.get(cell.name), cell, outages)}
+        )
+        for cell in outcome.placement.cells[:CELLS_LIMIT]
+    )
+
+
+def _earlier_outages(outcome: Outcome) -> dict[str, int | None]:
+    """Return what was measured in this rollout before, by cell; a new rollout begins anew."""
+    status = outcome.fleet.observed.deployment.status
+    if outcome.transition.state.rollout.started_at != status.rollout.started_at:
+        return {}
+    return {cell.name: cell.max_outage_ms for cell in status.cells}
+
+
+def _longest(earlier: int | None, cell: Cell, outages: Outages) -> int | None:
+    ended = [outages.ended_ms[unit] for unit in cell.units if unit in outages.ended_ms]
+    return max((*ended, *(() if earlier is None else (earlier,))), default=None)
+
+
+def _cell(outcome: Outcome, cell: Cell, units: Iterable[UnitFacts]) -> CellStatus:
+    target = outcome.transition.state.target
+    provider, percent = _measured(outcome.fleet, cell)
+    return CellStatus(
+        name=cell.name,
+        profile=cell.hardware.profile.name,
+        arch=cell.hardware.arch,
+        variant=cell.variant.name,
+        provider=provider,
+        units=len(cell.units),
+        updated=sum(unit.serving is not None and unit.serving == target for unit in units),
+        accelerated_percent=percent,
+    )
+
+
+def _measured(fleet: Fleet, cell: Cell) -> tuple[str | None, int | None]:
+    """Return the provider that most units have, and the smallest share of the graph on it."""
+    reports = (fleet.observed.reports.get(unit) for unit in cell.units)
+    found = [_acceleration(report.serving) for report in reports if report and report.serving]
+    known = [measure for measure in found if measure is not None]
+    if not known:
+        return None, None
+    providers = Counter(provider for provider, _ in known)
+    usual = min(providers, key=lambda name: (-providers[name], name))
+    return clip(usual, REASON_LIMIT), int(min(percent for _, percent in known))
+
+
+def _acceleration(served: Served) -> tuple[str, float] | None:
+    """Return what was measured; no number, or one beyond the scale, is a pod's nonsense."""
+    measure = served.acceleration
+    if measure is None or not math.isfinite(measure.delegated_percent):
+        return None
+    return measure.effective, max(0.0, min(100.0, measure.delegated_percent))
