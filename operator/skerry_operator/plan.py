@@ -36,7 +36,13 @@ from skerry_operator.decide.rollout.engine import (
     step,
     subject_of,
 )
-from skerry_operator.decide.told.conditions import Hindrance, Placedness, Situation
+from skerry_operator.decide.rollout.look import Finding
+from skerry_operator.decide.told.conditions import (
+    NOTHING_ASKED,
+    Hindrance,
+    Placedness,
+    Situation,
+)
 from skerry_operator.decide.told.explain import (
     NOBODY_SELECTED,
     is_all_placed,
@@ -182,12 +188,17 @@ def _situation(
         facts=facts,
         transition=transition,
         hindrance=hindrance,
-        placed=None
-        if placement is None
-        else Placedness(is_all_placed(placement), placed_finding(placement)),
+        placed=None if placement is None else _placedness(fleet, placement),
+        is_scaled_to_zero=fleet.is_scaled_to_zero,
         polled=fleet.observed.polled,
         failure_limit=fleet.observed.deployment.spec.rollout.failure_limit,
     )
+
+
+def _placedness(fleet: Fleet, placement: PlacementResult) -> Placedness:
+    if fleet.is_scaled_to_zero:
+        return Placedness(True, Finding(Reason.SCALED_TO_ZERO, NOTHING_ASKED))
+    return Placedness(is_all_placed(placement), placed_finding(placement))
 
 
 def _wanted_snapshot(
@@ -380,7 +391,7 @@ def _reservation(decision: _Decision) -> Hindrance | None:
         return decision.trouble
     if decision.placement.unplaced:
         return Hindrance(Reason.INSUFFICIENT_CAPACITY, shortage(decision.placement))
-    if decision.placement.cells:
+    if decision.placement.cells or decision.fleet.is_scaled_to_zero:
         return None
     rejected = decision.placement.rejected
     if not rejected:

@@ -20,6 +20,7 @@ from skerry_operator.api.base import (
     Sha256,
 )
 from skerry_operator.api.bounds import PLAIN, quantity_between
+from skerry_operator.api.tolerant import TolerantModel
 from skerry_runtime.contract import Format, GoldenMetric, Open
 
 Uri = Annotated[
@@ -101,7 +102,7 @@ class EdgeModelSpec(KubeModel):
     """Exam for every copy; recommended."""
 
 
-class ArtifactStatus(KubeModel):
+class ArtifactStatus(TolerantModel):
     """A file that the model offers."""
 
     variant: Name
@@ -118,7 +119,7 @@ class ArtifactStatus(KubeModel):
     """Where the file comes from."""
 
 
-class EdgeModelStatus(KubeModel):
+class EdgeModelStatus(TolerantModel):
     """What the operator found about the model."""
 
     observed_generation: Annotated[int, Field(ge=0)] | None = None

@@ -59,6 +59,12 @@ class Fleet:
         """Tell whether a unit is a node, and not a replica."""
         return self.observed.deployment.spec.placement.mode is PlacementMode.PER_NODE
 
+    @property
+    def is_scaled_to_zero(self) -> bool:
+        """Tell whether the spec asks for no unit at all."""
+        placement = self.observed.deployment.spec.placement
+        return not self.is_per_node and placement.replicas == 0
+
     @cached_property
     def nodes(self) -> dict[str, Node]:
         """Return the nodes by name."""
