@@ -76,6 +76,8 @@ class PlanSettings:
     """Flavor -> runtime image, apart from the default one."""
     triton_image: str | None = None
     """Image of the Triton server where the spec names none."""
+    fetch_allow: str = ""
+    """Networks that pods may fetch from beyond what is usual, with commas between."""
     accelerator_grace_s: float = DEFAULT_GRACE_S
     """How long a unit stays on a node whose accelerator is not allocatable."""
     network: NetworkDefaults = field(default_factory=NetworkDefaults)
@@ -339,7 +341,9 @@ def _intent(fleet: Fleet, placement: PlacementResult, transition: Transition, tr
 
 def _decided_plan(decision: _Decision, snapshot: Snapshot, settings: PlanSettings) -> Plan:
     fleet, observed = decision.fleet, decision.fleet.observed
-    scene = Scene(fleet, snapshot.revision, decision.transition, decision.seats)
+    scene = Scene(
+        fleet, snapshot.revision, decision.transition, decision.seats, settings.fetch_allow
+    )
     cells = next_cells(scene)
     objects = build_objects(scene, cells, settings.network)
     known = observed.snapshots.get(snapshot.revision)
