@@ -28,7 +28,7 @@ from skerry_operator.decide.fleet.units import Trial, unit_facts
 from skerry_operator.decide.observed import Observed
 from skerry_operator.decide.placement.place import DEFAULT_GRACE_S, PlacementResult
 from skerry_operator.decide.planned import EventNote, ModelPlan, Plan
-from skerry_operator.decide.revision import Snapshot, revision_of
+from skerry_operator.decide.revision import KeptModel, Snapshot, revision_of
 from skerry_operator.decide.rollout.engine import (
     EngineState,
     Transition,
@@ -207,10 +207,11 @@ def _wanted_snapshot(
     spec = observed.deployment.spec
     revision = revision_of(observed.model.spec, spec)
     kept = observed.snapshots.get(revision)
-    return kept or Snapshot(
+    if kept:
+        return kept.named([spec.model_ref.name])  # another model of equal content may have it
+    return Snapshot(
         revision=revision,
-        model_name=spec.model_ref.name,
-        model=observed.model.spec,
+        models=(KeptModel(name=spec.model_ref.name, spec=observed.model.spec),),
         runtime=spec.runtime,
         serving=spec.serving,
         default_image=settings.default_image,
@@ -341,9 +342,10 @@ def _decided_plan(decision: _Decision, snapshot: Snapshot, settings: PlanSetting
     scene = Scene(fleet, snapshot.revision, decision.transition, decision.seats)
     cells = next_cells(scene)
     objects = build_objects(scene, cells, settings.network)
-    is_new = snapshot.revision not in observed.snapshots
+    known = observed.snapshots.get(snapshot.revision)
+    is_news = known is None or known.model_names != snapshot.model_names
     return Plan(
-        records=(build_snapshot(scene.owner, snapshot),) if is_new else (),
+        records=(build_snapshot(scene.owner, snapshot),) if is_news else (),
         status=changed(observed.deployment.status, _status(decision)),
         objects=only_changed(objects, observed.generated),
         nudges=nudges(fleet, decision.seats, cells),

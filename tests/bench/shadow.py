@@ -31,7 +31,7 @@ from bench.form import Row, figure, publish
 from bench.models import Case, network, tiny
 from serving.running import ROOT, InProcess
 from skerry_runtime.contract import RevisionContent, Shadow, StatusReport, SwapPhase
-from skerry_runtime.server import Ports
+from skerry_runtime.doors import Ports
 from unit.runtime.agent.support import Mount, content
 
 ROUNDS = 6

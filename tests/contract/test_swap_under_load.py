@@ -20,13 +20,12 @@ import pytest
 import tritonclient.grpc as triton_grpc
 from tritonclient.utils import InferenceServerException
 
+from documents import make_content
 from serving import models
 from serving.deployed import DEADLINE_S, Deployed, FileServer, deployed, eventually, file_server
 from skerry_runtime.contract import (
-    Format,
     GoldenExam,
     GoldenMetric,
-    ModelArtifact,
     RevisionContent,
     SwapMode,
 )
@@ -65,8 +64,7 @@ def described(
     for revision, value in VALUES.items():
         body = models.constant(folder / f"{revision}.onnx", value).read_bytes()
         uri = source.add(f"{revision}.onnx", body)
-        artifact = ModelArtifact(uri=uri, sha256=sha256(body), variant="v", format=Format.ONNX)
-        found[revision] = RevisionContent(version=revision, artifact=artifact, golden=golden)
+        found[revision] = make_content(uri, sha256(body), version=revision, golden=golden)
     return {r: c.model_copy(update={"swap": swap}) for r, c in found.items()}
 
 

@@ -88,7 +88,8 @@ class Lab:
     def leave_namespace(self) -> None:
         """End all that runs, so that its devices are free, and let the namespace go by itself.
 
-        One that is deleted with pods in it is looked at anew after half of their grace only.
+        Kubernetes begins with a deleted namespace after 5 s, and anew after 5 s while pods are left
+        in it; then it asks for the objects of every kind. Nobody has to wait for that.
         """
         try:
             self.kubectl("delete", "ed,em", "--all")

@@ -17,9 +17,10 @@ from pathlib import Path
 import uvloop
 
 from serving.fakes import FakeAgent
+from skerry_runtime.doors import Ports
 from skerry_runtime.metrics import Metrics
 from skerry_runtime.registry import Registry
-from skerry_runtime.server import Ports, Server
+from skerry_runtime.server import Server
 from skerry_runtime.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]

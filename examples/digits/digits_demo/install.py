@@ -44,8 +44,7 @@ def install(access: Access, images: dict[str, str]) -> None:
 def remove_namespace(kube: Kube) -> None:
     """Delete the demo's namespace and wait until it is gone.
 
-    The pods end before: Kubernetes looks again at a namespace that is deleted with pods in it only
-    after half of their grace.
+    The pods end before: for those that it finds Kubernetes lets another 5 s pass.
 
     Raises:
         DemoError: it is still there at the deadline.

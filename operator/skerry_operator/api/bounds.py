@@ -16,11 +16,12 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from skerry_operator.api.quantity import duration_s, quantity
+from skerry_runtime.contract import KNOWN_WORDS_ONLY
 
 RULES = "x-kubernetes-validations"
 """Where a schema holds its rules."""
-STRICT = {"strict": True}
-"""Validation context of those who refuse what is beyond a bound."""
+STRICT = {**KNOWN_WORDS_ONLY, "strict": True}
+"""Validation context of those who refuse what is beyond a bound, and words that are not known."""
 # A regular expression inside a CEL text: every backslash is written twice.
 _UNSEEN_CEL = "[^" + "".join(rf"\\p{{{name}}}" for name in "LMNPS") + " ]"
 """All but letters, marks, numbers, punctuation, symbols and the space: `str.isprintable` in CEL.

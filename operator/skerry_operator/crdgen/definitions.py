@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from skerry_operator.api.base import KubeModel
+from skerry_operator.api.bounds import RULES
 from skerry_operator.api.v1alpha1.edgedeployment import EdgeDeployment
 from skerry_operator.api.v1alpha1.edgemodel import EdgeModel
 from skerry_operator.constants import GROUP, VERSION
-from skerry_operator.crdgen.schema import RULES, Schema, schema_of, structural
+from skerry_operator.crdgen.schema import Schema, schema_of, structural
 
 CATEGORY = "skerry"
 """`kubectl get skerry` lists all kinds."""

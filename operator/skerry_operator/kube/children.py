@@ -19,6 +19,7 @@ from skerry_operator.constants import (
 from skerry_operator.decide.observed import ObservedCell, ObservedTemplate
 from skerry_operator.decide.revision import Snapshot
 from skerry_operator.kube.raw import Raw, metadata_of
+from skerry_operator.manifests.snapshot import read_snapshot
 from skerry_runtime.contract import ASSIGNMENT_FILE, Assignment
 
 _CONTENT = frozenset({"f:spec", "f:data", "f:binaryData", "f:revision"})
@@ -123,6 +124,6 @@ def _hostnames(affinity: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _snapshot(raw: Raw) -> Snapshot | None:
     try:
-        return Snapshot.model_validate(raw.get("data"))
+        return read_snapshot(raw)
     except ValidationError:  # not written by this operator
         return None

@@ -91,6 +91,7 @@ def manifest(
     target: ObjectRef,
     content: Mapping[str, Any],
     labels: Mapping[str, str] | None = None,
+    annotations: Mapping[str, str] | None = None,
 ) -> Manifest:
     """Return an object of the deployment: owned by it, labelled, with its digest as annotation."""
     metadata: dict[str, Any] = {
@@ -99,6 +100,8 @@ def manifest(
         "labels": {**deployment_labels(owner), **(labels or {})},
         "ownerReferences": [_owner_reference(owner)],
     }
+    if annotations:
+        metadata["annotations"] = dict(annotations)
     body = {
         "apiVersion": target.api_version,
         "kind": target.kind,
@@ -106,7 +109,7 @@ def manifest(
         **content,
     }
     digest = content_hash(body, DIGEST_LENGTH)
-    metadata["annotations"] = {ANNOTATION_DIGEST: digest}
+    metadata["annotations"] = {**(annotations or {}), ANNOTATION_DIGEST: digest}
     return Manifest(target, body, digest)
 
 

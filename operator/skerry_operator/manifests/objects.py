@@ -224,5 +224,7 @@ def _usual_policy(scene: Scene) -> TrafficPolicy:
 
 
 def _client_serving(scene: Scene) -> Serving:
+    """Return stable's ports, and what the spec says now of the Service itself."""
+    wanted = scene.fleet.observed.deployment.spec.serving
     stable = scene.fleet.snapshots.get(scene.transition.state.stable or "")
-    return stable.serving if stable else scene.fleet.observed.deployment.spec.serving
+    return stable.serving.model_copy(update={"service": wanted.service}) if stable else wanted

@@ -23,7 +23,6 @@ from skerry_runtime.contract import (
     ASSIGNMENT_DIR,
     ENV_GRPC_PORT,
     ENV_HTTP_PORT,
-    ENV_MODEL_NAME,
     ENV_SLOTS_LIMIT_BYTES,
     ENV_TLS_DIR,
     ENV_TOKEN_DIR,
@@ -152,7 +151,6 @@ def _environment(template: PodTemplate, unit: Mapping[str, Any]) -> list[dict[st
     disk = [] if limit is None else [{"name": ENV_SLOTS_LIMIT_BYTES, "value": _bytes(limit)}]
     return [
         {"name": ENV_UNIT, **unit},
-        {"name": ENV_MODEL_NAME, "value": template.model_name},
         {"name": ENV_HTTP_PORT, "value": str(template.http_port)},
         {"name": ENV_GRPC_PORT, "value": str(template.grpc_port)},
         *disk,

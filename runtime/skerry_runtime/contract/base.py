@@ -32,7 +32,6 @@ KNOWN_WORDS_ONLY: Mapping[str, bool] = {"known_words_only": True}
 """Validation context in which a word that this code does not know is refused after all."""
 
 W = TypeVar("W", bound=StrEnum)
-D = TypeVar("D")
 
 
 class _NewsTolerated:
@@ -84,8 +83,8 @@ def clipped(text: str, limit: int = MAX_TEXT_BYTES) -> str:
     return encoded[: limit - 3].decode("utf-8", "ignore") + "…"
 
 
-def _clip(value: object) -> object:
-    return clipped(value) if isinstance(value, str) else value
+def _clip(value: object, limit: int = MAX_TEXT_BYTES) -> object:
+    return clipped(value, limit) if isinstance(value, str) else value
 
 
 def _plain(text: str) -> str:
@@ -96,6 +95,8 @@ def _plain(text: str) -> str:
 
 Text = Annotated[str, BeforeValidator(_clip)]
 """For people: cut and cleaned rather than refused."""
+Line = Annotated[str, BeforeValidator(lambda value: _clip(value, 256))]
+"""A short text that a user wrote, such as a version: cut and cleaned as well."""
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=253), AfterValidator(_plain)]
 """Of an object, a unit, a provider, an input or a version."""

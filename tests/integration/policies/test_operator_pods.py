@@ -118,7 +118,6 @@ def test_a_pod_of_somebody_else_is_not_even_nudged(operator: KubeClient, name: s
     ("body", "told"),
     [
         ({"spec": {"activeDeadlineSeconds": 1}}, "nothing in the spec"),
-        ({"spec": {"tolerations": [{"operator": "Exists"}]}}, "nothing in the spec"),
         ({"metadata": {"labels": {"app": "till"}}}, "no label of a pod but"),
         ({"metadata": {"labels": {LABEL_DEPLOYMENT: "other"}}}, "no label of a pod but"),
         ({"metadata": {"labels": {LABEL_MANAGED_BY: None}}}, "no label of a pod but"),

@@ -282,7 +282,7 @@ def test_a_crowd_that_never_shakes_hands_keeps_nobody_out(tmp_path: Path) -> Non
         with silent(server.http, 12) as connections:
             assert all(map(is_gone, connections[:8])), "the oldest make room"
             assert peer_name(server.http, trusting(pair["tls_crt"]))
-        handshakes = server.server._rest._server._under_way  # type: ignore[union-attr]
+        handshakes = server.server._doors._rest._handshakes._under_way
         eventually(lambda: not handshakes, "nobody is left")
 
 

@@ -26,7 +26,7 @@ from skerry_operator.api.bounds import PLAIN, duration_between, quantity_between
 from skerry_operator.api.v1alpha1.edgedeployment_analysis import Analysis
 from skerry_operator.api.v1alpha1.edgedeployment_network import NetworkAccess
 from skerry_operator.api.v1alpha1.edgedeployment_status import EdgeDeploymentStatus
-from skerry_runtime.contract import BatchingMode, Engine, SwapMode
+from skerry_runtime.contract import BatchingMode, Engine, Open, SwapMode
 
 
 class ModelRef(KubeModel):
@@ -166,7 +166,7 @@ class Batching(KubeModel):
     )
     """How long a request may wait for company while the model is free, at most 1s; default: not
     at all, so that only what came while the model was busy goes together."""
-    mode: BatchingMode = BatchingMode.AUTO
+    mode: Open[BatchingMode] = BatchingMode.AUTO
     """Auto: on where a measurement on the loaded model shows that it pays. Needs a model whose
     first axes are dynamic."""
 
@@ -184,7 +184,7 @@ class Runtime(KubeModel):
         ),
     )
 
-    engine: Engine | None = None
+    engine: Open[Engine] | None = None
     """What runs the model: ONNXRuntime, LiteRT or Triton, NVIDIA's server in a container beside the
     runtime. Default: the variant's format decides between the first two."""
     image: ImageName | None = None
@@ -196,7 +196,7 @@ class Runtime(KubeModel):
     """CPU and memory of the runtime container; with engine Triton, of the server's."""
     threads: Annotated[int, Field(ge=1, le=256)] | None = None
     """Intra-op threads; default: chosen from the CPU limit."""
-    swap: SwapMode = SwapMode.AUTO
+    swap: Open[SwapMode] = SwapMode.AUTO
     """How a new model takes the old one's place in a pod."""
     batching: Batching | None = None
     """Requests that share runs; default: every request has a run of its own."""
@@ -212,7 +212,7 @@ class TrafficPolicy(StrEnum):
 class ServiceSpec(KubeModel):
     """The Service in front of the pods."""
 
-    internal_traffic_policy: TrafficPolicy | None = None
+    internal_traffic_policy: Open[TrafficPolicy] | None = None
     """Local: a client gets the pod of its own node. Default: Local with PerNode, where every node
     has one; Cluster with Replicas."""
 

@@ -21,7 +21,7 @@ from skerry_operator.api.base import (
 )
 from skerry_operator.api.bounds import PLAIN, quantity_between
 from skerry_operator.api.tolerant import TolerantModel
-from skerry_runtime.contract import Format, GoldenMetric
+from skerry_runtime.contract import Format, GoldenMetric, Open
 
 Uri = Annotated[
     str, StringConstraints(pattern=r"^https?://[^\s@]+$", min_length=8, max_length=2048), PLAIN
@@ -57,9 +57,9 @@ class Variant(KubeModel):
 
     name: Name
     """Name of the variant, unique in the model."""
-    format: Format
+    format: Open[Format]
     """File format."""
-    precision: Precision = Precision.FP32
+    precision: Open[Precision] = Precision.FP32
     """Precision of the weights."""
     runs_on: Annotated[tuple[PlainText, ...], Field(max_length=32)] = ()
     """Profile names or classes (npu, gpu, cpu) it can run on; empty: whatever the format allows."""
@@ -78,7 +78,7 @@ class Golden(KubeModel):
 
     source: Source
     """An .npz file: one array per model input, and `labels` or `expected`."""
-    metric: GoldenMetric = GoldenMetric.ACCURACY
+    metric: Open[GoldenMetric] = GoldenMetric.ACCURACY
     """How the answers are scored."""
     threshold: Decimal
     """Minimum score; for MaxAbsError the maximum."""

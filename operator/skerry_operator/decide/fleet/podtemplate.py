@@ -32,7 +32,6 @@ class PodTemplate:
     """The inputs of a pod that a running one cannot take over."""
 
     image: str
-    model_name: str
     http_port: int
     grpc_port: int
     requests: dict[str, str]
@@ -55,19 +54,11 @@ class PodTemplate:
     def hash(self) -> str:
         """Return the template's name: a hash of the inputs, not of their rendering.
 
-        Inputs that came later count only where they are used, so that they replace no other pod.
+        Equal inputs give equal hashes for ever, as an upgrade must replace no pod: whatever is
+        added to the inputs later is None, and does not count, where it is not used.
         """
-        inputs = {
-            name: value for name, value in asdict(self).items() if not _is_unused(name, value)
-        }
+        inputs = {name: value for name, value in asdict(self).items() if value is not None}
         return content_hash({"version": TEMPLATE_VERSION, **inputs}, HASH_LENGTH)
-
-
-_ADDED_LATER = frozenset({"scheduling", "pods_of", "tls_secret", "token_secret", "triton_image"})
-
-
-def _is_unused(name: str, value: object) -> bool:
-    return name in _ADDED_LATER and value is None
 
 
 def template_of(snapshot: Snapshot, hardware: Hardware, placement: Placement) -> PodTemplate:
@@ -75,7 +66,6 @@ def template_of(snapshot: Snapshot, hardware: Hardware, placement: Placement) ->
     profile = hardware.profile
     return PodTemplate(
         image=_image(snapshot, hardware),
-        model_name=snapshot.model_name,
         http_port=snapshot.serving.port,
         grpc_port=snapshot.serving.grpc_port,
         requests=_requests(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from builders import CPU, make_deployment, make_model, make_node, make_variant
-from documents import leaves, put
+from json_paths import leaves, put
 from skerry_operator.api.v1alpha1.edgedeployment import EdgeDeployment
 from skerry_operator.api.v1alpha1.edgedeployment_status import EdgeDeploymentStatus, Stage
 from skerry_operator.api.v1alpha1.edgemodel import EdgeModel

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from builders import CPU, NOW, make_deployment, make_model, make_node, make_variant
-from documents import at, leaves, put
+from json_paths import at, leaves, put
 from skerry_operator.api.base import Condition, ConditionStatus, KubeModel
 from skerry_operator.api.v1alpha1.edgedeployment_status import EdgeDeploymentStatus
 from skerry_operator.api.v1alpha1.edgemodel import EdgeModelStatus

@@ -13,14 +13,13 @@ from skerry_operator.api.v1alpha1.edgedeployment import Toleration
 from skerry_operator.catalogue.profiles import Profile, builtin_profiles
 from skerry_operator.decide.fleet.fleet import Berth
 from skerry_operator.decide.fleet.podtemplate import (
-    _ADDED_LATER,
     HASH_LENGTH,
     TEMPLATE_VERSION,
     PodTemplate,
     template_of,
 )
 from skerry_operator.decide.placement.hardware import Hardware
-from skerry_operator.decide.revision import Snapshot, content_hash
+from skerry_operator.decide.revision import KeptModel, Snapshot, content_hash
 from skerry_operator.manifests.daemonset import CellPods, build_daemonset
 from skerry_runtime.backends.tritonserver import Place
 from skerry_runtime.contract import ADMIN_PORT, ASSIGNMENT_DIR, SLOTS_DIR, Engine
@@ -33,9 +32,8 @@ ANY = Hardware("cell", PROFILES[0], "amd64", None)
 def make_template(profile: Profile = CPU, **spec: Any) -> PodTemplate:
     deployment = make_deployment(**spec).spec
     snapshot = Snapshot(
-        revision="v1-0123456789",
-        model_name="digits",
-        model=make_model().spec,
+        revision="r1-0123456789",
+        models=(KeptModel(name="digits", spec=make_model().spec),),
         runtime=deployment.runtime,
         serving=deployment.serving,
         default_image="registry.example/runtime:1",
@@ -238,8 +236,8 @@ def test_secrets_are_mounted_by_the_kubelet_for_the_group_of_the_container_alone
 def test_secrets_make_new_pods_and_their_absence_makes_none() -> None:
     plain = make_template()
     assert make_template(**SECRETS).hash != plain.hash
-    unused = {"tls_secret", "token_secret", *_ADDED_LATER}
-    inputs = {k: v for k, v in asdict(plain).items() if k not in unused}
+    inputs = {k: v for k, v in asdict(plain).items() if v is not None}
+    assert not {"tls_secret", "token_secret"} & inputs.keys()
     assert plain.hash == content_hash({"version": TEMPLATE_VERSION, **inputs}, HASH_LENGTH)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from aiohttp import web
 
+from documents import with_file, with_model
 from serving.fakes import Gate
 from skerry_runtime.agent import machine
 from skerry_runtime.agent.state import NodeState
@@ -428,8 +429,7 @@ async def test_the_slots_hold_the_current_and_the_last_good_one_only(
 
 
 def declared(content_: RevisionContent, memory_bytes: int, **more: object) -> RevisionContent:
-    artifact = content_.artifact.model_copy(update={"memory_bytes": memory_bytes})
-    return content_.model_copy(update={"artifact": artifact, **more})
+    return with_model(content_, memory_bytes=memory_bytes).model_copy(update=more)
 
 
 async def test_a_model_that_fits_nowhere_is_refused_with_figures(
@@ -622,9 +622,9 @@ async def test_a_report_with_a_long_address_can_be_read(
         return web.Response(status=503)
 
     name = "a" * 1010
-    artifact = contents["v1"].artifact.model_copy(update={"uri": source.handle(name, down)})
+    far = with_file(contents["v1"], uri=source.handle(name, down))
     async with pod(tmp_path) as one:
-        one.mount.assign("v1", {"v1": contents["v1"].model_copy(update={"artifact": artifact})})
+        one.mount.assign("v1", {"v1": far})
         status = await one.until(lambda s: s.progress and s.progress.reason)
         StatusReport.model_validate_json(status.model_dump_json(by_alias=True))
 
@@ -632,8 +632,7 @@ async def test_a_report_with_a_long_address_can_be_read(
 async def test_a_format_that_this_runtime_does_not_read_is_refused(
     tmp_path: Path, source: Source, contents: dict[str, RevisionContent]
 ) -> None:
-    artifact = contents["v2"].artifact.model_copy(update={"format": Format.CUSTOM})
-    contents["v2"] = contents["v2"].model_copy(update={"artifact": artifact})
+    contents["v2"] = with_model(contents["v2"], format=Format.CUSTOM)
     async with pod(tmp_path) as here:
         here.mount.assign("v1", contents)
         await here.until_serving("v1")
