@@ -8,7 +8,7 @@ from inspect import cleandoc
 
 from skerry_operator.api.bounds import RULES
 from skerry_operator.constants import GROUP, VERSION
-from skerry_operator.crdgen.definitions import Kind
+from skerry_operator.crdgen.definitions import CustomKind
 from skerry_operator.crdgen.schema import Schema, default_text, schema_of
 
 _INTRODUCTION = f"""
@@ -31,7 +31,7 @@ class _Field:
     required: bool
 
 
-def reference(kinds: Iterable[Kind]) -> str:
+def reference(kinds: Iterable[CustomKind]) -> str:
     """Return the page for these kinds."""
     lines = [cleandoc(_INTRODUCTION)]
     for kind in kinds:
@@ -39,7 +39,7 @@ def reference(kinds: Iterable[Kind]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _chapter(kind: Kind) -> Iterator[str]:
+def _chapter(kind: CustomKind) -> Iterator[str]:
     schema = schema_of(kind.model)
     yield from (f"## {kind.name}", "", _line(schema["description"]))
     yield from ("", f"Short name: `{kind.short_name}`. Printed by `kubectl get`:", "")
@@ -49,14 +49,14 @@ def _chapter(kind: Kind) -> Iterator[str]:
         yield from _section(kind, part, schema["properties"][part])
 
 
-def _columns(kind: Kind) -> Iterator[str]:
+def _columns(kind: CustomKind) -> Iterator[str]:
     yield from ("| Column | From | Description |", "|---|---|---|")
     for column in kind.columns:
         wide = " (`-o wide`)" if column.priority else ""
         yield f"| {column.name.upper()} | `{column.path}` | {column.description}{wide} |"
 
 
-def _section(kind: Kind, path: str, schema: Schema) -> Iterator[str]:
+def _section(kind: CustomKind, path: str, schema: Schema) -> Iterator[str]:
     """Yield the table of one object's own fields, and then a section for each object in it."""
     yield from ("", f"### {kind.name} `{path}`", "", _line(schema.get("description", "")), "")
     yield from _HEAD
@@ -67,7 +67,7 @@ def _section(kind: Kind, path: str, schema: Schema) -> Iterator[str]:
         yield from _inner(kind, field)
 
 
-def _inner(kind: Kind, field: _Field) -> Iterator[str]:
+def _inner(kind: CustomKind, field: _Field) -> Iterator[str]:
     schema, path = field.schema, field.path
     if "items" in schema:
         schema, path = schema["items"], f"{path}[]"
