@@ -15,10 +15,13 @@ from digits_demo.artifacts import Index
 from digits_demo.cluster import Access
 from digits_demo.manifests import CHART_VALUES
 from digits_demo.model_server import ModelServer
-from e2e.lab import LABEL, WITHIN_S, Lab
+from e2e.lab import LABEL, NODES, WITHIN_S, Lab
 from ports import free_port
 
 RELEASE, SYSTEM = "skerry", "skerry-system"
+HOME = f"--set-string=nodeSelector.kubernetes\\.io/hostname={NODES[1]}"
+"""Where the operator lives: on a node that no test reboots, deletes or cuts from the API server.
+Which one it were otherwise is the scheduler's choice, and the tests would test something else."""
 HELM_WAITS = ("--wait", f"--timeout={WITHIN_S:.0f}s")
 
 
@@ -57,7 +60,7 @@ def operator(access: Access, images: dict[str, str], helm: list[str]) -> Iterato
     values = ["--values", str(CHART_VALUES), *cluster.image_values(images)]
     kubectl = [access.kubectl, f"--kubeconfig={access.kubeconfig}", f"--namespace={SYSTEM}"]
     try:
-        subprocess.run([*command, *values, *HELM_WAITS], check=True)
+        subprocess.run([*command, *values, HOME, *HELM_WAITS], check=True)
         subprocess.run([*kubectl, "label", "namespace", SYSTEM, f"{LABEL}=e2e"], check=True)
         yield SYSTEM
     finally:

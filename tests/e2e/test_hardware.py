@@ -34,9 +34,7 @@ def short_grace(operator: str, helm: list[str]) -> Iterator[None]:
     )
     chart = str(Path(__file__).parents[2] / "charts/skerry")
     change = [*helm, "upgrade", RELEASE, chart, "--reuse-values", "--values", str(VALUES)]
-    # Not on the node that is deleted: how soon its pods come up elsewhere is not Skerry's matter.
-    home = [f"--set-string=nodeSelector.kubernetes\\.io/hostname={NODES[1]}"]
-    subprocess.run([*change, *home, *HELM_WAITS], check=True)
+    subprocess.run([*change, *HELM_WAITS], check=True)
     try:
         yield
     finally:
