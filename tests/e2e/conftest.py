@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -68,6 +69,19 @@ def operator(access: Access, images: dict[str, str], helm: list[str]) -> Iterato
         subprocess.run([*kubectl, "wait", "--for=delete", "pod", "--all"], check=False)
         crds = ["edgemodels.skerry.dev", "edgedeployments.skerry.dev"]
         subprocess.run([*kubectl, "delete", "crd", *crds, "--ignore-not-found"], check=False)
+
+
+@pytest.fixture(scope="module")
+def settings_come_back(operator: str, helm: list[str]) -> Iterator[None]:
+    """Let a module change the release's values; the others find them as they were."""
+    del operator
+    history = [*helm, "history", RELEASE, "--max=1", "-o", "json"]
+    told = subprocess.run(history, check=True, text=True, capture_output=True).stdout
+    revision = str(json.loads(told)[0]["revision"])
+    try:
+        yield
+    finally:
+        subprocess.run([*helm, "rollback", RELEASE, revision, *HELM_WAITS], check=True)
 
 
 @pytest.fixture(scope="session")
