@@ -18,12 +18,12 @@ class HangsInLoad(OnnxBackend):
 
     @override
     def load(self, request: LoadRequest) -> OnnxModel:
-        gate = type(self).gate
-        if gate:
-            type(self).gate = None  # the next load finds a driver that works again
-            gate()
-            return Late(super().load(request))  # type: ignore[return-value]
-        return super().load(request)
+        gate, model = type(self).gate, super().load(request)
+        if gate is None:
+            return model
+        type(self).gate = None  # the next load finds a driver that works again
+        gate()
+        return Late(model)  # type: ignore[return-value]
 
 
 class Late:
