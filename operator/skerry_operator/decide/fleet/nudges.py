@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from skerry_operator.decide.fleet.fleet import Berth, Fleet
+from skerry_operator.decide.fleet.fleet import Fleet
+from skerry_operator.decide.fleet.row import Berth
 from skerry_operator.decide.fleet.seating import Seat
 from skerry_operator.decide.observed import ObservedCell, Pod
 from skerry_operator.decide.planned import Nudge
@@ -53,8 +54,9 @@ def nudges(
 
 def _pod_in(fleet: Fleet, seat: Seat) -> Pod | None:
     """Return the unit's pod, unless nobody can reach it or another replaces it."""
-    pod = fleet.pods.get(seat.unit)
-    if pod is None or not fleet.is_reachable(seat.unit):
+    row = fleet.row(seat.unit)
+    pod = row.pod
+    if pod is None or not row.reachable:
         return None
     return pod if Berth(pod.cell, pod.template) == seat.berth else None
 
@@ -64,7 +66,7 @@ def _is_due(fleet: Fleet, seat: Seat, pod: Pod, next_cell: ObservedCell) -> bool
         return True
     if _share_changes(fleet.cells.get(pod.cell), next_cell, seat.unit):
         return True
-    report = fleet.observed.reports.get(seat.unit)
+    report = fleet.row(seat.unit).report
     return report is not None and _missed_it(fleet, pod, report, next_cell)
 
 
