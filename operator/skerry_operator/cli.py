@@ -74,6 +74,7 @@ def build_planner(settings: Settings, profiles: tuple[Profile, ...]) -> Planner:
         default_image=settings.runtime_image,
         flavor_images=settings.runtime_images,
         triton_image=settings.triton_image or None,
+        fetch_allow=",".join(map(str, settings.fetch_allow)),
         accelerator_grace_s=settings.accelerator_grace_seconds,
         network=NetworkDefaults(settings.network_policies, _admin_peers(settings)),
     )

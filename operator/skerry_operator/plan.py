@@ -22,10 +22,10 @@ from skerry_operator.decide.analysis.baseline import recordable
 from skerry_operator.decide.analysis.evidence import Evidence
 from skerry_operator.decide.facts import Assessment, RolloutFacts, UnitFacts, Verdict
 from skerry_operator.decide.fleet.fleet import Fleet
-from skerry_operator.decide.fleet.nudges import RENUDGE_S, nudges
+from skerry_operator.decide.fleet.nudges import RENUDGE_S, nudges, renudge_in_s
 from skerry_operator.decide.fleet.seating import Intent, Seat, seat_units
 from skerry_operator.decide.fleet.units import Trial, unit_facts
-from skerry_operator.decide.observed import Observed
+from skerry_operator.decide.observed import Observed, ObservedCell
 from skerry_operator.decide.placement.place import DEFAULT_GRACE_S, PlacementResult
 from skerry_operator.decide.planned import EventNote, ModelPlan, Plan
 from skerry_operator.decide.revision import KeptModel, Snapshot, revision_of
@@ -76,6 +76,8 @@ class PlanSettings:
     """Flavor -> runtime image, apart from the default one."""
     triton_image: str | None = None
     """Image of the Triton server where the spec names none."""
+    fetch_allow: str = ""
+    """Networks that pods may fetch from beyond what is usual, with commas between."""
     accelerator_grace_s: float = DEFAULT_GRACE_S
     """How long a unit stays on a node whose accelerator is not allocatable."""
     network: NetworkDefaults = field(default_factory=NetworkDefaults)
@@ -339,7 +341,9 @@ def _intent(fleet: Fleet, placement: PlacementResult, transition: Transition, tr
 
 def _decided_plan(decision: _Decision, snapshot: Snapshot, settings: PlanSettings) -> Plan:
     fleet, observed = decision.fleet, decision.fleet.observed
-    scene = Scene(fleet, snapshot.revision, decision.transition, decision.seats)
+    scene = Scene(
+        fleet, snapshot.revision, decision.transition, decision.seats, settings.fetch_allow
+    )
     cells = next_cells(scene)
     objects = build_objects(scene, cells, settings.network)
     known = observed.snapshots.get(snapshot.revision)
@@ -358,7 +362,7 @@ def _decided_plan(decision: _Decision, snapshot: Snapshot, settings: PlanSetting
             *placement_events(fleet, decision.placement, decision.seats),
             *(_hindrance_events(observed, decision.trouble) if decision.trouble else ()),
         ),
-        requeue_after_s=_requeue_s(decision, settings),
+        requeue_after_s=_requeue_s(decision, settings, cells),
         watch_units=decision.transition.active,
         placements=decision.placements,
         values=decision.facts.assessment.values if decision.transition.active else (),
@@ -403,7 +407,9 @@ def _reservation(decision: _Decision) -> Hindrance | None:
     )
 
 
-def _requeue_s(decision: _Decision, settings: PlanSettings) -> float:
+def _requeue_s(
+    decision: _Decision, settings: PlanSettings, cells: Mapping[str, ObservedCell]
+) -> float:
     """Return when to look again: the soonest of all reasons to."""
     rollout = decision.fleet.observed.deployment.spec.rollout
     now, grace_s = decision.fleet.observed.now, settings.accelerator_grace_s
@@ -416,6 +422,9 @@ def _requeue_s(decision: _Decision, settings: PlanSettings) -> float:
         waits.append(settings.unsettled_s)
     if any(seat.is_held for seat in decision.seats):
         waits.append(RENUDGE_S)
+    renudge_s = renudge_in_s(decision.fleet, decision.seats, cells)
+    if renudge_s is not None:
+        waits.append(renudge_s + interval_s(rollout) / 10)  # a moment later it is due for sure
     waits += [
         max(0.0, grace_s - (now - since).total_seconds()) + 1
         for since in decision.placement.lost.values()

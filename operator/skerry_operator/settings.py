@@ -7,6 +7,7 @@ import socket
 import uuid
 from collections.abc import Mapping
 from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -15,6 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 PREFIX = "SKERRY_"
 """Every environment variable is this and the field's name in capitals."""
+
+MAX_NETWORKS = 64
+"""As many as a pod takes."""
 
 Name = Annotated[
     str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
@@ -59,6 +63,9 @@ class Settings(BaseModel):
     """Images of other flavors, `flavor=image` with commas between; `cpu` is runtime_image."""
     triton_image: Annotated[str, Field(max_length=512)] = ""
     """Image of the Triton server for deployments that name the engine and no image; empty: none."""
+    fetch_allow: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Networks that pods may fetch models from although they are out of bounds else (loopback,
+    link-local, cloud metadata, ...), with commas between; pods that run are not replaced for it."""
     namespaces: tuple[Name, ...] = ()
     """Namespaces to serve, comma-separated; empty: all."""
     profiles: Path | None = None
@@ -107,6 +114,19 @@ class Settings(BaseModel):
     """debug, info, warning or error."""
     log_format: LogFormat = LogFormat.JSON
     """json or text."""
+
+    @field_validator("fetch_allow", mode="before")
+    @classmethod
+    def _split_into_networks(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        parts = [part.strip() for part in value.split(",") if part.strip()]
+        if len(parts) > MAX_NETWORKS:
+            raise ValueError(f"name at most {MAX_NETWORKS} networks")
+        try:
+            return tuple(ip_network(part) for part in parts)
+        except ValueError as error:
+            raise ValueError(f"{error}: write networks such as 10.0.0.0/8") from error
 
     @field_validator("namespaces", mode="before")
     @classmethod

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from bench.form import Row, at_most, figure
 from bench.scale_figures import looked
 from bench.scale_world import World, is_write
-from fleet.audit import READS, Request
+from fleet.audit import Request, reads
 from fleet.people import readiness
 
 WITHIN_S = 900.0
@@ -88,19 +88,16 @@ async def change_one_by_one(world: World, names: Sequence[str]) -> list[Row]:
     decisions = world.told.decisions.total() - decisions
     asked = [one for change in changes for one in change.requests]
     written = sum(_is_child(one) and one.kind != "pods" for one in asked)
-    changed = world.children.total() - children
+    changed, read = world.children.total() - children, reads(asked)
     return [
         *_delays("O2 change to last child, idle", changes, (50, 250)),
         at_most("O3 writes for each changed child", written / max(1, changed), 1),
         at_most("O3 status writes for each decision", writes / max(1, decisions), 1),
-        at_most("O3 gets and lists for each change", _share(asked, changes), 0),
+        at_most("O3 gets and lists for each change", read.total() / len(changes), 0),
+        *(figure(f"O3 {what}, for each change", read[what] / len(changes)) for what in read),
         figure("status writes for each change", writes / len(changes)),
         *looked("one change at a time", before, await world.metrics()),
     ]
-
-
-def _share(asked: Sequence[Request], changes: Sequence[Change]) -> float:
-    return sum(one.verb in READS for one in asked) / len(changes)
 
 
 def _delays(name: str, changes: Sequence[Change], limits: tuple[float, float]) -> list[Row]:

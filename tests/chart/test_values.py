@@ -125,6 +125,8 @@ def test_the_schema_takes_the_profiles_that_the_operator_takes(*, update_golden:
         ),
         pytest.param({"runtimeImages": {"cpu": {"repository": "a"}}}, "cpu", id="the flavor cpu"),
         pytest.param({"tritonImage": {"tag": "1"}}, "tritonImage", id="fields for one text"),
+        pytest.param({"fetch": {"allowCIDRs": ["localhost"]}}, "allowCIDRs", id="a name, no CIDR"),
+        pytest.param({"fetch": {"allowCIDRs": ["::1/128,"]}}, "allowCIDRs", id="two CIDRs in one"),
         pytest.param({"tritonImage": "a b"}, "tritonImage", id="a server image with a space"),
         pytest.param({"watchNamespaces": "default"}, "watchNamespaces", id="text for a list"),
         pytest.param({"watchNamespaces": ["De fault"]}, "watchNamespaces", id="a bad namespace"),

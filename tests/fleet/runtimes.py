@@ -31,7 +31,7 @@ from skerry_runtime.contract import ADMIN_PORT, ASSIGNMENT_FILE
 Raw = dict[str, Any]
 KUBELET_SYNC_S = 60.0
 READY_WITHIN_S = 120.0
-_AGAIN_S = 0.2
+LIST_AGAIN_S = 0.2
 _CLOSES_WITHIN_S = 0.2
 """Time for TLS connections that were closed to say goodbye to each other."""
 _OURS = f"{LABEL_MANAGED_BY}={MANAGED_BY}"
@@ -227,7 +227,7 @@ def _wait_for_port() -> socket.socket:
         if time.monotonic() > end:
             text = f"somebody else has port {ADMIN_PORT} of the loopback device"
             raise RuntimeError(f"{text}: end what `ss -tlnp` shows, or wait until it has ended")
-        time.sleep(_AGAIN_S)
+        time.sleep(LIST_AGAIN_S)
     return listener
 
 
@@ -271,6 +271,9 @@ async def follow(
     while True:
         async with session.get(path, params=query) as answer:
             listed = await answer.json()
+        if answer.status != 200:  # a kind that was made a moment ago
+            await asyncio.sleep(LIST_AGAIN_S)
+            continue
         for raw in listed["items"]:
             tell("ADDED", raw)
         since = {"watch": "1", "resourceVersion": listed["metadata"]["resourceVersion"]}

@@ -58,7 +58,7 @@ class Snapshot(KubeModel):
         return tuple(model.name for model in self.models)
 
     def named(self, names: Sequence[str]) -> Snapshot:
-        """Return it with other names of its models; unchanged when they differ in number."""
+        """Return the snapshot with other names; as it is, unless there is one for each model."""
         if len(names) != len(self.models):
             return self
         pairs = zip(self.models, names, strict=True)

@@ -36,11 +36,12 @@ class CellPods:
     hardware: Hardware
     hostnames: tuple[str, ...]
     tolerations: tuple[Toleration, ...] = ()
+    fetch_allow: str = ""
 
 
 def build_daemonset(owner: ObjectMeta, pods: CellPods) -> Manifest:
     """Return the DaemonSet; its pods find their assignment in the cell's ConfigMap."""
-    pod = UnitPod(pods.berth, pods.template, pods.hardware, _THE_NODE)
+    pod = UnitPod(pods.berth, pods.template, pods.hardware, _THE_NODE, pods.fetch_allow)
     scheduling = {
         "affinity": {**_affinity(pods.hostnames), **alone_on_its_node(pods.hardware)},
         "tolerations": _tolerations(pods.tolerations),

@@ -44,6 +44,8 @@ class Scene:
     """Revision that the spec asks for."""
     transition: Transition
     seats: tuple[Seat, ...]
+    fetch_allow: str = ""
+    """What the operator's administrator lets pods fetch from besides."""
 
     @property
     def owner(self) -> ObjectMeta:
@@ -166,6 +168,7 @@ def _daemonset(scene: Scene, berth: Berth, seats: list[Seat]) -> Manifest:
         hardware=scene.fleet.hardware[berth.cell],
         hostnames=tuple(hostname_of(scene.fleet.nodes[seat.unit]) for seat in seats),
         tolerations=scene.fleet.observed.deployment.spec.placement.tolerations,
+        fetch_allow=scene.fetch_allow,
     )
     return build_daemonset(scene.owner, pods)
 
@@ -180,6 +183,7 @@ def _replicasets(scene: Scene) -> list[Manifest]:
                 template=_template(scene, seat.berth, [seat]),
                 hardware=scene.fleet.hardware[seat.berth.cell],
                 placement=scene.fleet.observed.deployment.spec.placement,
+                fetch_allow=scene.fetch_allow,
             ),
         )
         for seat in scene.seats

@@ -38,12 +38,14 @@ class Replica:
     template: PodTemplate
     hardware: Hardware
     placement: Placement
+    fetch_allow: str = ""
 
 
 def build_replicaset(owner: ObjectMeta, replica: Replica) -> Manifest:
     """Return the ReplicaSet; its pod finds its assignment in the cell's ConfigMap."""
     labels = {**berth_labels(replica.berth), LABEL_UNIT: replica.unit}
-    pod = UnitPod(replica.berth, replica.template, replica.hardware, {"value": replica.unit})
+    name = {"value": replica.unit}
+    pod = UnitPod(replica.berth, replica.template, replica.hardware, name, replica.fetch_allow)
     spec = {
         "replicas": 1,
         "selector": {"matchLabels": {**selector_labels(owner), **labels}},

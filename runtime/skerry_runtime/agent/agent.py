@@ -265,21 +265,22 @@ class Agent:
                 await self._swap.verify(goal, attempt)
                 self._reach(Stage.VERIFIED)
             case machine.Probe():
-                if await self._interruptible(self._swap.probe(goal, attempt)):
-                    self._reach(Stage.PROBED)
+                await self._through(self._swap.probe(goal, attempt), Stage.PROBED)
             case machine.Load():
-                if await self._interruptible(self._swap.load(goal, attempt)):
-                    self._reach(Stage.LOADED)
+                await self._through(self._swap.load(goal, attempt), Stage.LOADED)
             case machine.Examine():
-                if await self._interruptible(self._swap.examine(goal, attempt)):
-                    self._reach(Stage.EXAMINED)
+                await self._through(self._swap.examine(goal, attempt), Stage.EXAMINED)
             case machine.Compare():
-                if await self._interruptible(self._swap.compare(goal, attempt)):
-                    self._reach(Stage.SHADOWED)
+                await self._through(self._swap.compare(goal, attempt), Stage.SHADOWED)
             case machine.Switch():
                 await self._swap.switch(goal)
                 self._attempt = None
                 await self._swap.prune(self._order, self._attempt)
+
+    async def _through(self, work: Coroutine[None, None, None], stage: Stage) -> None:
+        """Reach the stage by this work, unless the assignment moves on meanwhile."""
+        if await self._interruptible(work):
+            self._reach(stage)
 
     def _reach(self, stage: Stage) -> None:
         if self._attempt:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
+from pydantic_core import from_json
 
 from skerry_runtime.agent.goal import Goal
 from skerry_runtime.agent.machine import Nothing, Order
@@ -74,13 +75,21 @@ def _opened(content: bytes) -> Envelope:
     if len(content) > MAX_ASSIGNMENT_BYTES:
         raise Unreadable(f"the assignment is larger than {MAX_ASSIGNMENT_BYTES} bytes")
     try:
-        assignment = Envelope.model_validate_json(content)
+        document = from_json(content)
+        _require_schema(document)
+        return Envelope.model_validate(document)
     except ValidationError as err:
         raise Unreadable(f"no valid assignment: {_first_error(err)}") from err
-    if assignment.schema_ != SCHEMA:
-        age = "newer" if assignment.schema_ > SCHEMA else "older"
-        raise Unreadable(f"schema {assignment.schema_} is {age} than this runtime's ({SCHEMA})")
-    return assignment
+    except ValueError as err:
+        raise Unreadable(f"no valid assignment: {err}") from err
+
+
+def _require_schema(document: object) -> None:
+    """Name another schema before its fields are missed."""
+    schema = document.get("schema", SCHEMA) if isinstance(document, dict) else SCHEMA
+    if schema != SCHEMA:
+        text = f"this runtime reads schema {SCHEMA}, and not {schema!r:.20}: use an image of the"
+        raise Unreadable(f"{text} operator's version")
 
 
 def _first_error(err: ValidationError, where: str = "") -> str:

@@ -20,8 +20,9 @@ class Room:
 def choose_mode(asked: SwapMode, room: Room) -> SwapMode | None:
     """Return how the new model takes the old one's place; None when it does not fit at all.
 
-    Auto, and a mode that only a newer version knows, overlaps when both fit. Nothing to unload means that there is nothing to swap with:
-    the same question then is whether the model fits alone.
+    Auto, and a mode that only a newer version knows, overlaps when both fit. Nothing to unload
+    means that there is nothing to swap with: the same question then is whether the model fits
+    alone.
     """
     fits_beside = room.needed <= room.available
     fits_alone = room.needed <= room.available + room.freed

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from skerry_operator.decide.observed import Pod
 from skerry_operator.decide.placement.nodes import Node
-from skerry_runtime.contract import StatusReport
+from skerry_operator.decide.reported import UnitReport
 
 
 @dataclass(frozen=True, order=True)
@@ -30,7 +30,7 @@ class UnitRow:
     """Nodes without the label share a site that has no name."""
     pod: Pod | None
     """The newest that is not being deleted."""
-    report: StatusReport | None
+    report: UnitReport | None
     """What was last heard of it."""
     berths: tuple[Berth, ...]
     """What makes pods for it: one, two after a torn write, or none yet."""

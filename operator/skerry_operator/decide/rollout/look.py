@@ -186,6 +186,11 @@ class Look:
         return tuple(unit for unit in self.asked if unit.name not in done)
 
     @property
+    def is_confirmed(self) -> bool:
+        """Tell whether all asked units say what they say after the last write."""
+        return all(unit.is_confirmed for unit in self.asked)
+
+    @property
     def lost(self) -> tuple[UnitFacts, ...]:
         """Awaited units that say themselves that they do not serve the target."""
         return tuple(unit for unit in self.awaited if unit.answered)
@@ -258,7 +263,7 @@ class Look:
         return Finding(Reason.DEADLINE_EXCEEDED, f"{message}; {self.assessment.message}")
 
     def count(self) -> str:
-        """Return for example `3 of 5 units serve v1-0a1b2c3d4e`."""
+        """Return for example `3 of 5 units serve r1-0a1b2c3d4e`."""
         failed = f", {len(self.failing)} refuse it" if self.failing else ""
         return f"{len(self.serving)} of {len(self.asked)} units serve {self.target}{failed}"
 

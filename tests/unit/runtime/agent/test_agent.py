@@ -204,11 +204,11 @@ async def test_nothing_assigned_serves_nothing(
         ("{", "no valid assignment"),
         ("[]", "no valid assignment"),
         (
-            '{"schema": 2, "deployment": "a/b", "cell": "c", "execution": {"profile": "cpu"}}',
-            "schema 2 is newer",
+            '{"schema": 3, "deployment": "a/b", "cell": "c", "execution": {"profile": "cpu"}}',
+            "reads schema 2, and not 3",
         ),
         (
-            '{"schema": 1, "deployment": "a/b", "cell": "c", "execution": {"profile": "cpu"},'
+            '{"schema": 2, "deployment": "a/b", "cell": "c", "execution": {"profile": "cpu"},'
             ' "default": "v9"}',
             "'v9' is assigned to node-1 but not described",
         ),
