@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from typing_extensions import override
+
 from skerry_operator.constants import GROUP, VERSION
 from skerry_operator.crdgen.definitions import KINDS, CustomKind, definition
 from skerry_operator.crdgen.schema import Schema
@@ -33,6 +35,7 @@ class Skew:
     unknown: tuple[str, ...] = ()
     """Fields that it has and this operator does not know."""
 
+    @override
     def __str__(self) -> str:
         """Return what differs and what to do, in one line."""
         parts = []
@@ -58,7 +61,7 @@ def _schemas(document: Mapping[str, Any]) -> Iterator[Schema]:
 
 
 def _kind_of(schema: Schema) -> str:
-    kinds = schema.get("x-kubernetes-group-version-kind") or ({},)
+    kinds: list[Schema] = schema.get("x-kubernetes-group-version-kind") or [{}]
     return str(kinds[0].get("kind", ""))
 
 
@@ -75,7 +78,8 @@ def _skew(kind: CustomKind, served: Schema) -> Skew:
 
 def _beyond(own: Schema, served: Schema, path: str) -> Iterator[str]:
     """Yield what our schema takes and the served one does not."""
-    words = set(own.get("enum", ())) - set(served.get("enum", own.get("enum", ())))
+    known: list[str] = own.get("enum", [])
+    words = set(known) - set(served.get("enum", known))
     yield from (f"{path} = {word}" for word in sorted(words))
     for limit in _LIMITS:
         if limit in own and served.get(limit, own[limit]) < own[limit]:

@@ -232,7 +232,7 @@ def _cell(fleet: Fleet, wanted: Snapshot, cell: Cell) -> CellForesight:
 def _change(fleet: Fleet, wanted: Snapshot, cell: Cell) -> str:
     """Return what a rollout of the wanted revision would do to the units of a cell."""
     berth = fleet.berth(wanted.revision, cell.name)
-    listed = [fleet.listed.get(unit, ()) for unit in cell.units]
+    listed = [fleet.row(unit).berths for unit in cell.units]
     if not any(listed):
         return "new pods"
     if any(berth not in berths for berths in listed):

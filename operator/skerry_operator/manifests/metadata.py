@@ -15,7 +15,7 @@ from skerry_operator.constants import (
     LABEL_TEMPLATE,
     MANAGED_BY,
 )
-from skerry_operator.decide.fleet.fleet import Berth
+from skerry_operator.decide.fleet.row import Berth
 from skerry_operator.decide.names import bounded
 from skerry_operator.decide.planned import Manifest, ObjectRef
 from skerry_operator.decide.revision import content_hash

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from skerry_operator.api.base import ObjectMeta
 from skerry_operator.api.v1alpha1.edgedeployment import Fallback, Serving, TrafficPolicy
 from skerry_operator.decide.analysis.shadow import shadow_of
-from skerry_operator.decide.fleet.fleet import Berth, Fleet, hostname_of
+from skerry_operator.decide.fleet.fleet import Fleet, hostname_of
 from skerry_operator.decide.fleet.podtemplate import PodTemplate
+from skerry_operator.decide.fleet.row import Berth
 from skerry_operator.decide.fleet.seating import Seat
 from skerry_operator.decide.observed import ObservedCell
 from skerry_operator.decide.planned import Manifest, ObjectRef

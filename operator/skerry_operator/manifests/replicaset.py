@@ -12,8 +12,9 @@ from typing import Any
 from skerry_operator.api.base import ObjectMeta
 from skerry_operator.api.v1alpha1.edgedeployment import Placement
 from skerry_operator.constants import LABEL_UNIT
-from skerry_operator.decide.fleet.fleet import HOSTNAME_LABEL, Berth
+from skerry_operator.decide.fleet.fleet import HOSTNAME_LABEL
 from skerry_operator.decide.fleet.podtemplate import PodTemplate
+from skerry_operator.decide.fleet.row import Berth
 from skerry_operator.decide.placement.hardware import Hardware
 from skerry_operator.decide.planned import Manifest
 from skerry_operator.manifests.metadata import (

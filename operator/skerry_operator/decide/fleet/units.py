@@ -10,6 +10,7 @@ from skerry_operator.constants import LABEL_CANARY, Reason
 from skerry_operator.decide.facts import UnitFacts
 from skerry_operator.decide.fleet.fleet import Fleet
 from skerry_operator.decide.fleet.nudges import nudge_of
+from skerry_operator.decide.fleet.row import UnitRow
 from skerry_operator.decide.observed import Pod
 from skerry_operator.decide.reported import UnitReport
 from skerry_runtime.contract import SwapPhase
@@ -35,26 +36,26 @@ def unit_facts(fleet: Fleet, cells: Mapping[str, str], trial: Trial) -> tuple[Un
 
 
 def _facts(fleet: Fleet, unit: str, cells: Mapping[str, str], trial: Trial) -> UnitFacts:
-    node, pod = fleet.node_of(unit), fleet.pods.get(unit)
-    report = fleet.observed.reports.get(unit) if pod is not None else None
+    row, assigned = fleet.row(unit), fleet.assigned(unit, cells[unit])
+    report = row.report if row.pod is not None else None
     return UnitFacts(
         name=unit,
         cell=cells[unit],
-        site=fleet.site(unit),
-        reachable=fleet.is_reachable(unit),
-        canary=node is not None and node.labels.get(LABEL_CANARY) == "true",
-        assigned=fleet.assigned(unit, cells[unit]),
-        serving=_serving(fleet, unit, trial),
+        site=row.site,
+        reachable=row.reachable,
+        canary=row.node is not None and row.node.labels.get(LABEL_CANARY) == "true",
+        assigned=assigned,
+        serving=_serving(fleet, row, trial),
         answered=report is not None,
         is_confirmed=unit not in fleet.observed.unconfirmed,
-        failure=_failure(fleet, unit, cells[unit], trial),
-        waiting=_waiting(fleet, pod, report, trial),
+        failure=_failure(fleet, row, trial) if assigned == trial.revision else None,
+        waiting=_waiting(fleet, row.pod, report, trial),
     )
 
 
-def _serving(fleet: Fleet, unit: str, trial: Trial) -> str | None:
+def _serving(fleet: Fleet, row: UnitRow, trial: Trial) -> str | None:
     """Return what the unit serves; a revision on trial counts only in a pod of its own template."""
-    pod, report = fleet.pods.get(unit), fleet.observed.reports.get(unit)
+    pod, report = row.pod, row.report
     if pod is None or report is None or report.serving is None:
         return None
     revision = report.serving.revision
@@ -70,12 +71,14 @@ def _is_at_home(fleet: Fleet, pod: Pod, trial: Trial) -> bool:
     return pod.template == fleet.berth(trial.revision, pod.cell).template
 
 
-def _failure(fleet: Fleet, unit: str, cell: str, trial: Trial) -> str | None:
+def _failure(fleet: Fleet, row: UnitRow, trial: Trial) -> str | None:
     """Return why the unit refuses the revision on trial: its own word, or a crash loop."""
-    pod, report = fleet.pods.get(unit), fleet.observed.reports.get(unit)
-    if pod is None or fleet.assigned(unit, cell) != trial.revision:
-        return None
-    if not _is_at_home(fleet, pod, trial) or not _is_current_retry(fleet, pod, trial):
+    pod, report = row.pod, row.report
+    if (
+        pod is None
+        or not _is_at_home(fleet, pod, trial)
+        or not _is_current_retry(fleet, pod, trial)
+    ):
         return None
     if report is not None:
         return _reported_failure(fleet, pod, report, trial)

@@ -138,7 +138,7 @@ def _cell(outcome: Outcome, cell: Cell, units: Iterable[UnitFacts]) -> CellStatu
 
 def _measured(fleet: Fleet, cell: Cell) -> tuple[str | None, int | None]:
     """Return the provider that most units have, and the smallest share of the graph on it."""
-    reports = (fleet.observed.reports.get(unit) for unit in cell.units)
+    reports = (fleet.row(unit).report for unit in cell.units)
     found = [_acceleration(report.serving) for report in reports if report and report.serving]
     known = [measure for measure in found if measure is not None]
     if not known:

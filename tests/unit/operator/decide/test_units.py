@@ -16,6 +16,7 @@ from builders import (
     reduced,
     refusing,
     serving,
+    sha256_of,
 )
 from skerry_operator.api.v1alpha1.edgedeployment_status import Stage
 from skerry_operator.decide.facts import UnitFacts
@@ -56,7 +57,7 @@ def with_pod(world: World, **changes: object) -> Observed:
 
 def test_a_refusal_counts_once_the_unit_was_given_the_target(world: World) -> None:
     target = str(world.status.target_revision)
-    world.reports["n"] = refusing(target)(make_report("n", assignment="x"))
+    world.reports["n"] = refusing(target)(make_report("n", assignment=sha256_of("x")))
     world.pods = {name: replace(pod, nudge="") for name, pod in world.pods.items()}
     assert facts(world).failure == "ExamFailed: Accuracy 0.21 < 0.95"
 

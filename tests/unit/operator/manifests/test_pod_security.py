@@ -11,13 +11,13 @@ from pydantic import ValidationError
 from builders import CPU, HAILO, NVIDIA, make_deployment, make_model
 from skerry_operator.api.v1alpha1.edgedeployment import Toleration
 from skerry_operator.catalogue.profiles import Profile, builtin_profiles
-from skerry_operator.decide.fleet.fleet import Berth
 from skerry_operator.decide.fleet.podtemplate import (
     HASH_LENGTH,
     TEMPLATE_VERSION,
     PodTemplate,
     template_of,
 )
+from skerry_operator.decide.fleet.row import Berth
 from skerry_operator.decide.placement.hardware import Hardware
 from skerry_operator.decide.revision import KeptModel, Snapshot, content_hash
 from skerry_operator.manifests.daemonset import CellPods, build_daemonset
