@@ -18,10 +18,10 @@ from skerry_operator.decide.fleet.fleet import Fleet
 from skerry_operator.decide.fleet.outage import Outages, measure
 from skerry_operator.decide.fleet.seating import Seat
 from skerry_operator.decide.placement.place import Cell, PlacementResult
+from skerry_operator.decide.reported import ReportedServing
 from skerry_operator.decide.rollout.engine import Transition, step_label
 from skerry_operator.decide.rollout.state import REASON_LIMIT, clip
 from skerry_operator.decide.told.conditions import Situation, conditions, phase
-from skerry_operator.decide.reported import ReportedServing
 
 REJECTED_LIMIT = 20
 LOST_LIMIT = 100
