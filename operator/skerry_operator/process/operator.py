@@ -23,9 +23,9 @@ from skerry_operator.process.status_proxy import ProxyFetch
 from skerry_operator.process.sweeper import Sweeper
 from skerry_operator.reconcile import Edges, Planner, Reconciler
 from skerry_operator.reports.base import DeploymentKey
+from skerry_operator.reports.cadence import Cadence
 from skerry_operator.reports.fetch import HttpFetch
-from skerry_operator.reports.pace import Pace
-from skerry_operator.reports.poller import Poller, Watch
+from skerry_operator.reports.poller import Clocks, Poller
 from skerry_operator.settings import Settings, StatusAccess
 from skerry_operator.telemetry import Telemetry
 
@@ -165,8 +165,8 @@ class Operator:
             self._fetch,
             self._telemetry,
             slots=PROXY_THREADS if is_proxy else settings.status_concurrency,
-            pace=Pace(Random(), settings.idle_period_seconds),  # noqa: S311 (jitter, no secret)
-            watch=Watch(time.monotonic, clock.now),
+            cadence=Cadence(Random(), settings.idle_period_seconds),  # noqa: S311 (jitter, no secret)
+            clocks=Clocks(time.monotonic, clock.now),
             wake=self._wake,
         )
 
