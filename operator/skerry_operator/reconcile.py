@@ -10,44 +10,34 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from time import monotonic as machine_monotonic
 from typing import Any
 
 from skerry_operator.api.base import KubeModel
+from skerry_operator.api.v1alpha1.edgedeployment_status import EdgeDeploymentStatus, Stage
 from skerry_operator.api.v1alpha1.edgemodel import EdgeModel
+from skerry_operator.carry import Carrier
+from skerry_operator.carry import Memory as WriteMemory
 from skerry_operator.clock import Clock
 from skerry_operator.constants import Reason
 from skerry_operator.decide.analysis.queries import wanted_queries
 from skerry_operator.decide.facts import Value
-from skerry_operator.decide.names import bounded
 from skerry_operator.decide.observed import Observed, Pod
 from skerry_operator.decide.placement.placed import PlacementResult
-from skerry_operator.decide.planned import EventNote, ModelPlan, Plan
+from skerry_operator.decide.planned import ModelPlan, Plan
 from skerry_operator.decide.rollout.engine import interval_s
 from skerry_operator.kube.cache import Key
-from skerry_operator.kube.errors import KubeError, NotFound
-from skerry_operator.kube.read import (
-    BadResource,
-    Cache,
-    Subject,
-    observe,
-    pods_of,
-    read_deployment,
-    read_model,
-)
-from skerry_operator.kube.status import Target, target_of
+from skerry_operator.kube.errors import NotFound
+from skerry_operator.kube.observe import observe, pods_of
+from skerry_operator.kube.owners import Owner
+from skerry_operator.kube.read import BadResource, Subject, read_deployment, read_model
+from skerry_operator.kube.status import target_of
+from skerry_operator.kube.tables import Cache
 from skerry_operator.kube.writer import Writer
 from skerry_operator.metricsource.base import PodAddress, StatusSource
 from skerry_operator.metricsource.lastwords import Word, Words, hear
 from skerry_operator.metricsource.sampler import Ask, Sampler
 from skerry_operator.telemetry import Telemetry
-
-OUTCOMES: Mapping[str, str] = {
-    Reason.PROMOTED: "promoted",
-    Reason.ROLLED_BACK: "rolled_back",
-    Reason.ABORTED: "aborted",
-    Reason.FIRST_DEPLOYMENT_FAILED: "first_failed",
-}
-"""Reason of an event -> outcome in the metric of rollouts."""
 
 AT_ONCE_S = 0.1
 """Time between two looks of which the first changed the status."""
@@ -77,6 +67,7 @@ class Edges:
     telemetry: Telemetry
     idle_period_s: float
     """How often pods are read while nothing is under way."""
+    monotonic: Callable[[], float] = machine_monotonic
 
 
 @dataclass
@@ -92,7 +83,7 @@ class _Memory:
     watch_units: bool = True
     placements: Mapping[str, PlacementResult] = field(default_factory=dict)
     """Revision -> its placement at the last look."""
-    apply_error: str | None = None
+    writes: WriteMemory = field(default_factory=WriteMemory)
     shown: frozenset[tuple[str, str]] = frozenset()
     """(metric, cell) of the analysis values that the operator's own metrics show."""
 
@@ -103,6 +94,7 @@ class Reconciler:
     def __init__(self, edges: Edges, planner: Planner) -> None:
         self._edges = edges
         self._planner = planner
+        self._carrier = Carrier(edges.writer, edges.telemetry, edges.monotonic)
         self._memories: dict[Key, _Memory] = {}
 
     async def model(self, key: Key) -> float | None:
@@ -118,7 +110,7 @@ class Reconciler:
         try:
             model = read_model(entry)
         except BadResource as error:
-            await self._refuse(target, error)
+            await self._carrier.refuse(target, Reason.INVALID_SPEC, error)
             return None
         plan = self._planner.model(model, self._edges.clock.now())
         if plan.status != model.status:
@@ -141,20 +133,28 @@ class Reconciler:
         try:
             observed = await self._observe(read_deployment(entry), memory)
         except BadResource as error:
-            await self._refuse(target, error)
+            await self._carrier.refuse(target, Reason.INVALID_SPEC, error)
             return None
         plan = self._planner.deployment(observed, memory.placements)
         memory.watch_units, memory.placements = plan.watch_units, plan.placements
         self._show(key, plan.values, memory)
         try:
-            is_new_status = await self._carry_out(plan, observed, target, memory)
+            is_new_status = await self._carrier.carry_out(
+                plan,
+                observed.deployment.status,
+                target,
+                memory.writes,
+                is_way_back=_is_way_back(plan.status or observed.deployment.status),
+            )
         except NotFound:
             if self._edges.cache.deployments.get(key) is None:
                 self._forget(key)
                 return None  # it was deleted under our hands
             raise
+        await self._edges.writer.record(target, self._edges.cache.complaints.take(target.owner))
         is_news = is_new_status and _is_news(plan.status, observed.deployment.status)
-        return self._next_look(plan, observed, at_once=is_news or bool(observed.apply_error))
+        at_once = is_news or bool(observed.apply_error)
+        return self._next_look(plan, observed, target.owner, at_once=at_once)
 
     def _memory_of(self, key: Key, uid: str) -> _Memory:
         """Return what is remembered of this very object, not of one that had its name before."""
@@ -180,16 +180,20 @@ class Reconciler:
             gauge.remove(*key, *gone)
         memory.shown = shown
 
-    def _next_look(self, plan: Plan, observed: Observed, *, at_once: bool) -> float | None:
+    def _next_look(
+        self, plan: Plan, observed: Observed, owner: Owner, *, at_once: bool
+    ) -> float | None:
         """Return when to look again: after a change at once, until a look changes nothing."""
         waits = [AT_ONCE_S] if at_once else []
         waits += [] if plan.requeue_after_s is None else [plan.requeue_after_s]
         waits += [self._edges.idle_period_s] if observed.pods else []
+        held_s = self._edges.cache.held_s(owner)
+        waits += [] if held_s is None else [held_s]
         return min(waits, default=None)
 
     async def _observe(self, subject: Subject, memory: _Memory) -> Observed:
         metadata = subject.deployment.metadata
-        pods = pods_of(self._edges.cache, (metadata.namespace, bounded(metadata.name)))
+        pods = pods_of(self._edges.cache, subject.owner)
         now = self._edges.clock.now()
         must_ask = self._must_ask(memory, pods, now)
         if must_ask:
@@ -207,7 +211,7 @@ class Reconciler:
             now=self._edges.clock.now(),
             reports={unit: word.report for unit, word in memory.words.items()},
             polled=must_ask,
-            apply_error=memory.apply_error,
+            apply_error=memory.writes.problem,
         )
         interval = interval_s(subject.deployment.spec.rollout)
         samples = await memory.sampler.samples(wanted_queries(observed), now, interval)
@@ -235,68 +239,10 @@ class Reconciler:
         entry = self._edges.cache.nodes.get(("", pod.node))
         return entry is None or entry.value.reachable
 
-    async def _carry_out(
-        self, plan: Plan, observed: Observed, target: Target, memory: _Memory
-    ) -> bool:
-        """Write in the order of Plan; return whether the status was written.
 
-        Events go out as soon as the status is on record, also when a later write fails: the next
-        look finds the decision made, and would not tell of it again.
-        """
-        writer = self._edges.writer
-        try:
-            await writer.apply(target.namespace, plan.records)
-        except KubeError as error:
-            await self._remember_failure(memory, target, error)
-            raise
-        status = plan.status
-        is_new_status = status is not None and status != observed.deployment.status
-        if status is not None and is_new_status:
-            await writer.write_status(target, status)
-        self._count(plan.events)
-        try:
-            await self._write_objects(plan, target)
-        except KubeError as error:
-            await self._remember_failure(memory, target, error)
-            raise
-        finally:
-            await writer.record(target, plan.events)
-        memory.apply_error = None
-        return is_new_status
-
-    async def _write_objects(self, plan: Plan, target: Target) -> None:
-        """Write files first; once they are out their readers are told, whatever else is refused.
-
-        A rollback must not wait for a Service that cannot be written.
-        """
-        writer, namespace = self._edges.writer, target.namespace
-        files = [item for item in plan.objects if item.ref.kind == "ConfigMap"]
-        others = [item for item in plan.objects if item.ref.kind != "ConfigMap"]
-        applied = await writer.apply(namespace, files)
-        try:
-            applied += await writer.apply(namespace, others)
-        finally:
-            nudged = await writer.nudge(namespace, plan.nudges)
-        pruned = await writer.prune(namespace, plan.prune)
-        changes = applied + nudged + pruned
-        if changes:
-            log.info("%s/%s: %s", namespace, target.name, changes)
-
-    async def _remember_failure(self, memory: _Memory, target: Target, error: KubeError) -> None:
-        memory.apply_error = str(error)
-        note = EventNote(warning=True, reason=Reason.APPLY_FAILED, message=str(error))
-        await self._edges.writer.record(target, (note,))
-
-    async def _refuse(self, target: Target, error: BadResource) -> None:
-        """Tell people about an object that cannot be read; it is left alone until it changes."""
-        log.warning("%s %s/%s: %s", target.kind, target.namespace, target.name, error)
-        note = EventNote(warning=True, reason=Reason.INVALID_SPEC, message=str(error))
-        await self._edges.writer.record(target, (note,))
-
-    def _count(self, events: Iterable[EventNote]) -> None:
-        for event in events:
-            if outcome := OUTCOMES.get(event.reason):
-                self._edges.telemetry.rollouts.labels(outcome).inc()
+def _is_way_back(status: EdgeDeploymentStatus) -> bool:
+    """Tell whether units go to stable, or stay there: a plan that is safe to make once more."""
+    return status.rollout.stage in {Stage.IDLE, Stage.ROLLING_BACK}
 
 
 def _is_news(written: KubeModel | None, before: KubeModel) -> bool:

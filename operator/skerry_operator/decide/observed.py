@@ -35,6 +35,8 @@ class Pod:
     ip: str = ""
     ready: bool = False
     deleting: bool = False
+    over: bool = False
+    """It ended, was evicted, or was refused at admission: nothing of it will run again."""
     restarts: int = 0
     waiting_reason: str = ""
     """Of the container, for example CrashLoopBackOff, ImagePullBackOff, or Unschedulable."""

@@ -28,7 +28,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -74,7 +74,7 @@ class _Request:
     method: str
     path: str
     query: Query = field(default_factory=dict)
-    body: Mapping[str, Any] | None = None
+    body: Mapping[str, Any] | Sequence[Mapping[str, str]] | None = None
     headers: Query = field(default_factory=dict)
     timeout: float | tuple[float, float] = TIMEOUT_S
 
@@ -145,6 +145,13 @@ class KubeClient:
         """Merge-patch an object."""
         query = {"fieldManager": self._manager}
         return self._write(_Request("PATCH", path, query, body, _typed("merge-patch+json")), kind)
+
+    def patch(self, path: str, operations: Sequence[Mapping[str, str]], kind: str) -> Json:
+        """Patch an object with JSON patch operations, all or none."""
+        query = {"fieldManager": self._manager}
+        return self._write(
+            _Request("PATCH", path, query, operations, _typed("json-patch+json")), kind
+        )
 
     def create(self, path: str, body: Mapping[str, Any], kind: str) -> Json:
         """Create an object in the collection at `path`."""

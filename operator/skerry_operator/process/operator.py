@@ -16,7 +16,7 @@ from skerry_operator.kube.errors import KubeError, NotFound
 from skerry_operator.kube.events import Recorder
 from skerry_operator.kube.lease import Elector, LeaseLost, LeaseName
 from skerry_operator.kube.paths import PLURALS
-from skerry_operator.kube.read import Cache
+from skerry_operator.kube.tables import Cache
 from skerry_operator.kube.writer import Writer
 from skerry_operator.metricsource.prometheus import Prometheus, PrometheusAddress
 from skerry_operator.metricsource.runtime_status import HttpFetch, RuntimeStatus
@@ -58,7 +58,7 @@ class Operator:
         self._tasks: tuple[asyncio.Task[None], ...] = ()
         self._exit_status = 0
         self._is_ended = False
-        self._cache = Cache()
+        self._cache = Cache(telemetry=telemetry)
         self._threads = Threads()
         self._fetch = self._build_fetch()
         self._prometheus = self._build_prometheus()

@@ -11,6 +11,7 @@ import pytest
 
 from builders import NOW, make_report, serving
 from fake_kube import FakeKube, refusal
+from owned import controlled, made, workload
 from skerry_operator.api.base import Condition, ConditionStatus
 from skerry_operator.api.v1alpha1.edgedeployment_status import (
     EdgeDeploymentStatus,
@@ -26,7 +27,8 @@ from skerry_operator.decide.planned import EventNote, Manifest, ModelPlan, Nudge
 from skerry_operator.kube.client import KubeClient, Threads
 from skerry_operator.kube.errors import Conflict, Forbidden, Invalid
 from skerry_operator.kube.events import Recorder
-from skerry_operator.kube.read import Cache, child_entry, deployment_entry, node_entry, pod_entry
+from skerry_operator.kube.read import child_entry, deployment_entry, node_entry, pod_entry
+from skerry_operator.kube.tables import Cache
 from skerry_operator.kube.writer import Writer
 from skerry_operator.metricsource.base import PodAddress
 from skerry_operator.metricsource.lastwords import SILENCE_S
@@ -100,7 +102,10 @@ class Bench:
 
     def put_child(self, kind: str, name: str) -> None:
         root = ROOT if kind == "ConfigMap" else ROOT.replace("/api/v1", "/apis/apps/v1")
-        raw = self.kube.put(f"{root}/{kind.lower()}s/{name}", {"metadata": {"name": name}})
+        entry = self.cache.deployments.get(KEY)
+        assert entry
+        body = made({"metadata": {"name": name}}, uid=entry.uid)
+        raw = self.kube.put(f"{root}/{kind.lower()}s/{name}", body)
         self.cache.children[kind].seen(child_entry(kind, raw))
 
     def put_pod(
@@ -129,7 +134,11 @@ class Bench:
             "spec": {"nodeName": unit},
             "status": {"podIP": ip, "containerStatuses": [{"restartCount": restarts}]},
         }
-        self.cache.pods.seen(pod_entry(raw))
+        entry = self.cache.deployments.get(KEY)
+        assert entry
+        maker = child_entry("DaemonSet", workload("maker", uid=entry.uid))
+        self.cache.children["DaemonSet"].seen(maker)
+        self.cache.pods.seen(pod_entry(controlled(raw, "maker")))
 
     def put_status(self, status: EdgeDeploymentStatus) -> None:
         raw = self.kube.put(
@@ -146,7 +155,9 @@ class Bench:
         )
         metadata = {"name": "digits-cpu", "labels": {LABEL_DEPLOYMENT: "digits"}}
         data = {ASSIGNMENT_FILE: assignment.model_dump_json(by_alias=True)}
-        body = {"metadata": metadata, "data": data}
+        entry = self.cache.deployments.get(KEY)
+        assert entry
+        body = made({"metadata": metadata, "data": data}, uid=entry.uid)
         raw = self.kube.put(f"{ROOT}/configmaps/digits-cpu", body)
         self.cache.children["ConfigMap"].seen(child_entry("ConfigMap", raw))
 
