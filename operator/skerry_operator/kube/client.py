@@ -52,6 +52,9 @@ requests per second: the API server's own fairness rules do that, and its 429 is
 TIMEOUT_S = (3.0, 10.0)
 """To connect, and to answer."""
 
+LEASE_TIMEOUT_S = (1.0, 2.0)
+"""The same for a request about the Lease."""
+
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -121,6 +124,10 @@ class KubeClient:
         """Return an object or a list."""
         return self._json(_Request("GET", path, query, headers={"Accept": accept}))
 
+    def get_lease(self, path: str) -> Json:
+        """Return the Lease: within less time than others, as a try that hangs takes the next."""
+        return self._json(_Request("GET", path, timeout=LEASE_TIMEOUT_S))
+
     def apply(self, path: str, body: Mapping[str, Any], kind: str) -> Json:
         """Apply an object server-side as our field manager; conflicts are forced.
 
@@ -166,12 +173,12 @@ class KubeClient:
 
     def replace_unfenced(self, path: str, body: Mapping[str, Any], kind: str) -> Json:
         """Replace an object without asking the fence: only the Lease itself is written so."""
-        request = _Request("PUT", path, NO_QUERY, body, _typed("json"))
+        request = _Request("PUT", path, NO_QUERY, body, _typed("json"), LEASE_TIMEOUT_S)
         return self._write(request, kind, fenced=False)
 
     def create_unfenced(self, path: str, body: Mapping[str, Any], kind: str) -> Json:
         """Create an object without asking the fence: only the Lease itself is written so."""
-        request = _Request("POST", path, NO_QUERY, body, _typed("json"))
+        request = _Request("POST", path, NO_QUERY, body, _typed("json"), LEASE_TIMEOUT_S)
         return self._write(request, kind, fenced=False)
 
     def read_bytes(self, path: str, limit: int, timeout_s: float) -> bytes:

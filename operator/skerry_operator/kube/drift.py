@@ -49,6 +49,9 @@ _DEFAULTS: Mapping[str, tuple[Any, ...]] = {
 }
 """Fields that the API server fills in, with what it writes there."""
 
+_NAMED_ONE_BY_ONE = frozenset({"metadata", "annotations", "labels"})
+"""Fields of which people are told what is in them that is not ours."""
+
 _QUANTITIES = frozenset({"resources", "sizeLimit"})
 """Fields with amounts, which the API server writes in its own way: 1000m comes back as 1."""
 
@@ -115,7 +118,11 @@ def _dicts(wanted: Mapping[str, Any], live: Mapping[str, Any], place: _Place) ->
         elif not _is_nothing(value):
             yield place.field(name).path
     for name, value in live.items():
-        if name not in wanted and not _is_server_s(name, value):
+        if name in wanted or _is_server_s(name, value):
+            continue
+        if name in _NAMED_ONE_BY_ONE and isinstance(value, Mapping):
+            yield from _dicts({}, value, place.field(name))
+        else:
             yield place.field(name).as_surplus()
 
 

@@ -531,3 +531,82 @@ async def test_analysis_values_are_shown_while_they_are_measured_and_no_longer(
     bench.cache.deployments.discard(KEY)
     await bench.look()
     assert shown(bench) == set()
+
+
+REFUSED = refusal(422, "Invalid", "status.phase: Unsupported value")
+STATUS = "PATCH edgedeployments/digits/status"
+
+
+def reasons(kube: FakeKube) -> list[str]:
+    return [r.body["reason"] for r in kube.requests if r.name == "POST events"]
+
+
+def statuses(kube: FakeKube) -> list[dict[str, Any]]:
+    return [r.body["status"] for r in kube.requests if r.name == STATUS]
+
+
+def rolling(stage: Stage) -> EdgeDeploymentStatus:
+    return EdgeDeploymentStatus(
+        phase=Phase.PROGRESSING,
+        stable_revision="v1-a",
+        conditions=waiting_for(1).conditions,
+        rollout=RolloutStatus(stage=stage),
+    )
+
+
+async def test_a_status_that_is_refused_is_told_and_written_without_what_is_for_people(
+    bench: Bench, kube: FakeKube
+) -> None:
+    kube.script(STATUS, REFUSED)
+    bench.plan = replace(WHOLE, status=rolling(Stage.STEPPING))
+    await bench.look()
+    whole, part = statuses(kube)
+    assert "phase" in whole
+    assert set(part) >= {"stableRevision", "rollout", "conditions"}
+    assert not {"phase", "units", "cells"} & set(part)
+    assert "PATCH configmaps/c" in kube.writes
+    assert "StatusRefused" in reasons(kube)
+    assert bench.telemetry.status_refused.labels("EdgeDeployment")._value.get() == 1
+    await bench.look()
+    assert len(statuses(kube)) == 2, "what was taken is not written again and again"
+
+
+async def test_conditions_that_are_refused_keep_the_engine_s_part_from_nothing(
+    bench: Bench, kube: FakeKube
+) -> None:
+    kube.script(STATUS, REFUSED, REFUSED)
+    bench.plan = replace(WHOLE, status=rolling(Stage.STEPPING))
+    await bench.look()
+    assert "conditions" not in statuses(kube)[2]
+    assert statuses(kube)[2]["rollout"]["stage"] == "Stepping"
+
+
+@pytest.mark.parametrize(
+    ("stage", "goes_out"), [(Stage.ROLLING_BACK, True), (Stage.IDLE, True), (Stage.STEPPING, False)]
+)
+async def test_only_the_files_of_a_way_back_go_out_without_a_status(
+    bench: Bench, kube: FakeKube, stage: Stage, *, goes_out: bool
+) -> None:
+    kube.put(f"{ROOT}/pods/p", {"metadata": {"name": "p"}})
+    kube.script(STATUS, *[REFUSED] * 3)
+    bench.plan = replace(WHOLE, status=rolling(stage))
+    with pytest.raises(Invalid):
+        await bench.look()
+    assert ("PATCH configmaps/c" in kube.writes) is goes_out
+    assert ("PATCH pods/p" in kube.writes) is goes_out
+    assert "PATCH daemonsets/d" not in kube.writes
+    assert "StatusRefused" in reasons(kube)
+
+
+async def test_copies_of_our_objects_are_told_once_and_never_deleted(
+    bench: Bench, kube: FakeKube
+) -> None:
+    copy = made({"metadata": {"name": "precious", "namespace": "edge", "uid": "x"}})
+    del copy["metadata"]["managedFields"]
+    bench.cache.children["ConfigMap"].seen(child_entry("ConfigMap", copy))
+    bench.plan = Plan(prune=(ObjectRef("v1", "ConfigMap", "precious"),))
+    await bench.look()
+    await bench.look()
+    assert kube.writes == ["POST events"]
+    assert reasons(kube) == ["ForeignObject"]
+    assert bench.observed[0].generated == {}
