@@ -22,10 +22,10 @@ from skerry_operator.decide.analysis.baseline import recordable
 from skerry_operator.decide.analysis.evidence import Evidence
 from skerry_operator.decide.facts import Assessment, RolloutFacts, UnitFacts, Verdict
 from skerry_operator.decide.fleet.fleet import Fleet
-from skerry_operator.decide.fleet.nudges import RENUDGE_S, nudges
+from skerry_operator.decide.fleet.nudges import RENUDGE_S, nudges, renudge_in_s
 from skerry_operator.decide.fleet.seating import Intent, Seat, seat_units
 from skerry_operator.decide.fleet.units import Trial, unit_facts
-from skerry_operator.decide.observed import Observed
+from skerry_operator.decide.observed import Observed, ObservedCell
 from skerry_operator.decide.placement.place import DEFAULT_GRACE_S, PlacementResult
 from skerry_operator.decide.planned import EventNote, ModelPlan, Plan
 from skerry_operator.decide.revision import Snapshot, revision_of
@@ -342,7 +342,7 @@ def _decided_plan(decision: _Decision, snapshot: Snapshot, settings: PlanSetting
             *placement_events(fleet, decision.placement, decision.seats),
             *(_hindrance_events(observed, decision.trouble) if decision.trouble else ()),
         ),
-        requeue_after_s=_requeue_s(decision, settings),
+        requeue_after_s=_requeue_s(decision, settings, cells),
         watch_units=decision.transition.active,
         placements=decision.placements,
         values=decision.facts.assessment.values if decision.transition.active else (),
@@ -387,7 +387,9 @@ def _reservation(decision: _Decision) -> Hindrance | None:
     )
 
 
-def _requeue_s(decision: _Decision, settings: PlanSettings) -> float:
+def _requeue_s(
+    decision: _Decision, settings: PlanSettings, cells: Mapping[str, ObservedCell]
+) -> float:
     """Return when to look again: the soonest of all reasons to."""
     rollout = decision.fleet.observed.deployment.spec.rollout
     now, grace_s = decision.fleet.observed.now, settings.accelerator_grace_s
@@ -400,6 +402,9 @@ def _requeue_s(decision: _Decision, settings: PlanSettings) -> float:
         waits.append(settings.unsettled_s)
     if any(seat.is_held for seat in decision.seats):
         waits.append(RENUDGE_S)
+    renudge_s = renudge_in_s(decision.fleet, decision.seats, cells)
+    if renudge_s is not None:
+        waits.append(renudge_s + interval_s(rollout) / 10)  # a moment later it is due for sure
     waits += [
         max(0.0, grace_s - (now - since).total_seconds()) + 1
         for since in decision.placement.lost.values()

@@ -8,13 +8,13 @@ from itertools import islice
 
 from skerry_operator.api.v1alpha1.edgemodel import EdgeModel
 from skerry_operator.decide.observed import Observed, ObservedCell, Pod
+from skerry_operator.decide.reported import UnitReport
 from skerry_operator.decide.revision import Snapshot
 from skerry_operator.kube.cache import Key
-from skerry_operator.kube.children import Child
+from skerry_operator.kube.children import WORKLOADS, Child
 from skerry_operator.kube.owners import Owner
 from skerry_operator.kube.read import BadResource, Subject, read_model
 from skerry_operator.kube.tables import Cache
-from skerry_runtime.contract import StatusReport
 
 CELLS_LIMIT = 64
 """Assignments of one deployment that are read: as many as its status can show cells."""
@@ -25,7 +25,7 @@ def observe(
     subject: Subject,
     *,
     now: datetime,
-    reports: Mapping[str, StatusReport],
+    reports: Mapping[str, UnitReport],
     polled: bool,
     apply_error: str | None,
 ) -> Observed:
@@ -60,8 +60,18 @@ def pods_of(cache: Cache, owner: Owner) -> tuple[Pod, ...]:
     One that is over counts only while its unit has no other: it says why there is none.
     """
     pods = [entry.value for entry in cache.pods_of(owner)]
-    living = {pod.unit for pod in pods if not pod.over}
-    return tuple(pod for pod in pods if not pod.over or pod.unit not in living)
+    living = {pod.unit for pod in pods if not pod.is_over}
+    return tuple(pod for pod in pods if not pod.is_over or pod.unit not in living)
+
+
+def workloads_of(cache: Cache, owner: Owner) -> frozenset[str]:
+    """Return the uids of the workloads that belong to the deployment: what they make is its own."""
+    return frozenset(
+        entry.uid
+        for kind in WORKLOADS
+        for entry in cache.children[kind].owned_by(owner)
+        if entry.value.is_ours
+    )
 
 
 def _cells(children: Iterable[Child]) -> tuple[ObservedCell, ...]:

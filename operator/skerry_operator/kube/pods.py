@@ -20,6 +20,9 @@ from skerry_operator.kube.raw import Raw, metadata_of
 _ON_THE_WAY = frozenset({"ContainerCreating", "PodInitializing"})
 """Waiting reasons of a pod that starts as it should."""
 
+_OVER = frozenset({"Succeeded", "Failed"})
+"""Phases that a pod never leaves again."""
+
 MESSAGE_LIMIT = 512
 
 
@@ -44,7 +47,6 @@ def read_pod(raw: Raw) -> Pod:
         is_scheduled=bool(spec.get("nodeName")),
         cell=labels.get(LABEL_CELL, ""),
         template=labels.get(LABEL_TEMPLATE, ""),
-        over=over,
         ip="" if over else status.get("podIP") or "",
         ready=not over and _has_condition(status, "Ready"),
         deleting="deletionTimestamp" in metadata,
@@ -56,7 +58,15 @@ def read_pod(raw: Raw) -> Pod:
         created_at=_time(metadata.get("creationTimestamp")),
         node=spec.get("nodeName") or "",
         claim=None if over else _claim(spec, labels.get(LABEL_PROFILE, "")),
+        uid=metadata.get("uid", ""),
+        controller=_controller(metadata.get("ownerReferences") or ()),
+        is_over=over,
     )
+
+
+def _controller(owners: Iterable[Mapping[str, Any]]) -> str:
+    """Return the uid of what made the pod; empty when nothing did."""
+    return next((str(owner["uid"]) for owner in owners if owner.get("controller")), "")
 
 
 def _claim(spec: Mapping[str, Any], profile: str) -> str | None:

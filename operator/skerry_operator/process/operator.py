@@ -19,12 +19,15 @@ from skerry_operator.kube.paths import PLURALS
 from skerry_operator.kube.tables import Cache
 from skerry_operator.kube.writer import Writer
 from skerry_operator.metricsource.prometheus import Prometheus, PrometheusAddress
-from skerry_operator.metricsource.runtime_status import HttpFetch, RuntimeStatus
 from skerry_operator.process.probes import Probes, Watchdog
 from skerry_operator.process.queue import Backlog, Workers
 from skerry_operator.process.status_proxy import ProxyFetch
 from skerry_operator.process.sweeper import Sweeper
 from skerry_operator.reconcile import Edges, Planner, Reconciler
+from skerry_operator.reports.base import DeploymentKey
+from skerry_operator.reports.fetch import HttpFetch
+from skerry_operator.reports.pace import Pace
+from skerry_operator.reports.poller import Poller, Watch
 from skerry_operator.settings import Settings, StatusAccess
 from skerry_operator.telemetry import Telemetry
 
@@ -63,6 +66,7 @@ class Operator:
         self._fetch = self._build_fetch()
         self._prometheus = self._build_prometheus()
         self._elector = self._build_elector(clock) if settings.lease else None
+        self._poller = self._build_poller(clock)
         self._reconciler = Reconciler(self._build_edges(clock), planner)
         self._workers = Workers(
             Backlog(Random()),  # noqa: S311 (jitter, no secret)
@@ -130,6 +134,7 @@ class Operator:
                     group.create_task(self._elector.keep())
                 self._telemetry.leader.set(1)
                 group.create_task(self._workers.run())
+                group.create_task(self._poller.run())
         except* Exception as failures:
             for failure in failures.exceptions:
                 log.error("this process ends: %s", failure, exc_info=_unexpected(failure))
@@ -152,6 +157,7 @@ class Operator:
             await self._elector.release()
         await self._probes.stop()
         self._reconciler.close()
+        await self._poller.close()
         await self._fetch.close()
         if self._prometheus:
             await self._prometheus.close()
@@ -169,6 +175,21 @@ class Operator:
         if self._settings.status_access is StatusAccess.PROXY:
             return ProxyFetch(self._client, Threads(PROXY_THREADS), timeout_s)
         return HttpFetch(timeout_s)
+
+    def _build_poller(self, clock: Clock) -> Poller:
+        settings = self._settings
+        is_proxy = settings.status_access is StatusAccess.PROXY
+        return Poller(
+            self._fetch,
+            self._telemetry,
+            slots=PROXY_THREADS if is_proxy else settings.status_concurrency,
+            pace=Pace(Random(), settings.idle_period_seconds),  # noqa: S311 (jitter, no secret)
+            watch=Watch(time.monotonic, clock.now),
+            wake=self._wake,
+        )
+
+    def _wake(self, deployment: DeploymentKey) -> None:
+        self._workers.add(("EdgeDeployment", *deployment))
 
     def _build_prometheus(self) -> Prometheus | None:
         settings = self._settings
@@ -194,11 +215,11 @@ class Operator:
         return Edges(
             cache=self._cache,
             writer=Writer(self._cache, self._client, self._threads, recorder),
-            source=RuntimeStatus(self._fetch, self._telemetry, self._settings.status_concurrency),
+            reports=self._poller,
             ask_prometheus=self._prometheus.ask if self._prometheus else None,
             clock=clock,
             telemetry=self._telemetry,
-            idle_period_s=self._settings.idle_period_seconds,
+            wake=self._wake,
         )
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import cached_property
 
 from skerry_operator.api.v1alpha1.edgedeployment import PlacementMode
 from skerry_operator.catalogue.profiles import Profile
 from skerry_operator.decide.fleet.podtemplate import PodTemplate, template_of
-from skerry_operator.decide.observed import Observed, ObservedCell, Pod
+from skerry_operator.decide.observed import Observed, ObservedCell, Pod, speakers
 from skerry_operator.decide.placement.fitting import DEFAULT_GRACE_S, Incumbents, Wish
 from skerry_operator.decide.placement.hardware import Hardware, hardware_of
 from skerry_operator.decide.placement.nodes import Node
@@ -24,7 +24,6 @@ SPILL_S = 30.0
 """How long a replica's pod may find no place before other hardware is tried."""
 UNSCHEDULABLE = "Unschedulable"
 """Waiting reason of a pod that the scheduler finds no node for."""
-_BEGINNING = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, order=True)
@@ -97,18 +96,8 @@ class Fleet:
 
     @cached_property
     def pods(self) -> dict[str, Pod]:
-        """Return the pod of each unit: the newest that is not being deleted.
-
-        One that has its place counts before one that waits for the same place.
-        """
-        living = [pod for pod in self.observed.pods if pod.unit and not pod.deleting]
-        return {
-            pod.unit: pod
-            for pod in sorted(
-                living,
-                key=lambda pod: (pod.is_scheduled, pod.created_at or _BEGINNING, pod.name),
-            )
-        }
+        """Return the pod that speaks for each unit."""
+        return speakers(self.observed.pods)
 
     def node_of(self, unit: str) -> Node | None:
         """Return the node that a unit is, or that its pod runs on; None: it has none yet."""

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from skerry_operator.api.v1alpha1.edgedeployment_status import Replacement
 from skerry_operator.decide.fleet.fleet import Fleet
 from skerry_operator.decide.fleet.seating import Seat, gives_up_its_pod
-from skerry_runtime.contract import StatusReport
+from skerry_operator.decide.reported import UnitReport
 
 REPLACING_LIMIT = 100
 """Replacements that are timed at once; the bound of the status field."""
@@ -61,9 +61,10 @@ def _in_place_ms(fleet: Fleet, unit: str, started_at: datetime | None) -> Iterat
     swap = report.last_swap if report else None
     if report is None or swap is None or started_at is None:
         return
-    if not all(map(math.isfinite, (report.now, swap.at, swap.outage_ms))):
+    if not all(map(math.isfinite, (swap.at, swap.outage_ms))):
         return
-    if (fleet.observed.now - started_at).total_seconds() >= report.now - swap.at:
+    now = fleet.observed.now
+    if (now - started_at).total_seconds() >= report.pod_now(now) - swap.at:
         yield max(0, min(LONGEST_MS, math.ceil(swap.outage_ms)))
 
 
@@ -72,12 +73,12 @@ def _serving_since(fleet: Fleet, seat: Seat) -> datetime | None:
     report = fleet.observed.reports.get(seat.unit)
     if report is None or not fleet.is_serving(seat.unit, (seat.berth,)):
         return None
-    return fleet.observed.now - timedelta(seconds=_age_s(report))
+    return fleet.observed.now - timedelta(seconds=_age_s(report, fleet.observed.now))
 
 
-def _age_s(report: StatusReport) -> float:
+def _age_s(report: UnitReport, now: datetime) -> float:
     """Return how long the pod has served what it serves, both ends by its own clock."""
-    age = report.now - report.serving.since if report.serving else 0.0
+    age = report.pod_now(now) - report.serving.since if report.serving else 0.0
     return max(0.0, age) if math.isfinite(age) else 0.0
 
 

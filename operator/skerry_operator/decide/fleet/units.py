@@ -11,7 +11,8 @@ from skerry_operator.decide.facts import UnitFacts
 from skerry_operator.decide.fleet.fleet import Fleet
 from skerry_operator.decide.fleet.nudges import nudge_of
 from skerry_operator.decide.observed import Pod
-from skerry_runtime.contract import StatusReport, SwapPhase
+from skerry_operator.decide.reported import UnitReport
+from skerry_runtime.contract import SwapPhase
 
 _CRASH_LOOP = "CrashLoopBackOff"
 _CRASH_LOOP_RESTARTS = 2
@@ -45,6 +46,7 @@ def _facts(fleet: Fleet, unit: str, cells: Mapping[str, str], trial: Trial) -> U
         assigned=fleet.assigned(unit, cells[unit]),
         serving=_serving(fleet, unit, trial),
         answered=report is not None,
+        is_confirmed=unit not in fleet.observed.unconfirmed,
         failure=_failure(fleet, unit, cells[unit], trial),
         waiting=_waiting(fleet, pod, report, trial),
     )
@@ -89,7 +91,7 @@ def _is_current_retry(fleet: Fleet, pod: Pod, trial: Trial) -> bool:
     return content is not None and (trial.is_stable or content.retry == trial.retry)
 
 
-def _reported_failure(fleet: Fleet, pod: Pod, report: StatusReport, trial: Trial) -> str | None:
+def _reported_failure(fleet: Fleet, pod: Pod, report: UnitReport, trial: Trial) -> str | None:
     if report.assigned != trial.revision:  # it has not read the assignment yet
         return None
     progress = report.progress
@@ -97,12 +99,12 @@ def _reported_failure(fleet: Fleet, pod: Pod, report: StatusReport, trial: Trial
         if failure.revision == trial.revision:
             stale = _is_before_the_nudge(fleet, pod, report, failure.at)
             return None if stale else f"{failure.reason}: {failure.message}"
-    if progress and progress.revision == trial.revision and progress.phase is SwapPhase.FAILED:
+    if progress and progress.revision == trial.revision and progress.phase == SwapPhase.FAILED:
         return f"{progress.reason or SwapPhase.FAILED}: {progress.message}"
     return None
 
 
-def _is_before_the_nudge(fleet: Fleet, pod: Pod, report: StatusReport, at: float) -> bool:
+def _is_before_the_nudge(fleet: Fleet, pod: Pod, report: UnitReport, at: float) -> bool:
     """Tell whether a failure is older than news that the pod has not read yet: a retry.
 
     Ages are compared, each by the clock of the side that measured it.
@@ -110,15 +112,15 @@ def _is_before_the_nudge(fleet: Fleet, pod: Pod, report: StatusReport, at: float
     nudge = nudge_of(pod)
     if nudge is None or nudge.digest == report.assignment:
         return False
-    return report.now - at > nudge.age_s(fleet.observed.now)
+    return report.pod_now(fleet.observed.now) - at > nudge.age_s(fleet.observed.now)
 
 
-def _waiting(fleet: Fleet, pod: Pod | None, report: StatusReport | None, trial: Trial) -> str:
+def _waiting(fleet: Fleet, pod: Pod | None, report: UnitReport | None, trial: Trial) -> str:
     """Return what the unit is doing about the revision, for people."""
     if pod is None:
         return "no pod yet"
     if report is None:
-        return _pod_waiting(pod)
+        return fleet.observed.refused_reports.get(pod.unit) or _pod_waiting(pod)
     if _needs_another_pod(fleet, pod, trial):
         limit = fleet.observed.deployment.spec.rollout.max_unavailable
         return f"needs a new pod, in its turn (maxUnavailable {limit} at its site)"

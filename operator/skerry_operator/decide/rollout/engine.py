@@ -249,7 +249,7 @@ def _stepping(look: Look) -> Move:
         return progressed(look, len(look.serving))
     # nobody is waited for, and somebody serves it
     if look.serving and not look.awaited:
-        return observe_soak(look)
+        return observe_soak(look) if look.is_confirmed else _unconfirmed(look)
     # too long without progress; checked before anything that may hold
     if look.is_overdue:
         return fail(look, look.overdue())
@@ -273,7 +273,7 @@ def _judging(look: Look) -> Move:
     """Decide at the end of a soak."""
     # everyone answers, the numbers are good, or a person vouches for those that are missing
     if look.serving and not look.awaited and _is_good(look):
-        return advance(look, look.assessment.message)
+        return advance(look, look.assessment.message) if look.is_confirmed else _unconfirmed(look)
     # missing numbers that the spec counts as a failure had the whole soak to come
     if look.assessment.verdict is Verdict.FAILED:
         return fail(look, Finding(Reason.METRIC_FAILED, look.assessment.message))
@@ -287,6 +287,14 @@ def _judging(look: Look) -> Move:
         return stay(look, Reason.WAITING_FOR_UNITS, f"step {look.label()}: {look.waiting()}")
     message = f"step {look.label()}: {look.assessment.message}"
     return stay(look, Reason.WAITING_FOR_METRICS, message)
+
+
+def _unconfirmed(look: Look) -> Move:
+    """Wait until every unit has said so after the last write: what it said before proves nothing.
+
+    Not for long: each is asked at once, and one that stays silent counts as awaited soon.
+    """
+    return stay(look, Reason.WAITING_FOR_UNITS, f"step {look.label()}: {look.waiting()}")
 
 
 def _is_good(look: Look) -> bool:
@@ -325,7 +333,11 @@ def _rolling_back(look: Look) -> Move:
     # a fix goes out at once: stable itself may be what cannot be served
     if wanted != stable and not look.spec.paused and _hindered(look) is None:
         return begin(look)
-    missing = [u for u in look.reachable if not u.assigned == stable == u.serving]
+    missing = [
+        unit
+        for unit in look.reachable
+        if not (unit.is_confirmed and unit.assigned == stable == unit.serving)
+    ]
     # everyone who can be reached says so; who cannot takes stable when it returns
     if not missing:
         return gone_back(look, missing)

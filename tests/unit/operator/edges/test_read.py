@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from builders import NOW, make_report
+from builders import NOW, make_report, reduced
 from owned import controlled, reference, workload
 from skerry_operator.constants import (
     ANNOTATION_DIGEST,
@@ -208,6 +208,7 @@ def test_a_running_pod_is_reduced_to_what_decisions_read() -> None:
         nudge="abc.1",
         created_at=datetime(2026, 11, 23, 11, tzinfo=UTC),
         node="node-7",
+        uid="p1",
     )
 
 
@@ -334,7 +335,7 @@ def look(cache: Cache) -> Any:
         cache,
         read_deployment(entry),
         now=NOW,
-        reports={"node-7": make_report("node-7")},
+        reports={"node-7": reduced(make_report("node-7"))},
         polled=True,
         apply_error=None,
     )
@@ -507,7 +508,7 @@ def test_a_pod_that_is_over_hides_no_successor_and_is_shown_while_it_has_none() 
     assert [pod.name for pod in look(cache).pods] == ["digits-x"]
     cache.pods.discard(("edge", "digits-x"))
     (shown,) = look(cache).pods
-    assert (shown.name, shown.waiting_reason, shown.over) == ("old", "Evicted", True)
+    assert (shown.name, shown.waiting_reason, shown.is_over) == ("old", "Evicted", True)
 
 
 def test_a_pod_of_a_stranger_is_no_unit_s_pod() -> None:
