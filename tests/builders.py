@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 from skerry_operator.api.v1alpha1.edgedeployment import EdgeDeployment
 from skerry_operator.api.v1alpha1.edgemodel import EdgeModel
 from skerry_operator.catalogue.profiles import AcceleratorClass, Profile
-from skerry_operator.decide.placement.nodes import Node, Taint
 from skerry_operator.decide.observed import Pod
+from skerry_operator.decide.placement.nodes import Node, Taint
 from skerry_operator.decide.reported import UnitReport
 from skerry_operator.reports.base import Question
 from skerry_operator.reports.door import let_in

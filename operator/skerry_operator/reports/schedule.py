@@ -219,7 +219,7 @@ class Schedule:
         self._count(turn.question, turn.is_slow, 1)
         return turn.question
 
-    def _count(self, question: Question, is_slow: bool, by: int) -> None:  # noqa: FBT001
+    def _count(self, question: Question, is_slow: bool, by: int) -> None:
         namespace = question.deployment[0]
         counted: list[object] = [namespace, question.deployment, ("node", question.node)]
         counted += ["slow", ("slow", namespace)] if is_slow else []

@@ -198,6 +198,7 @@ def test_a_running_pod_is_reduced_to_what_decisions_read() -> None:
     }
     assert read_pod(raw_pod(status)) == Pod(
         name="digits-x",
+        uid="p1",
         unit="node-7",
         cell="digits-cpu-arm64",
         template="t1",
