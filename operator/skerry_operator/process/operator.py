@@ -13,7 +13,7 @@ from skerry_operator.handlers.watch import build_feeds, watch
 from skerry_operator.kube.client import KubeClient, Threads
 from skerry_operator.kube.events import Recorder
 from skerry_operator.kube.lease import Elector, LeaseLost, LeaseName
-from skerry_operator.kube.read import Cache
+from skerry_operator.kube.tables import Cache
 from skerry_operator.kube.writer import Writer
 from skerry_operator.metricsource.prometheus import Prometheus, PrometheusAddress
 from skerry_operator.process.definitions import Definitions
@@ -57,7 +57,7 @@ class Operator:
         self._tasks: tuple[asyncio.Task[None], ...] = ()
         self._exit_status = 0
         self._is_ended = False
-        self._cache = Cache()
+        self._cache = Cache(telemetry=telemetry)
         self._threads = Threads()
         self._fetch = self._build_fetch()
         self._prometheus = self._build_prometheus()
