@@ -12,7 +12,11 @@ from documents import make_served
 from skerry_operator.api.v1alpha1.edgedeployment import EdgeDeployment
 from skerry_operator.api.v1alpha1.edgemodel import EdgeModel
 from skerry_operator.catalogue.profiles import AcceleratorClass, Profile
+from skerry_operator.decide.observed import Pod
 from skerry_operator.decide.placement.nodes import Node, Taint
+from skerry_operator.decide.reported import UnitReport
+from skerry_operator.reports.base import Question
+from skerry_operator.reports.door import let_in
 from skerry_runtime.contract import (
     Acceleration,
     Failure,
@@ -153,6 +157,23 @@ def make_report(unit: str, *options: Option[StatusReport], **fields: Any) -> Sta
     for option in options:
         report = option(report)
     return report
+
+
+def reduced(report: StatusReport, now: datetime = NOW) -> UnitReport:
+    """What the operator keeps of a pod's report that came at `now`."""
+    body = report.model_dump_json(by_alias=True).encode()
+    namespace, name = (report.deployment or "edge/digits").split("/")
+    question = Question((namespace, name), Pod(f"pod-{report.unit}", report.unit, "cell", "t"))
+    return let_in(body, question, now.timestamp(), with_counters=True)
+
+
+def all_reduced(
+    reports: Mapping[str, StatusReport | UnitReport], now: datetime = NOW
+) -> dict[str, UnitReport]:
+    return {
+        unit: report if isinstance(report, UnitReport) else reduced(report, now)
+        for unit, report in reports.items()
+    }
 
 
 def serving(revision: str, version: str = "1.0.0", percent: float = 100) -> Option[StatusReport]:

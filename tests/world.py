@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from builders import NOW, PROFILES, make_report, refusing, serving
+from builders import NOW, PROFILES, all_reduced, make_report, refusing, serving
 from skerry_operator.api.v1alpha1.edgedeployment import EdgeDeployment
 from skerry_operator.api.v1alpha1.edgedeployment_status import EdgeDeploymentStatus, Stage
 from skerry_operator.api.v1alpha1.edgemodel import EdgeModel
@@ -73,7 +73,7 @@ class World:
             model=self.model,
             nodes=self.nodes,
             pods=tuple(pod for _, pod in sorted(self.pods.items())),
-            reports=dict(self.reports),
+            reports=all_reduced(self.reports, self.now),
             cells=tuple(_cell(one) for one in self._kind("ConfigMap")),
             templates=tuple(_template(one) for kind in WORKLOADS for one in self._kind(kind)),
             taken=self.taken,

@@ -70,6 +70,7 @@ class Reason(StrEnum):
     PLACED = "Placed"
     NODES_REJECTED = "NodesRejected"
     INSUFFICIENT_CAPACITY = "InsufficientCapacity"
+    SCALED_TO_ZERO = "ScaledToZero"
     NODE_REJECTED = "NodeRejected"
     HARDWARE_LOST = "HardwareLost"
     HARDWARE_RETURNED = "HardwareReturned"

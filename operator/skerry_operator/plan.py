@@ -22,10 +22,10 @@ from skerry_operator.decide.analysis.baseline import recordable
 from skerry_operator.decide.analysis.evidence import Evidence
 from skerry_operator.decide.facts import Assessment, RolloutFacts, UnitFacts, Verdict
 from skerry_operator.decide.fleet.fleet import Fleet
-from skerry_operator.decide.fleet.nudges import RENUDGE_S, nudges
+from skerry_operator.decide.fleet.nudges import RENUDGE_S, nudges, renudge_in_s
 from skerry_operator.decide.fleet.seating import Intent, Seat, seat_units
 from skerry_operator.decide.fleet.units import Trial, unit_facts
-from skerry_operator.decide.observed import Observed
+from skerry_operator.decide.observed import Observed, ObservedCell
 from skerry_operator.decide.placement.place import DEFAULT_GRACE_S, PlacementResult
 from skerry_operator.decide.planned import EventNote, ModelPlan, Plan
 from skerry_operator.decide.revision import KeptModel, Snapshot, revision_of
@@ -36,7 +36,13 @@ from skerry_operator.decide.rollout.engine import (
     step,
     subject_of,
 )
-from skerry_operator.decide.told.conditions import Hindrance, Placedness, Situation
+from skerry_operator.decide.rollout.look import Finding
+from skerry_operator.decide.told.conditions import (
+    NOTHING_ASKED,
+    Hindrance,
+    Placedness,
+    Situation,
+)
 from skerry_operator.decide.told.explain import (
     NOBODY_SELECTED,
     is_all_placed,
@@ -47,6 +53,7 @@ from skerry_operator.decide.told.explain import (
 from skerry_operator.decide.told.status import Outcome, changed, hindered_status, next_status
 from skerry_operator.decide.told.trouble import find_hindrance, find_trouble
 from skerry_operator.decide.told.validate import assess_model
+from skerry_operator.manifests.networkpolicy import NetworkDefaults
 from skerry_operator.manifests.objects import (
     Scene,
     build_objects,
@@ -69,8 +76,12 @@ class PlanSettings:
     """Flavor -> runtime image, apart from the default one."""
     triton_image: str | None = None
     """Image of the Triton server where the spec names none."""
+    fetch_allow: str = ""
+    """Networks that pods may fetch from beyond what is usual, with commas between."""
     accelerator_grace_s: float = DEFAULT_GRACE_S
     """How long a unit stays on a node whose accelerator is not allocatable."""
+    network: NetworkDefaults = field(default_factory=NetworkDefaults)
+    """Who reaches the pods where the spec is silent."""
     unsettled_s: float = 5.0
     """How often to look while nothing is rolled out, but not every unit serves."""
     resync_s: float = 300.0
@@ -177,12 +188,17 @@ def _situation(
         facts=facts,
         transition=transition,
         hindrance=hindrance,
-        placed=None
-        if placement is None
-        else Placedness(is_all_placed(placement), placed_finding(placement)),
+        placed=None if placement is None else _placedness(fleet, placement),
+        is_scaled_to_zero=fleet.is_scaled_to_zero,
         polled=fleet.observed.polled,
         failure_limit=fleet.observed.deployment.spec.rollout.failure_limit,
     )
+
+
+def _placedness(fleet: Fleet, placement: PlacementResult) -> Placedness:
+    if fleet.is_scaled_to_zero:
+        return Placedness(True, Finding(Reason.SCALED_TO_ZERO, NOTHING_ASKED))
+    return Placedness(is_all_placed(placement), placed_finding(placement))
 
 
 def _wanted_snapshot(
@@ -325,9 +341,11 @@ def _intent(fleet: Fleet, placement: PlacementResult, transition: Transition, tr
 
 def _decided_plan(decision: _Decision, snapshot: Snapshot, settings: PlanSettings) -> Plan:
     fleet, observed = decision.fleet, decision.fleet.observed
-    scene = Scene(fleet, snapshot.revision, decision.transition, decision.seats)
+    scene = Scene(
+        fleet, snapshot.revision, decision.transition, decision.seats, settings.fetch_allow
+    )
     cells = next_cells(scene)
-    objects = build_objects(scene, cells)
+    objects = build_objects(scene, cells, settings.network)
     known = observed.snapshots.get(snapshot.revision)
     is_news = known is None or known.model_names != snapshot.model_names
     return Plan(
@@ -344,7 +362,7 @@ def _decided_plan(decision: _Decision, snapshot: Snapshot, settings: PlanSetting
             *placement_events(fleet, decision.placement, decision.seats),
             *(_hindrance_events(observed, decision.trouble) if decision.trouble else ()),
         ),
-        requeue_after_s=_requeue_s(decision, settings),
+        requeue_after_s=_requeue_s(decision, settings, cells),
         watch_units=decision.transition.active,
         placements=decision.placements,
         values=decision.facts.assessment.values if decision.transition.active else (),
@@ -373,7 +391,7 @@ def _reservation(decision: _Decision) -> Hindrance | None:
         return decision.trouble
     if decision.placement.unplaced:
         return Hindrance(Reason.INSUFFICIENT_CAPACITY, shortage(decision.placement))
-    if decision.placement.cells:
+    if decision.placement.cells or decision.fleet.is_scaled_to_zero:
         return None
     rejected = decision.placement.rejected
     if not rejected:
@@ -389,7 +407,9 @@ def _reservation(decision: _Decision) -> Hindrance | None:
     )
 
 
-def _requeue_s(decision: _Decision, settings: PlanSettings) -> float:
+def _requeue_s(
+    decision: _Decision, settings: PlanSettings, cells: Mapping[str, ObservedCell]
+) -> float:
     """Return when to look again: the soonest of all reasons to."""
     rollout = decision.fleet.observed.deployment.spec.rollout
     now, grace_s = decision.fleet.observed.now, settings.accelerator_grace_s
@@ -402,6 +422,9 @@ def _requeue_s(decision: _Decision, settings: PlanSettings) -> float:
         waits.append(settings.unsettled_s)
     if any(seat.is_held for seat in decision.seats):
         waits.append(RENUDGE_S)
+    renudge_s = renudge_in_s(decision.fleet, decision.seats, cells)
+    if renudge_s is not None:
+        waits.append(renudge_s + interval_s(rollout) / 10)  # a moment later it is due for sure
     waits += [
         max(0.0, grace_s - (now - since).total_seconds()) + 1
         for since in decision.placement.lost.values()

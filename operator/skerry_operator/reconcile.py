@@ -7,12 +7,14 @@ cluster: forgetting what this file remembers costs one more read of the pods.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from skerry_operator.api.base import KubeModel
+from skerry_operator.api.v1alpha1.edgedeployment_status import EdgeDeploymentStatus
 from skerry_operator.api.v1alpha1.edgemodel import EdgeModel
 from skerry_operator.clock import Clock
 from skerry_operator.constants import Reason
@@ -33,12 +35,12 @@ from skerry_operator.kube.read import (
     pods_of,
     read_deployment,
     read_model,
+    workloads_of,
 )
 from skerry_operator.kube.status import Target, target_of
 from skerry_operator.kube.writer import Writer
-from skerry_operator.metricsource.base import PodAddress, StatusSource
-from skerry_operator.metricsource.lastwords import Word, Words, hear
 from skerry_operator.metricsource.sampler import Ask, Sampler
+from skerry_operator.reports.poller import Poller
 from skerry_operator.telemetry import Telemetry
 
 OUTCOMES: Mapping[str, str] = {
@@ -51,6 +53,13 @@ OUTCOMES: Mapping[str, str] = {
 
 AT_ONCE_S = 0.1
 """Time between two looks of which the first changed the status."""
+PUT_OFF_S = 0.05
+"""Time after which a look is tried again that came before the answers that it needs."""
+PATIENCE_S = 1.0
+"""How long a look is put off, at most, for pods that changed or were told something new."""
+FIRST_PATIENCE_S = 5.0
+"""The same for a deployment that this process has not looked at yet: it knows nothing of its pods,
+and a silent one is known for it only after a timeout."""
 
 log = logging.getLogger(__name__)
 
@@ -70,13 +79,14 @@ class Edges:
 
     cache: Cache
     writer: Writer
-    source: StatusSource
+    reports: Poller
     ask_prometheus: Ask | None
     """None: the operator knows no Prometheus."""
     clock: Clock
     telemetry: Telemetry
-    idle_period_s: float
-    """How often pods are read while nothing is under way."""
+    wake: Callable[[Key], None]
+    """Asks for a look at an EdgeDeployment."""
+    monotonic: Callable[[], float] = time.monotonic
 
 
 @dataclass
@@ -85,11 +95,9 @@ class _Memory:
 
     sampler: Sampler
     uid: str = ""
-    words: Words = field(default_factory=dict)
-    pods: tuple[Pod, ...] = ()
-    """The pods as they were when they were asked."""
-    read_at: datetime | None = None
-    watch_units: bool = True
+    has_looked: bool = False
+    early_since: float | None = None
+    """Since when looks are put off; None: they are not, or a write has begun another wait."""
     placements: Mapping[str, PlacementResult] = field(default_factory=dict)
     """Revision -> its placement at the last look."""
     apply_error: str | None = None
@@ -139,12 +147,15 @@ class Reconciler:
         target = target_of("EdgeDeployment", entry)
         memory = self._memory_of(key, entry.uid)
         try:
-            observed = await self._observe(read_deployment(entry), memory)
+            subject = read_deployment(entry)
         except BadResource as error:
             await self._refuse(target, error)
             return None
+        observed = self._observe(subject, memory)
+        if observed is None:
+            return PUT_OFF_S
         plan = self._planner.deployment(observed, memory.placements)
-        memory.watch_units, memory.placements = plan.watch_units, plan.placements
+        memory.has_looked, memory.placements = True, plan.placements
         self._show(key, plan.values, memory)
         try:
             is_new_status = await self._carry_out(plan, observed, target, memory)
@@ -153,20 +164,24 @@ class Reconciler:
                 self._forget(key)
                 return None  # it was deleted under our hands
             raise
+        finally:
+            self._attend(subject, plan, memory)
         is_news = is_new_status and _is_news(plan.status, observed.deployment.status)
-        return self._next_look(plan, observed, at_once=is_news or bool(observed.apply_error))
+        return _next_look_s(plan, at_once=is_news or bool(observed.apply_error))
 
     def _memory_of(self, key: Key, uid: str) -> _Memory:
         """Return what is remembered of this very object, not of one that had its name before."""
         if key not in self._memories or self._memories[key].uid != uid:
             self._forget(key)
-            self._memories[key] = _Memory(Sampler(self._edges.ask_prometheus), uid)
+            sampler = Sampler(self._edges.ask_prometheus, lambda: self._edges.wake(key))
+            self._memories[key] = _Memory(sampler, uid)
         return self._memories[key]
 
     def _forget(self, key: Key) -> None:
         memory = self._memories.pop(key, None)
         if memory is not None:
             memory.sampler.close()
+            self._edges.reports.forget(key)
             self._show(key, (), memory)
 
     def _show(self, key: Key, values: Iterable[Value], memory: _Memory) -> None:
@@ -180,58 +195,72 @@ class Reconciler:
             gauge.remove(*key, *gone)
         memory.shown = shown
 
-    def _next_look(self, plan: Plan, observed: Observed, *, at_once: bool) -> float | None:
-        """Return when to look again: after a change at once, until a look changes nothing."""
-        waits = [AT_ONCE_S] if at_once else []
-        waits += [] if plan.requeue_after_s is None else [plan.requeue_after_s]
-        waits += [self._edges.idle_period_s] if observed.pods else []
-        return min(waits, default=None)
+    def _observe(self, subject: Subject, memory: _Memory) -> Observed | None:
+        """Return what is known now; None: answers that are needed for a decision are on their way.
 
-    async def _observe(self, subject: Subject, memory: _Memory) -> Observed:
-        metadata = subject.deployment.metadata
-        pods = pods_of(self._edges.cache, (metadata.namespace, bounded(metadata.name)))
-        now = self._edges.clock.now()
-        must_ask = self._must_ask(memory, pods, now)
-        if must_ask:
-            asked = [
-                PodAddress(metadata.namespace, metadata.name, pod)
-                for pod in pods
-                if pod.ip and pod.unit and not pod.deleting and self._is_in_reach(pod)
-            ]
-            answers = await self._edges.source.read(asked)
-            memory.words = hear(memory.words, (one.pod for one in asked), answers, now)
-            memory.pods, memory.read_at = pods, now
+        Nothing is waited for here: a look that is too early is put off, and its worker is free.
+        """
+        metadata, now = subject.deployment.metadata, self._edges.monotonic()
+        key = metadata.namespace, metadata.name
+        pods = self._follow(subject)
+        hearing = self._edges.reports.hearing(key, pods)
+        if _is_early(memory, now, is_complete=hearing.is_complete):
+            return None
         observed = observe(
             self._edges.cache,
             subject,
             now=self._edges.clock.now(),
-            reports={unit: word.report for unit, word in memory.words.items()},
-            polled=must_ask,
+            reports=hearing.reports,
+            polled=hearing.is_complete,
             apply_error=memory.apply_error,
         )
+        queries = wanted_queries(observed)
         interval = interval_s(subject.deployment.spec.rollout)
-        samples = await memory.sampler.samples(wanted_queries(observed), now, interval)
-        return replace(observed, samples=samples)
+        if memory.sampler.refresh(queries, now, interval):
+            return None
+        return replace(
+            observed,
+            unconfirmed=hearing.unconfirmed,
+            refused_reports=hearing.refused,
+            samples=memory.sampler.samples(queries),
+        )
+
+    def _follow(self, subject: Subject) -> tuple[Pod, ...]:
+        """Let the reports of the deployment's pods be kept; return all its pods."""
+        metadata = subject.deployment.metadata
+        owner = metadata.namespace, bounded(metadata.name)
+        workloads = workloads_of(self._edges.cache, owner, subject.uid)
+        pods = pods_of(self._edges.cache, owner)
+        asked = (pod for pod in pods if _can_answer(pod) and self._is_in_reach(pod))
+        self._edges.reports.follow(
+            (metadata.namespace, metadata.name),
+            (pod for pod in asked if pod.controller in workloads),
+        )
+        return pods
+
+    def _attend(self, subject: Subject, plan: Plan, memory: _Memory) -> None:
+        """Tell who asks the pods what they have to be asked for, now that all is written."""
+        metadata, rollout = subject.deployment.metadata, subject.deployment.spec.rollout
+        has_written = _begins_anew(plan, subject.deployment.status)
+        if has_written:
+            memory.early_since = None
+        self._follow(subject)
+        self._edges.reports.attend(
+            (metadata.namespace, metadata.name),
+            is_under_way=plan.watch_units,
+            # what stable does is noted by the very look that begins a rollout
+            with_counters=plan.watch_units or any(one.is_ratio for one in rollout.analysis.metrics),
+            look_in_s=plan.requeue_after_s,
+            has_written=has_written,
+        )
 
     def close(self) -> None:
         """Break off what is under way."""
         for memory in self._memories.values():
             memory.sampler.close()
 
-    def _must_ask(self, memory: _Memory, pods: tuple[Pod, ...], now: datetime) -> bool:
-        """Tell whether the last reports may be out of date: always while anything is under way."""
-        if memory.read_at is None or memory.watch_units or memory.pods != pods:
-            return True
-        in_reach = (pod for pod in pods if self._is_in_reach(pod))
-        if not all(_is_settled(memory.words.get(pod.unit)) for pod in in_reach):
-            return True
-        return (now - memory.read_at).total_seconds() >= 0.9 * self._edges.idle_period_s
-
     def _is_in_reach(self, pod: Pod) -> bool:
-        """Tell whether the pod's node reports.
-
-        The others are not asked: each would cost every look, and so a rollback, the whole timeout.
-        """
+        """Tell whether the pod's node reports; the others are known to be silent."""
         entry = self._edges.cache.nodes.get(("", pod.node))
         return entry is None or entry.value.reachable
 
@@ -313,8 +342,37 @@ def _without_messages(status: KubeModel) -> dict[str, Any]:
     return {**plain, "conditions": conditions}
 
 
-def _is_settled(word: Word | None) -> bool:
-    """Tell whether the pod serves what it was given, so that nothing new is expected of it."""
-    if word is None or word.report.serving is None:
+def _can_answer(pod: Pod) -> bool:
+    return bool(pod.ip and pod.unit) and not pod.deleting and not pod.is_over
+
+
+def _is_early(memory: _Memory, now: float, *, is_complete: bool) -> bool:
+    """Tell whether a look had better wait for pods that were not asked yet; not for ever."""
+    if is_complete:
+        memory.early_since = None
         return False
-    return word.report.serving.revision == word.report.assigned
+    if memory.early_since is None:
+        memory.early_since = now
+    patience_s = PATIENCE_S if memory.has_looked else FIRST_PATIENCE_S
+    return now - memory.early_since < patience_s
+
+
+def _begins_anew(plan: Plan, before: EdgeDeploymentStatus) -> bool:
+    """Tell whether the plan changes what pods are to do, or what is looked for in their words."""
+    if plan.objects or plan.nudges:
+        return True
+    if plan.status is None:
+        return False
+    after = plan.status
+    return (after.target_revision, after.rollout.stage, after.rollout.step) != (
+        before.target_revision,
+        before.rollout.stage,
+        before.rollout.step,
+    )
+
+
+def _next_look_s(plan: Plan, *, at_once: bool) -> float | None:
+    """Return when to look again: after a change at once, until a look changes nothing."""
+    waits = [AT_ONCE_S] if at_once else []
+    waits += [] if plan.requeue_after_s is None else [plan.requeue_after_s]
+    return min(waits, default=None)

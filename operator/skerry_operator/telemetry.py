@@ -72,6 +72,21 @@ class Telemetry:
             ["result"],
             registry=self.registry,
         )
+        self.pods_followed = Gauge(
+            "skerry_pods_followed",
+            "Pods whose reports are kept up to date.",
+            registry=self.registry,
+        )
+        self.pods_silent = Gauge(
+            "skerry_pods_silent",
+            "Of these, pods that did not answer the last question, or whose answer was refused.",
+            registry=self.registry,
+        )
+        self.pods_asked_now = Gauge(
+            "skerry_pods_asked_now",
+            "Questions to pods that are under way.",
+            registry=self.registry,
+        )
         self.prometheus_queries = Counter(
             "skerry_prometheus_queries",
             "Analysis queries to Prometheus by result: read, empty, odd or down.",

@@ -99,7 +99,18 @@ class Settings(BaseModel):
     max_header_bytes: int = Field(default=16 * 1024, ge=1024)
     """Largest request line and headers together."""
     max_connections: int = Field(default=1024, ge=1)
-    """REST connections and, apart from them, concurrent gRPC calls."""
+    """REST connections and, apart from them, gRPC connections and concurrent gRPC calls; whoever
+    comes when there are so many takes the place of an idle one."""
+    max_admin_connections: int = Field(default=128, ge=4)
+    """Connections of the admin port; beyond, the longest idle one of who has most is ended."""
+    max_admin_connections_each: int = Field(default=16, ge=2)
+    """Of them from one address; beyond, its own longest idle one is ended."""
+    admin_timeout_s: float = Field(default=5.0, gt=0)
+    """Time for a client of the admin port to send its request, and to take the answer."""
+    admin_keep_alive_s: float = Field(default=20.0, gt=0)
+    """A connection of the admin port without requests is ended after this time."""
+    keep_alive_s: float = Field(default=75.0, gt=0)
+    """A REST or gRPC connection without requests is ended after this time."""
     max_dimensions: int = Field(default=16, ge=1, le=32)
     """Most axes of a tensor."""
     max_tensors: int = Field(default=64, ge=1)

@@ -36,7 +36,7 @@ DISK_SWAP_S = 0.05
 SLOW_SWAP_S = 5.0
 NEVER_S = float("inf")
 REQUESTS_PER_S = 20.0
-FAILS_AFTER_S = 1.0
+FAILS_AFTER_S = 0.5
 """How long a model that fails later serves well."""
 LATENCY_BUCKET = 20
 """Bucket of the latency histogram in which every request lies."""

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from typing_extensions import override
 
@@ -17,6 +17,7 @@ from skerry_operator.ctl import commands, files, infer
 from skerry_operator.ctl.answer import MEANINGS, Answer, Exit, Refused
 from skerry_operator.ctl.cluster import Cluster
 from skerry_operator.ctl.follow import Watch
+from skerry_operator.ctl.table import printable
 from skerry_operator.kube.access import open_access
 from skerry_operator.kube.errors import Forbidden, KubeError, Unavailable
 
@@ -37,11 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         answer = _COMMANDS[options["command"]](options)
     except (Refused, KubeError) as error:
-        print(f"{program}: {_one_line(error)}", file=sys.stderr)
+        _say(f"{program}: {_one_line(error)}", sys.stderr)
         return Exit.REFUSED
     except KeyboardInterrupt:
         return Exit.TIMED_OUT
-    print(answer.text)
+    _say(answer.text)
     return answer.code
 
 
@@ -73,8 +74,9 @@ def _watch(timeout: str | None) -> Watch:
     return Watch(time.monotonic, time.sleep, limit)
 
 
-def _say(line: str) -> None:
-    print(line, flush=True)
+def _say(text: str, to: TextIO | None = None) -> None:
+    """Print: the one way to the terminal."""
+    print(printable(text), file=to, flush=True)
 
 
 def _history(options: Mapping[str, Any]) -> Answer:

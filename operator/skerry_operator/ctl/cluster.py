@@ -16,7 +16,7 @@ from skerry_operator.decide.revision import Snapshot, revision_of
 from skerry_operator.kube.access import Access
 from skerry_operator.kube.children import read_child
 from skerry_operator.kube.errors import Forbidden, NotFound
-from skerry_operator.kube.paths import API_VERSIONS, collection_path, object_path
+from skerry_operator.kube.paths import API_VERSIONS, CHILDREN, collection_path, object_path
 from skerry_operator.kube.read import (
     BadResource,
     deployment_entry,
@@ -25,8 +25,6 @@ from skerry_operator.kube.read import (
     read_model,
 )
 
-CHILDREN = ("ConfigMap", "DaemonSet", "ReplicaSet", "Service", "ControllerRevision")
-"""Kinds that the operator generates."""
 INFER_TIMEOUT_S = 60.0
 """Longest wait for one answer of a model."""
 

@@ -13,13 +13,13 @@ from pydantic_core import ErrorDetails
 from typing_extensions import override
 
 from skerry_operator.api.base import KubeModel, Name
+from skerry_operator.api.bounds import STRICT
 from skerry_operator.api.v1alpha1.edgedeployment import EdgeDeployment, EdgeDeploymentSpec
 from skerry_operator.api.v1alpha1.edgedeployment_analysis import MetricName
 from skerry_operator.api.v1alpha1.edgemodel import EdgeModel, EdgeModelSpec
 from skerry_operator.constants import API_VERSION
 from skerry_operator.crdgen.definitions import KINDS, definition
 from skerry_operator.decide.told.validate import model_problems
-from skerry_runtime.contract import KNOWN_WORDS_ONLY
 
 Path = tuple[str | int, ...]
 
@@ -74,12 +74,7 @@ def spec_of(body: Mapping[str, Any]) -> KubeModel:
     """
     text = json.dumps(body.get("spec"), default=str)
     return SPECS[str(body["kind"])].model_validate_json(
-        text,
-        strict=True,
-        extra="forbid",
-        context=KNOWN_WORDS_ONLY,
-        by_alias=True,
-        by_name=False,
+        text, strict=True, extra="forbid", by_alias=True, by_name=False, context=STRICT
     )
 
 

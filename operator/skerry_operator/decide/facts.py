@@ -62,7 +62,9 @@ class UnitFacts:
     serving: str | None = None
     """Revision that its pod says it serves; None: none, or no answer."""
     answered: bool = False
-    """The pod answered in this reconcile."""
+    """The pod answers."""
+    is_confirmed: bool = True
+    """It said so after the operator's last write: only then a step may end on it."""
     failure: str | None = None
     """Why it refuses the target: reason and message of its own report, or `CrashLoop: ...`. Only
     what was reported under the present `retry` text: an older refusal is None here."""

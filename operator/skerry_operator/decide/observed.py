@@ -6,17 +6,20 @@ Words with one meaning everywhere: `observed` is what was read, `desired` what o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from math import nan
 
 from skerry_operator.api.v1alpha1.edgedeployment import EdgeDeployment
 from skerry_operator.api.v1alpha1.edgemodel import EdgeModel
 from skerry_operator.decide.placement.nodes import Node
+from skerry_operator.decide.reported import UnitReport
 from skerry_operator.decide.revision import Snapshot
-from skerry_runtime.contract import Assignment, StatusReport
+from skerry_runtime.contract import Assignment
+
+_BEGINNING = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,25 @@ class Pod:
     """Where it runs; empty while it has no place."""
     claim: str | None = None
     """What it takes from other pods of its node (`hardware.claim_of`)."""
+    uid: str = ""
+    controller: str = ""
+    """uid of the workload that made it; empty when none did."""
+    is_over: bool = False
+    """It has ended for good: evicted, refused at admission, or all its containers are done."""
+
+
+def speakers(pods: Iterable[Pod]) -> dict[str, Pod]:
+    """Return the pod that speaks for each unit: the newest that is not being deleted.
+
+    One that has its place counts before one that waits for the same place.
+    """
+    living = [pod for pod in pods if pod.unit and not pod.deleting]
+    return {
+        pod.unit: pod
+        for pod in sorted(
+            living, key=lambda pod: (pod.is_scheduled, pod.created_at or _BEGINNING, pod.name)
+        )
+    }
 
 
 @dataclass(frozen=True)
@@ -103,10 +125,14 @@ class Observed:
     nodes: tuple[Node, ...] = ()
     """All nodes of the cluster."""
     pods: tuple[Pod, ...] = ()
-    reports: Mapping[str, StatusReport] = field(default_factory=dict)
-    """Unit -> what its pod said when it was last asked; a unit that did not answer is absent."""
+    reports: Mapping[str, UnitReport] = field(default_factory=dict)
+    """Unit -> what its pod said last; a unit whose pod does not answer is absent."""
+    unconfirmed: frozenset[str] = frozenset()
+    """Units that said so before the last write: no step ends on that."""
+    refused_reports: Mapping[str, str] = field(default_factory=dict)
+    """Unit -> why what its pod answers is not believed."""
     polled: bool = True
-    """The pods were asked in this reconcile; False: `reports` are those of an earlier one."""
+    """Every pod was asked since it changed; False: some could not say yet what they do."""
     cells: tuple[ObservedCell, ...] = ()
     templates: tuple[ObservedTemplate, ...] = ()
     taken: Mapping[str, Mapping[str, int]] = field(default_factory=dict)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
@@ -15,6 +15,8 @@ from skerry_operator.api.v1alpha1.edgemodel import EdgeModelSpec
 from skerry_operator.constants import REVISION_SCHEME
 
 HASH_LENGTH = 10
+_BESIDE_THE_PODS = frozenset({"networkPolicy", "service"})
+"""Fields of `serving` that make objects beside the pods, which follow the spec at once."""
 
 
 class KeptModel(KubeModel):
@@ -84,11 +86,10 @@ def revision_of(model: EdgeModelSpec, deployment: EdgeDeploymentSpec) -> str:
     content = {
         "model": model.to_dict(),
         "runtime": deployment.runtime.to_dict(),
-        "serving": _of_pods(deployment.serving),
+        "serving": _without(deployment.serving.to_dict(), _BESIDE_THE_PODS),
     }
     return f"{REVISION_SCHEME}-{content_hash(content)}"
 
 
-def _of_pods(serving: Serving) -> dict[str, Any]:
-    """Return what the pods themselves must know; the Service follows the spec at once."""
-    return {name: value for name, value in serving.to_dict().items() if name != "service"}
+def _without(section: Mapping[str, object], fields: frozenset[str]) -> dict[str, object]:
+    return {name: value for name, value in section.items() if name not in fields}

@@ -7,8 +7,7 @@ from typing import Any
 
 from skerry_operator.decide.observed import Pod
 from skerry_operator.decide.placement.nodes import Node
-from skerry_operator.handlers.feed import Change
-from skerry_operator.handlers.queue import Key
+from skerry_operator.handlers.change import Change, Key
 from skerry_operator.kube.cache import Entry
 from skerry_operator.kube.read import Cache
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from skerry_operator.handlers.feed import Change
-from skerry_operator.handlers.queue import Key
+from skerry_operator.handlers.change import Change, Key
 from skerry_operator.kube.raw import Raw
 from skerry_operator.kube.read import Cache
 

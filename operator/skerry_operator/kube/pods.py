@@ -20,6 +20,9 @@ from skerry_operator.kube.raw import Raw, metadata_of
 _ON_THE_WAY = frozenset({"ContainerCreating", "PodInitializing"})
 """Waiting reasons of a pod that starts as it should."""
 
+_OVER = frozenset({"Succeeded", "Failed"})
+"""Phases that a pod never leaves again."""
+
 MESSAGE_LIMIT = 512
 
 
@@ -47,7 +50,15 @@ def read_pod(raw: Raw) -> Pod:
         created_at=_time(metadata.get("creationTimestamp")),
         node=spec.get("nodeName") or "",
         claim=_claim(spec, labels.get(LABEL_PROFILE, "")),
+        uid=metadata.get("uid", ""),
+        controller=_controller(metadata.get("ownerReferences") or ()),
+        is_over=status.get("phase") in _OVER,
     )
+
+
+def _controller(owners: Iterable[Mapping[str, Any]]) -> str:
+    """Return the uid of what made the pod; empty when nothing did."""
+    return next((str(owner["uid"]) for owner in owners if owner.get("controller")), "")
 
 
 def _claim(spec: Mapping[str, Any], profile: str) -> str | None:

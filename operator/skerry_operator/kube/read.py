@@ -18,12 +18,13 @@ from skerry_operator.decide.names import bounded
 from skerry_operator.decide.observed import Observed, Pod
 from skerry_operator.decide.placement.nodes import Node, Taint
 from skerry_operator.decide.planned import ObjectRef
+from skerry_operator.decide.reported import UnitReport
 from skerry_operator.decide.revision import Snapshot
 from skerry_operator.kube.cache import Entry, Key, Table
-from skerry_operator.kube.children import Child, read_child
+from skerry_operator.kube.children import WORKLOADS, Child, read_child
+from skerry_operator.kube.paths import CHILDREN
 from skerry_operator.kube.pods import read_pod
 from skerry_operator.kube.raw import Raw, key_of, metadata_of, version_of
-from skerry_runtime.contract import StatusReport
 
 _KEPT_METADATA = ("name", "namespace", "uid", "generation", "labels", "deletionTimestamp")
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
@@ -38,10 +39,7 @@ class Cache:
         self.models: Table[Raw] = Table(monotonic)
         self.nodes: Table[Node] = Table(monotonic)
         self.pods: Table[Pod] = Table(monotonic, _node_of_claim)
-        self.children: Mapping[str, Table[Child]] = {
-            kind: Table(monotonic)
-            for kind in ("ConfigMap", "DaemonSet", "ReplicaSet", "Service", "ControllerRevision")
-        }
+        self.children: Mapping[str, Table[Child]] = {kind: Table(monotonic) for kind in CHILDREN}
         self._repaired: dict[tuple[str, Key], int] = {}
 
     def wrote_child(self, kind: str, raw: Raw) -> None:
@@ -211,7 +209,7 @@ def observe(
     subject: Subject,
     *,
     now: datetime,
-    reports: Mapping[str, StatusReport],
+    reports: Mapping[str, UnitReport],
     polled: bool,
     apply_error: str | None,
 ) -> Observed:
@@ -259,6 +257,16 @@ def _taken(cache: Cache, owner: Key) -> dict[str, Counter[str]]:
 def pods_of(cache: Cache, owner: Key) -> tuple[Pod, ...]:
     """Return the deployment's pods, by name."""
     return tuple(entry.value for entry in cache.pods.owned_by(owner))
+
+
+def workloads_of(cache: Cache, owner: Key, uid: str) -> frozenset[str]:
+    """Return the uids of the workloads that belong to the deployment: what they make is its own."""
+    return frozenset(
+        entry.uid
+        for kind in WORKLOADS
+        for entry in cache.children[kind].owned_by(owner)
+        if entry.value.owner_uid == uid
+    )
 
 
 def _children_of(cache: Cache, owner: Key, uid: str) -> Sequence[tuple[str, Entry[Child]]]:

@@ -15,7 +15,7 @@ from skerry_operator.constants import (
     LABEL_TEMPLATE,
     MANAGED_BY,
 )
-from skerry_operator.decide.fleet.fleet import Berth
+from skerry_operator.decide.fleet.row import Berth
 from skerry_operator.decide.names import bounded
 from skerry_operator.decide.planned import Manifest, ObjectRef
 from skerry_operator.decide.revision import content_hash
@@ -30,6 +30,7 @@ API_VERSIONS: Mapping[str, str] = {
     "DaemonSet": "apps/v1",
     "ReplicaSet": "apps/v1",
     "ControllerRevision": "apps/v1",
+    "NetworkPolicy": "networking.k8s.io/v1",
 }
 """Every kind that Skerry generates."""
 
@@ -58,6 +59,11 @@ def snapshot_name(deployment: str, revision: str) -> str:
 def service_name(deployment: str, role: str = "") -> str:
     """Return the name of the deployment's Service, or of its `stable` or `canary` one."""
     return bounded(f"{deployment}-{role}" if role else deployment)
+
+
+def network_policy_name(deployment: str) -> str:
+    """Return the name of the NetworkPolicy of the deployment's pods."""
+    return bounded(f"{deployment}-pods", NAME_LIMIT)
 
 
 def deployment_labels(owner: ObjectMeta) -> dict[str, str]:

@@ -15,8 +15,8 @@ from typing import Any
 
 import aiohttp
 
+from skerry_operator.bodies import read_at_most
 from skerry_operator.decide.observed import Sample, SampleState
-from skerry_operator.metricsource.body import read_at_most
 from skerry_operator.telemetry import Telemetry
 
 BODY_LIMIT = 256 * 1024

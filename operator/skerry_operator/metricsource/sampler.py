@@ -1,19 +1,19 @@
-"""Keeps the answers to one deployment's queries fresh, and lets no slow server hold a look up."""
+"""Keeps the answers to one deployment's queries fresh; a look reads them and waits for nothing."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 
 from skerry_operator.decide.analysis.queries import Query
 from skerry_operator.decide.observed import Sample, SampleState
 
 PATIENCE_S = 0.3
-"""How long a look waits for answers. What comes later is there at the next look: a rollback for
-another reason must not wait for a Prometheus that hangs."""
+"""How long a look is put off for answers. What comes later wakes the next: a rollback for another
+reason must not wait for a Prometheus that hangs."""
 
 UNKNOWN = Sample(
     SampleState.EMPTY,
@@ -30,7 +30,8 @@ Ask = Callable[[str], Awaitable[Sample]]
 class _Asked:
     """One query as it was sent, and what came back."""
 
-    at: datetime
+    at: float
+    """Seconds of the monotonic clock."""
     task: asyncio.Task[Sample] | None = None
     sample: Sample | None = None
 
@@ -41,40 +42,35 @@ class Sampler:
 
     ask: Ask | None
     """None: there is no Prometheus."""
+    wake: Callable[[], None]
+    """Called when an answer is there."""
     _asked: dict[str, _Asked] = field(default_factory=dict)
     """Query as sent -> its state; another target makes other queries, so no answer is mixed up."""
 
-    async def samples(
-        self, queries: Mapping[str, Query], now: datetime, interval_s: float
-    ) -> Mapping[str, Sample]:
-        """Return query as written -> latest answer, asking again what is older than the interval.
-
-        A query without any answer yet is absent.
-        """
-        self._forget_all_but({query.text for query in queries.values()})
-        if self.ask is not None:
-            await self._refresh(self.ask, queries, now, interval_s)
+    def samples(self, queries: Mapping[str, Query]) -> Mapping[str, Sample]:
+        """Return query as written -> latest answer; a query without any answer yet is absent."""
         found = {written: self._sample(query) for written, query in queries.items()}
         return {written: sample for written, sample in found.items() if sample is not None}
+
+    def refresh(self, queries: Mapping[str, Query], now: float, interval_s: float) -> bool:
+        """Ask again what is older than the interval; return whether answers are worth waiting for.
+
+        They are for PATIENCE_S after they were asked for. `now` is of a monotonic clock.
+        """
+        self._forget_all_but({query.text for query in queries.values()})
+        if self.ask is None:
+            return False
+        for text in {query.text for query in queries.values() if not query.problem}:
+            asked = self._asked.setdefault(text, _Asked(at=-math.inf))
+            self._take_in(asked)
+            if asked.task is None and asked.at <= now - 0.9 * interval_s:
+                asked.at, asked.task = now, asyncio.create_task(_safely(self.ask, text))
+                asked.task.add_done_callback(lambda _: self.wake())
+        return any(one.task and now - one.at < PATIENCE_S for one in self._asked.values())
 
     def close(self) -> None:
         """Break off what is under way."""
         self._forget_all_but(set())
-
-    async def _refresh(
-        self, ask: Ask, queries: Mapping[str, Query], now: datetime, interval_s: float
-    ) -> None:
-        oldest = now - timedelta(seconds=0.9 * interval_s)
-        for text in {query.text for query in queries.values() if not query.problem}:
-            asked = self._asked.setdefault(text, _Asked(at=datetime.min.replace(tzinfo=now.tzinfo)))
-            self._take_in(asked)
-            if asked.task is None and asked.at <= oldest:
-                asked.at, asked.task = now, asyncio.create_task(_safely(ask, text))
-        waiting = [asked.task for asked in self._asked.values() if asked.task]
-        if waiting:
-            await asyncio.wait(waiting, timeout=PATIENCE_S)
-        for asked in self._asked.values():
-            self._take_in(asked)
 
     def _take_in(self, asked: _Asked) -> None:
         if asked.task is not None and asked.task.done():

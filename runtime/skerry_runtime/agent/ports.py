@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Protocol
+from typing import Annotated, Protocol
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
+from skerry_runtime.agent.addresses import as_networks
 from skerry_runtime.contract import FailureReason, RevisionCounters, SwapRecord
 
 MIB = 1024 * 1024
+Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(as_networks)]
 ENV_PREFIX = "SKERRY_"
 
 
@@ -78,6 +81,9 @@ class Tuning(BaseModel):
     """A revision is good after it served this long."""
     drain_s: float = 30.0
     """How long a Sequential swap waits for requests on the old model."""
+    fetch_allow: Networks = ()
+    """Networks to fetch from that are else out of bounds (loopback, link-local, ...), with commas
+    between."""
     connect_timeout_s: float = 10.0
     idle_timeout_s: float = 30.0
     """A download in which no byte arrives for this long is broken off."""

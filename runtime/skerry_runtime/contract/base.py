@@ -106,7 +106,7 @@ Line = Annotated[str, BeforeValidator(lambda value: _clip(value, 256))]
 """A short text that a user wrote, such as a version: cut and cleaned as well."""
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=253), AfterValidator(_plain)]
-"""Of an object, a unit or a provider."""
+"""Of an object, a unit, a provider, an input or a version."""
 RevisionName = Annotated[
     str, StringConstraints(min_length=1, max_length=80), AfterValidator(_plain)
 ]

@@ -29,6 +29,9 @@ ENV_SLOTS_LIMIT_BYTES = "SKERRY_SLOTS_LIMIT_BYTES"
 ENV_TLS_DIR, TLS_DIR = "SKERRY_TLS_DIR", "/etc/skerry-tls"
 """Environment variable with the folder of the certificate, and where it is mounted."""
 
+ENV_FETCH_ALLOW = "SKERRY_FETCH_ALLOW"
+"""Networks to fetch from that are else out of bounds, with commas between."""
+
 ENV_TOKEN_DIR, TOKEN_DIR = "SKERRY_TOKEN_DIR", "/etc/skerry-tokens"
 """Environment variable with the folder of the bearer tokens, and where it is mounted."""
 

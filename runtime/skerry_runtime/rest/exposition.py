@@ -16,6 +16,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
+from skerry_runtime.access import Reads
 from skerry_runtime.contract import LATENCY_BOUNDS_MS, StatusReport, SwapPhase
 from skerry_runtime.metrics import Metrics, RevisionMetrics, SwapMetrics, Tally
 from skerry_runtime.registry import Registry
@@ -33,6 +34,7 @@ class Live:
     """Inferences that run in threads or wait for one."""
     queue_limit: int = 0
     status: Callable[[], StatusReport | None] = lambda: None
+    secrets: Callable[[], Reads | None] = lambda: None
 
 
 class Exposition:
@@ -71,6 +73,7 @@ class ServingCollector(Collector):
         yield from _queue(self._live)
         yield from _swaps(self._metrics.swaps)
         yield from _progress(self._live.status())
+        yield from _secrets(self._live.secrets())
 
     def _model(self) -> Iterator[Metric]:
         labels = ("model", "revision", "version", "variant", "provider")
@@ -165,6 +168,22 @@ def _queue(live: Live) -> Iterator[Metric]:
         "skerry_inference_pending_limit",
         "Pending inferences from which on requests are refused.",
         value=live.queue_limit,
+    )
+
+
+def _secrets(reads: Reads | None) -> Iterator[Metric]:
+    """Yield whether the mounted tokens and certificates are those in force."""
+    if reads is None:
+        return
+    yield CounterMetricFamily(
+        "skerry_secret_read_failures",
+        "Times that mounted tokens or certificates could not be read or used.",
+        value=reads.failures,
+    )
+    yield GaugeMetricFamily(
+        "skerry_secrets_stale",
+        "1 while what is in force is older than what is mounted.",
+        value=float(reads.is_stale),
     )
 
 

@@ -19,7 +19,7 @@ from skerry_operator.decide.analysis.measure import (
 )
 from skerry_operator.decide.facts import Assessment, Value, Verdict
 from skerry_operator.decide.observed import Sample, SampleState
-from skerry_runtime.contract import StatusReport
+from skerry_operator.decide.reported import UnitReport
 
 SEVERITY = tuple(Verdict)
 """Verdicts from best to worst, as they are declared."""
@@ -144,7 +144,7 @@ def _shortage(
     metric: Metric,
     measured: Measurement | None,
     evidence: Evidence,
-    reports: Sequence[StatusReport],
+    reports: Sequence[UnitReport],
 ) -> str:
     """Return how much is there of how much is asked, and why where a pod says so."""
     have = 0 if measured is None else measured.samples

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from skerry_operator.api.v1alpha1.edgedeployment_status import Baseline
 from skerry_operator.decide.observed import Sample
-from skerry_runtime.contract import StatusReport
+from skerry_operator.decide.reported import UnitReport
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Evidence:
 
     target: str
     """The revision that is judged."""
-    reports: Mapping[str, StatusReport]
+    reports: Mapping[str, UnitReport]
     """Unit -> what its pod reported; a unit that did not answer is absent."""
     cell_of: Mapping[str, str]
     """Unit -> its cell."""
@@ -31,15 +31,15 @@ class Evidence:
     samples: Mapping[str, Sample] = field(default_factory=dict)
     """Prometheus query, as it is written in the spec -> its latest answer."""
 
-    def of_target(self, cell: str) -> list[StatusReport]:
+    def of_target(self, cell: str) -> list[UnitReport]:
         """Return what the cell's units with the target reported, in order of their names."""
         return self._of(cell, self.units)
 
-    def of_stable(self, cell: str) -> list[StatusReport]:
+    def of_stable(self, cell: str) -> list[UnitReport]:
         """Return what the cell's units with stable reported, in order of their names."""
         return self._of(cell, self.stable_units)
 
-    def _of(self, cell: str, units: frozenset[str]) -> list[StatusReport]:
+    def _of(self, cell: str, units: frozenset[str]) -> list[UnitReport]:
         reports, cell_of = self.reports, self.cell_of
         return [
             reports[unit] for unit in sorted(units) if cell_of[unit] == cell and unit in reports

@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from skerry_operator.api.v1alpha1.edgedeployment_analysis import MetricName
-from skerry_runtime.contract import (
-    LATENCY_BOUNDS_MS,
-    Agreement,
-    Counters,
-    ExamResult,
-    StatusReport,
+from skerry_operator.decide.reported import (
+    ReportedAgreement,
+    ReportedExam,
+    ReportedTraffic,
+    UnitReport,
 )
+from skerry_runtime.contract import LATENCY_BOUNDS_MS
 
 _QUANTILES = {
     MetricName.LATENCY_P50: 0.50,
@@ -51,7 +51,7 @@ class Probe:
     """True: over the last minute; False: since the revision was activated."""
 
 
-def measure(probe: Probe, reports: Sequence[StatusReport]) -> Measurement | None:
+def measure(probe: Probe, reports: Sequence[UnitReport]) -> Measurement | None:
     """Return the value over the pods of a cell; None when nothing was measured at all.
 
     Unit: a share for ErrorRate, Accelerated and OutputAgreement, milliseconds for a latency, the
@@ -63,7 +63,7 @@ def measure(probe: Probe, reports: Sequence[StatusReport]) -> Measurement | None
     return _MEASURES[probe.kind](probe, reports)
 
 
-def _error_rate(probe: Probe, reports: Sequence[StatusReport]) -> Measurement | None:
+def _error_rate(probe: Probe, reports: Sequence[UnitReport]) -> Measurement | None:
     """Return failures / requests over all pods; None without traffic.
 
     Example: pods with 2 of 100 and 0 of 300 -> 2 / 400 = 0.005 from 400 samples.
@@ -72,13 +72,13 @@ def _error_rate(probe: Probe, reports: Sequence[StatusReport]) -> Measurement | 
     requests = sum(pod.requests for pod in known)
     if requests == 0:
         return None
-    failures = sum(sum(pod.failures.values()) for pod in known)
+    failures = sum(pod.failures for pod in known)
     return Measurement(failures / requests, requests)
 
 
-def _latency(probe: Probe, reports: Sequence[StatusReport]) -> Measurement | None:
+def _latency(probe: Probe, reports: Sequence[UnitReport]) -> Measurement | None:
     """Return a quantile in milliseconds over the summed histograms."""
-    histograms = [pod.latency.counts for pod in _counters(probe, reports)]
+    histograms = [pod.latency for pod in _counters(probe, reports)]
     if any(len(counts) != len(LATENCY_BOUNDS_MS) + 1 for counts in histograms):
         raise UnreadableError("a pod reports a histogram with other buckets")
     summed = [sum(column) for column in zip(*histograms, strict=True)]
@@ -86,7 +86,7 @@ def _latency(probe: Probe, reports: Sequence[StatusReport]) -> Measurement | Non
     return Measurement(quantile(_QUANTILES[probe.kind], summed), samples) if samples else None
 
 
-def _counters(probe: Probe, reports: Iterable[StatusReport]) -> list[Counters]:
+def _counters(probe: Probe, reports: Iterable[UnitReport]) -> list[ReportedTraffic]:
     """Return each pod's counters of the revision since it was last activated there."""
     found = []
     for report in reports:
@@ -119,7 +119,7 @@ def quantile(share: float, counts: Sequence[int]) -> float:
     return math.inf
 
 
-def _golden(probe: Probe, reports: Sequence[StatusReport]) -> Measurement | None:
+def _golden(probe: Probe, reports: Sequence[UnitReport]) -> Measurement | None:
     """Return the worst exam of the pods; None when no pod took one of the revision."""
     exams = [exam for report in reports if (exam := _exam(report, probe.revision))]
     if not exams:
@@ -131,7 +131,7 @@ def _golden(probe: Probe, reports: Sequence[StatusReport]) -> Measurement | None
     return Measurement(worst.value, worst.samples)
 
 
-def _exam(report: StatusReport, revision: str) -> ExamResult | None:
+def _exam(report: UnitReport, revision: str) -> ReportedExam | None:
     """Return the exam: of the copy that serves, else of the one being prepared."""
     if report.serving is not None and report.serving.revision == revision:
         return report.serving.exam
@@ -140,7 +140,7 @@ def _exam(report: StatusReport, revision: str) -> ExamResult | None:
     return None
 
 
-def _accelerated(probe: Probe, reports: Sequence[StatusReport]) -> Measurement | None:
+def _accelerated(probe: Probe, reports: Sequence[UnitReport]) -> Measurement | None:
     """Return the smallest share of the graph on the wanted provider, of the pods that serve it."""
     shares = [
         report.serving.acceleration.delegated_percent / 100
@@ -156,20 +156,20 @@ def _accelerated(probe: Probe, reports: Sequence[StatusReport]) -> Measurement |
     return Measurement(worst, len(shares))
 
 
-def _restarts(probe: Probe, reports: Sequence[StatusReport]) -> Measurement | None:
+def _restarts(probe: Probe, reports: Sequence[UnitReport]) -> Measurement | None:
     """Return how often the pods' processes began again since they were given the revision.
 
     Each pod counts for itself, on the node's disk: a restart that nobody watched is not lost.
     """
     counts = [
-        report.restarts.get(probe.revision, 0)
+        report.restarts
         for report in reports
         if report.assigned == probe.revision and report.restarts is not None
     ]
     return Measurement(float(sum(counts)), len(counts)) if counts else None
 
 
-def _output_agreement(probe: Probe, reports: Sequence[StatusReport]) -> Measurement | None:
+def _output_agreement(probe: Probe, reports: Sequence[UnitReport]) -> Measurement | None:
     """Return agreed / compared over the pods' shadows; None when nothing was compared."""
     known = [found for report in reports if (found := agreement_of(report, probe.revision))]
     compared = sum(found.compared for found in known)
@@ -178,7 +178,7 @@ def _output_agreement(probe: Probe, reports: Sequence[StatusReport]) -> Measurem
     return Measurement(sum(found.agreed for found in known) / compared, compared)
 
 
-def agreement_of(report: StatusReport, revision: str) -> Agreement | None:
+def agreement_of(report: UnitReport, revision: str) -> ReportedAgreement | None:
     """Return the shadow's result: of the copy that serves, else of the one being prepared."""
     if report.serving is not None and report.serving.revision == revision:
         return report.serving.agreement
@@ -187,7 +187,7 @@ def agreement_of(report: StatusReport, revision: str) -> Agreement | None:
     return None
 
 
-_MEASURES: Mapping[MetricName, Callable[[Probe, Sequence[StatusReport]], Measurement | None]] = {
+_MEASURES: Mapping[MetricName, Callable[[Probe, Sequence[UnitReport]], Measurement | None]] = {
     MetricName.ERROR_RATE: _error_rate,
     MetricName.LATENCY_P50: _latency,
     MetricName.LATENCY_P95: _latency,

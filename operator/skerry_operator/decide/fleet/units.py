@@ -10,8 +10,10 @@ from skerry_operator.constants import LABEL_CANARY, Reason
 from skerry_operator.decide.facts import UnitFacts
 from skerry_operator.decide.fleet.fleet import Fleet
 from skerry_operator.decide.fleet.nudges import nudge_of
+from skerry_operator.decide.fleet.row import UnitRow
 from skerry_operator.decide.observed import Pod
-from skerry_runtime.contract import StatusReport, SwapPhase
+from skerry_operator.decide.reported import UnitReport
+from skerry_runtime.contract import SwapPhase
 
 _CRASH_LOOP = "CrashLoopBackOff"
 _CRASH_LOOP_RESTARTS = 2
@@ -34,25 +36,26 @@ def unit_facts(fleet: Fleet, cells: Mapping[str, str], trial: Trial) -> tuple[Un
 
 
 def _facts(fleet: Fleet, unit: str, cells: Mapping[str, str], trial: Trial) -> UnitFacts:
-    node, pod = fleet.node_of(unit), fleet.pods.get(unit)
-    report = fleet.observed.reports.get(unit) if pod is not None else None
+    row, assigned = fleet.row(unit), fleet.assigned(unit, cells[unit])
+    report = row.report if row.pod is not None else None
     return UnitFacts(
         name=unit,
         cell=cells[unit],
-        site=fleet.site(unit),
-        reachable=fleet.is_reachable(unit),
-        canary=node is not None and node.labels.get(LABEL_CANARY) == "true",
-        assigned=fleet.assigned(unit, cells[unit]),
-        serving=_serving(fleet, unit, trial),
+        site=row.site,
+        reachable=row.reachable,
+        canary=row.node is not None and row.node.labels.get(LABEL_CANARY) == "true",
+        assigned=assigned,
+        serving=_serving(fleet, row, trial),
         answered=report is not None,
-        failure=_failure(fleet, unit, cells[unit], trial),
-        waiting=_waiting(fleet, pod, report, trial),
+        is_confirmed=unit not in fleet.observed.unconfirmed,
+        failure=_failure(fleet, row, trial) if assigned == trial.revision else None,
+        waiting=_waiting(fleet, row.pod, report, trial),
     )
 
 
-def _serving(fleet: Fleet, unit: str, trial: Trial) -> str | None:
+def _serving(fleet: Fleet, row: UnitRow, trial: Trial) -> str | None:
     """Return what the unit serves; a revision on trial counts only in a pod of its own template."""
-    pod, report = fleet.pods.get(unit), fleet.observed.reports.get(unit)
+    pod, report = row.pod, row.report
     if pod is None or report is None or report.serving is None:
         return None
     revision = report.serving.revision
@@ -68,12 +71,14 @@ def _is_at_home(fleet: Fleet, pod: Pod, trial: Trial) -> bool:
     return pod.template == fleet.berth(trial.revision, pod.cell).template
 
 
-def _failure(fleet: Fleet, unit: str, cell: str, trial: Trial) -> str | None:
+def _failure(fleet: Fleet, row: UnitRow, trial: Trial) -> str | None:
     """Return why the unit refuses the revision on trial: its own word, or a crash loop."""
-    pod, report = fleet.pods.get(unit), fleet.observed.reports.get(unit)
-    if pod is None or fleet.assigned(unit, cell) != trial.revision:
-        return None
-    if not _is_at_home(fleet, pod, trial) or not _is_current_retry(fleet, pod, trial):
+    pod, report = row.pod, row.report
+    if (
+        pod is None
+        or not _is_at_home(fleet, pod, trial)
+        or not _is_current_retry(fleet, pod, trial)
+    ):
         return None
     if report is not None:
         return _reported_failure(fleet, pod, report, trial)
@@ -89,7 +94,7 @@ def _is_current_retry(fleet: Fleet, pod: Pod, trial: Trial) -> bool:
     return content is not None and (trial.is_stable or content.retry == trial.retry)
 
 
-def _reported_failure(fleet: Fleet, pod: Pod, report: StatusReport, trial: Trial) -> str | None:
+def _reported_failure(fleet: Fleet, pod: Pod, report: UnitReport, trial: Trial) -> str | None:
     if report.assigned != trial.revision:  # it has not read the assignment yet
         return None
     progress = report.progress
@@ -97,12 +102,12 @@ def _reported_failure(fleet: Fleet, pod: Pod, report: StatusReport, trial: Trial
         if failure.revision == trial.revision:
             stale = _is_before_the_nudge(fleet, pod, report, failure.at)
             return None if stale else f"{failure.reason}: {failure.message}"
-    if progress and progress.revision == trial.revision and progress.phase is SwapPhase.FAILED:
+    if progress and progress.revision == trial.revision and progress.phase == SwapPhase.FAILED:
         return f"{progress.reason or SwapPhase.FAILED}: {progress.message}"
     return None
 
 
-def _is_before_the_nudge(fleet: Fleet, pod: Pod, report: StatusReport, at: float) -> bool:
+def _is_before_the_nudge(fleet: Fleet, pod: Pod, report: UnitReport, at: float) -> bool:
     """Tell whether a failure is older than news that the pod has not read yet: a retry.
 
     Ages are compared, each by the clock of the side that measured it.
@@ -110,15 +115,15 @@ def _is_before_the_nudge(fleet: Fleet, pod: Pod, report: StatusReport, at: float
     nudge = nudge_of(pod)
     if nudge is None or nudge.digest == report.assignment:
         return False
-    return report.now - at > nudge.age_s(fleet.observed.now)
+    return report.pod_now(fleet.observed.now) - at > nudge.age_s(fleet.observed.now)
 
 
-def _waiting(fleet: Fleet, pod: Pod | None, report: StatusReport | None, trial: Trial) -> str:
+def _waiting(fleet: Fleet, pod: Pod | None, report: UnitReport | None, trial: Trial) -> str:
     """Return what the unit is doing about the revision, for people."""
     if pod is None:
         return "no pod yet"
     if report is None:
-        return _pod_waiting(pod)
+        return fleet.observed.refused_reports.get(pod.unit) or _pod_waiting(pod)
     if _needs_another_pod(fleet, pod, trial):
         limit = fleet.observed.deployment.spec.rollout.max_unavailable
         return f"needs a new pod, in its turn (maxUnavailable {limit} at its site)"

@@ -80,11 +80,6 @@ def replicas_problem(placement: Placement) -> str | None:
             f"spec.placement.replicas is {placement.replicas} with mode PerNode, which has one "
             "unit on every matching node: remove it, or set mode: Replicas"
         )
-    if placement.replicas == 0:
-        return (
-            "spec.placement.replicas is 0, so nothing would serve: write 1 or more, or delete the "
-            "EdgeDeployment. Pods that run go on serving."
-        )
     return None
 
 

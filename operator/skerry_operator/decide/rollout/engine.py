@@ -249,7 +249,7 @@ def _stepping(look: Look) -> Move:
         return progressed(look, len(look.serving))
     # nobody is waited for, and somebody serves it
     if look.serving and not look.awaited:
-        return observe_soak(look)
+        return observe_soak(look) if look.is_confirmed else _unconfirmed(look)
     # too long without progress; checked before anything that may hold
     if look.is_overdue:
         return fail(look, look.overdue())
@@ -273,7 +273,7 @@ def _judging(look: Look) -> Move:
     """Decide at the end of a soak."""
     # everyone answers, the numbers are good, or a person vouches for those that are missing
     if look.serving and not look.awaited and _is_good(look):
-        return advance(look, look.assessment.message)
+        return advance(look, look.assessment.message) if look.is_confirmed else _unconfirmed(look)
     # missing numbers that the spec counts as a failure had the whole soak to come
     if look.assessment.verdict is Verdict.FAILED:
         return fail(look, Finding(Reason.METRIC_FAILED, look.assessment.message))
@@ -289,6 +289,14 @@ def _judging(look: Look) -> Move:
     return stay(look, Reason.WAITING_FOR_METRICS, message)
 
 
+def _unconfirmed(look: Look) -> Move:
+    """Wait until every unit has said so after the last write: what it said before proves nothing.
+
+    Not for long: each is asked at once, and one that stays silent counts as awaited soon.
+    """
+    return stay(look, Reason.WAITING_FOR_UNITS, f"step {look.label()}: {look.waiting()}")
+
+
 def _is_good(look: Look) -> bool:
     """Tell whether the verdict lets the step pass."""
     verdict = look.assessment.verdict
@@ -301,7 +309,7 @@ def _paused(look: Look) -> Move:  # noqa: PLR0911 (a ladder)
     # it failed: a new retry text, an abort or another spec ends this, nothing else
     if entry := look.state.failure_of(look.target):
         message = f"paused after a failure: {entry.message}; set spec.rollout.retry to try again"
-        return stay(look, Reason(entry.reason), message)
+        return stay(look, _known(entry.reason), message)
     # frozen: no stage progress
     if look.spec.paused:
         return stay(look, Reason.PAUSED, "spec.rollout.paused is true")
@@ -319,13 +327,22 @@ def _paused(look: Look) -> Move:  # noqa: PLR0911 (a ladder)
     return stay(look, Reason.PAUSED, f"step {look.label()} waits for promote")
 
 
+def _known(reason: str) -> Reason:
+    """Return the reason of a failure; one that only a newer operator knew came from a unit."""
+    return Reason(reason) if reason in set(Reason) else Reason.UNIT_FAILED
+
+
 def _rolling_back(look: Look) -> Move:
     """Wait until stable serves again, or let a fix go out."""
     wanted, stable = look.facts.wanted, look.state.stable
     # a fix goes out at once: stable itself may be what cannot be served
     if wanted != stable and not look.spec.paused and _hindered(look) is None:
         return begin(look)
-    missing = [u for u in look.reachable if not u.assigned == stable == u.serving]
+    missing = [
+        unit
+        for unit in look.reachable
+        if not (unit.is_confirmed and unit.assigned == stable == unit.serving)
+    ]
     # everyone who can be reached says so; who cannot takes stable when it returns
     if not missing:
         return gone_back(look, missing)

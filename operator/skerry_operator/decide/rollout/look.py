@@ -186,6 +186,11 @@ class Look:
         return tuple(unit for unit in self.asked if unit.name not in done)
 
     @property
+    def is_confirmed(self) -> bool:
+        """Tell whether all asked units say what they say after the last write."""
+        return all(unit.is_confirmed for unit in self.asked)
+
+    @property
     def lost(self) -> tuple[UnitFacts, ...]:
         """Awaited units that say themselves that they do not serve the target."""
         return tuple(unit for unit in self.awaited if unit.answered)

@@ -20,6 +20,8 @@ from skerry_operator.decide.rollout.state import clip
 MESSAGE_LIMIT = 4096
 """Bound of a condition's message."""
 
+NOTHING_ASKED = "spec.placement.replicas is 0: no unit is asked for"
+
 NEEDS_A_PERSON = frozenset(
     {
         Reason.ROLLED_BACK,
@@ -77,6 +79,8 @@ class Situation:
     """Whether all units have their hardware; None keeps what was last known."""
     polled: bool = True
     """The pods were asked in this reconcile; False keeps what was last known of availability."""
+    is_scaled_to_zero: bool = False
+    """No unit is asked for, so nothing that serves is what the spec says."""
     failure_limit: int = 0
     """Units that may refuse the stable revision, and it still counts as running everywhere."""
 
@@ -87,7 +91,8 @@ class _Statement:
 
     type: ConditionType
     status: ConditionStatus
-    reason: Reason
+    reason: str
+    """A Reason, or one that a newer operator knew."""
     message: str
 
 
@@ -103,6 +108,9 @@ def conditions(previous: tuple[Condition, ...], situation: Situation) -> tuple[C
 def phase(situation: Situation, previous: tuple[Condition, ...] = ()) -> Phase:
     """Return the one word for people; `previous` matters when the pods were not asked."""
     transition = situation.transition
+    # nothing is meant to run, and nothing does
+    if situation.is_scaled_to_zero:
+        return Phase.STABLE if situation.hindrance is None else Phase.DEGRADED
     # nothing was ever rolled out
     if transition is None or (transition.state.stable is None and not transition.active):
         return _phase_without_stable(situation)
@@ -158,6 +166,9 @@ def _available(known: dict[str, Condition], situation: Situation) -> _Statement:
     """Return whether a model serves on every reachable unit."""
     units = situation.facts.units
     reachable = [unit for unit in units if unit.reachable]
+    # nobody is to have it
+    if situation.is_scaled_to_zero:
+        return _nothing_asked(ConditionType.AVAILABLE, ConditionStatus.TRUE)
     # nobody has it
     if not units:
         hindrance = situation.hindrance
@@ -212,6 +223,9 @@ def _ready(situation: Situation, available: _Statement) -> _Statement:
     # something is in the way
     if hindered := _hindered(situation):
         return _as(ConditionType.READY, hindered, ConditionStatus.FALSE)
+    # nothing is meant to run
+    if situation.is_scaled_to_zero:
+        return _nothing_asked(ConditionType.READY, ConditionStatus.TRUE)
     # no step was taken, and nothing says why
     if transition is None:
         return _as(ConditionType.READY, available, ConditionStatus.UNKNOWN)
@@ -262,12 +276,14 @@ def _placed(known: dict[str, Condition], situation: Situation) -> _Statement | N
     before = known.get(ConditionType.PLACED)
     if before is None:
         return None
-    return _statement(ConditionType.PLACED, before.status, Reason(before.reason), before.message)
+    return _statement(ConditionType.PLACED, before.status, before.reason, before.message)
 
 
 def _progressing(situation: Situation) -> _Statement:
     """Return whether a rollout is under way; one that waits after a failure is not."""
     transition = situation.transition
+    if situation.is_scaled_to_zero and situation.hindrance is None:
+        return _nothing_asked(ConditionType.PROGRESSING, ConditionStatus.FALSE)
     if transition is None:
         basis = _hindered(situation)
         reason = basis.reason if basis else Reason.STABLE
@@ -302,8 +318,13 @@ def _hindered(situation: Situation) -> _Statement | None:
     )
 
 
+def _nothing_asked(type_: ConditionType, status: ConditionStatus) -> _Statement:
+    """Return a statement about a deployment without units."""
+    return _Statement(type_, status, Reason.SCALED_TO_ZERO, NOTHING_ASKED)
+
+
 def _statement(
-    type_: ConditionType, status: ConditionStatus, reason: Reason, message: str
+    type_: ConditionType, status: ConditionStatus, reason: str, message: str
 ) -> _Statement:
     """Return a statement whose message fits."""
     return _Statement(type_, status, reason, clip(message, MESSAGE_LIMIT))

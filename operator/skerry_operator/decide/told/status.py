@@ -18,10 +18,10 @@ from skerry_operator.decide.fleet.fleet import Fleet
 from skerry_operator.decide.fleet.outage import Outages, measure
 from skerry_operator.decide.fleet.seating import Seat
 from skerry_operator.decide.placement.place import Cell, PlacementResult
+from skerry_operator.decide.reported import ReportedServing
 from skerry_operator.decide.rollout.engine import Transition, step_label
 from skerry_operator.decide.rollout.state import REASON_LIMIT, clip
 from skerry_operator.decide.told.conditions import Situation, conditions, phase
-from skerry_runtime.contract import Served
 
 REJECTED_LIMIT = 20
 LOST_LIMIT = 100
@@ -138,7 +138,7 @@ def _cell(outcome: Outcome, cell: Cell, units: Iterable[UnitFacts]) -> CellStatu
 
 def _measured(fleet: Fleet, cell: Cell) -> tuple[str | None, int | None]:
     """Return the provider that most units have, and the smallest share of the graph on it."""
-    reports = (fleet.observed.reports.get(unit) for unit in cell.units)
+    reports = (fleet.row(unit).report for unit in cell.units)
     found = [_acceleration(report.serving) for report in reports if report and report.serving]
     known = [measure for measure in found if measure is not None]
     if not known:
@@ -148,7 +148,7 @@ def _measured(fleet: Fleet, cell: Cell) -> tuple[str | None, int | None]:
     return clip(usual, REASON_LIMIT), int(min(percent for _, percent in known))
 
 
-def _acceleration(served: Served) -> tuple[str, float] | None:
+def _acceleration(served: ReportedServing) -> tuple[str, float] | None:
     """Return what was measured; no number, or one beyond the scale, is a pod's nonsense."""
     measure = served.acceleration
     if measure is None or not math.isfinite(measure.delegated_percent):

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from builders import all_reduced, reduced
 from documents import make_progress, make_served
 from skerry_operator.api.v1alpha1.edgedeployment_analysis import Metric, MetricName, NoData
 from skerry_operator.decide.analysis.assess import assess
 from skerry_operator.decide.analysis.evidence import Evidence
 from skerry_operator.decide.analysis.measure import quantile
 from skerry_operator.decide.facts import Assessment, Verdict
+from skerry_operator.decide.reported import ReportedExam, UnitReport
 from skerry_runtime.contract import (
     LATENCY_BOUNDS_MS,
     Counters,
@@ -70,9 +73,17 @@ def serving(score: float | None, revision: str = TARGET) -> StatusReport:
     return report(serving=make_served(revision, "2", exam=result))
 
 
-def judge(*metrics: Metric, **reports: StatusReport) -> Assessment:
+def judge(*metrics: Metric, **reports: StatusReport | UnitReport) -> Assessment:
     units = frozenset(CELLS) & frozenset(reports)
-    return assess(metrics, Evidence(TARGET, reports, CELLS, units))
+    return assess(metrics, Evidence(TARGET, all_reduced(reports), CELLS, units))
+
+
+def scored(score: float | None) -> UnitReport:
+    """A report with a score that need not be one that is let in."""
+    said = reduced(serving(None if score is None else 0.0))
+    assert said.serving
+    exam = None if score is None else ReportedExam(score, 360)
+    return replace(said, serving=replace(said.serving, exam=exam))
 
 
 def test_no_metrics_is_successful() -> None:
@@ -123,7 +134,7 @@ def test_after_a_second_activation_only_the_new_counters_count() -> None:
 
 def test_a_unit_that_was_not_given_the_target_is_not_measured() -> None:
     reports = {"n1": report(counted(100)), "n2": report(counted(100, 100))}
-    result = assess((ERRORS,), Evidence(TARGET, reports, CELLS, frozenset({"n1"})))
+    result = assess((ERRORS,), Evidence(TARGET, all_reduced(reports), CELLS, frozenset({"n1"})))
     assert result.verdict is Verdict.SUCCESSFUL
 
 
@@ -214,7 +225,7 @@ def test_a_limit_that_cannot_be_read_is_an_error_and_no_exception(text: str | No
     ids=["all good", "the worst counts", "NaN", "one without an exam", "no exam at all"],
 )
 def test_golden_accuracy(scores: tuple[float | None, float | None], verdict: Verdict) -> None:
-    assert judge(GOLDEN, n1=serving(scores[0]), n2=serving(scores[1])).verdict is verdict
+    assert judge(GOLDEN, n1=scored(scores[0]), n2=scored(scores[1])).verdict is verdict
 
 
 def test_golden_accuracy_of_another_revision_is_missing_data() -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from builders import make_report, serving
+from builders import all_reduced, make_report, reduced, serving
 from counted import counted, counters
 from documents import make_progress, with_found
 from skerry_operator.api.v1alpha1.edgedeployment_analysis import Metric, NoData, PrometheusQuery
@@ -17,6 +17,7 @@ from skerry_operator.decide.analysis.baseline import recordable
 from skerry_operator.decide.analysis.evidence import Evidence
 from skerry_operator.decide.facts import Assessment, Value, Verdict
 from skerry_operator.decide.observed import Sample, SampleState
+from skerry_operator.decide.reported import ReportedAcceleration, UnitReport
 from skerry_operator.decide.rollout.state import merged
 from skerry_runtime.contract import Agreement, Counters, StatusReport, SwapPhase
 
@@ -24,8 +25,8 @@ TARGET, STABLE = "v1-2222222222", "v1-1111111111"
 CELLS = {"n1": "a", "n2": "a", "n3": "b"}
 
 
-def judge(metric: Metric, **reports: StatusReport) -> Assessment:
-    return assess((metric,), Evidence(TARGET, reports, CELLS, frozenset(reports)))
+def judge(metric: Metric, **reports: StatusReport | UnitReport) -> Assessment:
+    return assess((metric,), Evidence(TARGET, all_reduced(reports), CELLS, frozenset(reports)))
 
 
 # --- Accelerated ---
@@ -54,11 +55,11 @@ def test_acceleration_of_another_revision_is_missing() -> None:
 
 
 def test_acceleration_that_is_no_number_decides_nothing() -> None:
-    reports = {
-        "n1": make_report("n1", serving(TARGET, percent=math.nan)),
-        "n2": make_report("n2", serving(TARGET, percent=100)),
-    }
-    assert judge(ACCELERATED, **reports).verdict is Verdict.INCONCLUSIVE
+    whole = reduced(make_report("n2", serving(TARGET, percent=100)))
+    assert whole.serving
+    measure = ReportedAcceleration("CPUExecutionProvider", math.nan)
+    odd = replace(whole, unit="n1", serving=replace(whole.serving, acceleration=measure))
+    assert judge(ACCELERATED, n1=odd, n2=whole).verdict is Verdict.INCONCLUSIVE
 
 
 # --- Restarts ---
@@ -140,9 +141,9 @@ RATIO = Metric(name="LatencyP95", max_ratio_to_stable="1.5", min_samples=50)
 ERRORS = Metric(name="ErrorRate", max_ratio_to_stable="2", min_samples=50)
 
 
-def pod(unit: str, revision: str, recent: Counters, total: Counters | None = None) -> StatusReport:
+def pod(unit: str, revision: str, recent: Counters, total: Counters | None = None) -> UnitReport:
     entry = counted(revision, recent if total is None else total, recent)
-    return make_report(unit, counters=(entry,))
+    return reduced(make_report(unit, counters=(entry,)))
 
 
 def beside(
@@ -285,7 +286,7 @@ OVENS = Metric(name="ovens-ok", prometheus=PrometheusQuery(query=QUERY), min="1"
 
 def ask(sample: Sample | None, metric: Metric = OVENS) -> Assessment:
     samples = {} if sample is None else {QUERY: sample}
-    reports = {"n1": make_report("n1"), "n3": make_report("n3")}
+    reports = all_reduced({"n1": make_report("n1"), "n3": make_report("n3")})
     evidence = Evidence(TARGET, reports, CELLS, frozenset(reports), samples=samples)
     return assess((metric,), evidence)
 

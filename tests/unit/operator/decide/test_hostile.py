@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from builders import make_deployment, make_model, make_node, make_variant
 from skerry_operator.api.v1alpha1.edgedeployment_status import EdgeDeploymentStatus
-from skerry_runtime.contract import Acceleration
+from skerry_operator.decide.reported import ReportedAcceleration
+from skerry_operator.plan import plan
 from world import World
 
 STEPS = {"steps": [{"units": "100%", "soak": "10s"}]}
@@ -16,16 +19,14 @@ STEPS = {"steps": [{"units": "100%", "soak": "10s"}]}
 def test_a_pod_that_reports_nonsense_stops_no_decision(percent: float) -> None:
     world = World(make_deployment(rollout=STEPS), make_model(), (make_node("n"),))
     world.settle()
-    report = world.reports["n"]
+    observed = world.observed()
+    report = observed.reports["n"]
     assert report.serving
-    measure = Acceleration.model_construct(
-        requested=(), effective="x" * 5000, delegated_percent=percent
-    )
-    served = report.serving.model_copy(update={"acceleration": measure})
-    world.reports["n"] = report.model_copy(update={"serving": served})
-    made = world.plan()
-    assert made.status
-    EdgeDeploymentStatus.model_validate(made.status.to_dict())
+    served = replace(report.serving, acceleration=ReportedAcceleration("x" * 5000, percent))
+    observed = replace(observed, reports={"n": replace(report, serving=served)})
+    made = plan(observed, world.profiles, world.settings)
+    status = made.status or world.status
+    EdgeDeploymentStatus.model_validate(status.to_dict())
 
 
 def test_names_fit_however_long_the_deployment_s_is() -> None:

@@ -6,7 +6,18 @@ from dataclasses import replace
 
 import pytest
 
-from builders import busy, make_deployment, make_model, make_node, make_report, refusing, serving
+from builders import (
+    all_reduced,
+    busy,
+    make_deployment,
+    make_model,
+    make_node,
+    make_report,
+    reduced,
+    refusing,
+    serving,
+    sha256_of,
+)
 from skerry_operator.api.v1alpha1.edgedeployment_status import Stage
 from skerry_operator.decide.facts import UnitFacts
 from skerry_operator.decide.fleet.fleet import Fleet
@@ -46,7 +57,7 @@ def with_pod(world: World, **changes: object) -> Observed:
 
 def test_a_refusal_counts_once_the_unit_was_given_the_target(world: World) -> None:
     target = str(world.status.target_revision)
-    world.reports["n"] = refusing(target)(make_report("n", assignment="x"))
+    world.reports["n"] = refusing(target)(make_report("n", assignment=sha256_of("x")))
     world.pods = {name: replace(pod, nudge="") for name, pod in world.pods.items()}
     assert facts(world).failure == "ExamFailed: Accuracy 0.21 < 0.95"
 
@@ -89,7 +100,7 @@ def test_a_crash_loop_on_stable_is_no_failure_of_the_target(world: World) -> Non
 
 def test_the_target_in_a_pod_of_another_template_is_not_served(world: World) -> None:
     target = str(world.status.target_revision)
-    report = make_report("n", serving(target, "2.0.0"))
+    report = reduced(make_report("n", serving(target, "2.0.0")))
     own = replace(world.observed(), reports={"n": report})
     other = replace(own, pods=(replace(the_pod(world), template="other"),))
     assert facts(world, own).serving == target
@@ -131,7 +142,7 @@ def test_a_pod_that_waits_for_its_place_speaks_for_the_unit(world: World) -> Non
 def test_a_pod_that_has_the_place_counts_before_a_newer_one_that_waits_for_it(world: World) -> None:
     target = str(world.status.target_revision)
     late = replace(the_pod(world), name="zz", is_scheduled=False, created_at=world.now)
-    report = make_report("n", serving(target, "2.0.0"))
+    report = reduced(make_report("n", serving(target, "2.0.0")))
     observed = replace(world.observed(), pods=(the_pod(world), late), reports={"n": report})
     assert facts(world, observed).serving == target
 
@@ -141,7 +152,9 @@ def test_what_keeps_a_unit_has_no_moving_numbers(world: World) -> None:
     half, more = (
         replace(
             world.observed(),
-            reports={"n": make_report("n", busy(target, SwapPhase.FETCHING, f"{part} of 9 MB"))},
+            reports=all_reduced(
+                {"n": make_report("n", busy(target, SwapPhase.FETCHING, f"{part} of 9 MB"))}
+            ),
         )
         for part in (4, 5)
     )

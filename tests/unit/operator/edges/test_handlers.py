@@ -11,13 +11,13 @@ import pytest
 from fake_kube import FakeKube
 from skerry_operator import cli
 from skerry_operator.constants import LABEL_DEPLOYMENT
+from skerry_operator.handlers.change import Key
 from skerry_operator.handlers.feed import SELECTOR, Feed
-from skerry_operator.handlers.probes import Watchdog
-from skerry_operator.handlers.queue import Key
-from skerry_operator.handlers.startup import build_feeds, build_registry, build_settings
+from skerry_operator.handlers.watch import build_feeds, build_registry, build_settings
 from skerry_operator.kube.client import KubeClient
 from skerry_operator.kube.read import Cache, pod_entry
 from skerry_operator.kube.sweep import gone, list_existing
+from skerry_operator.process.probes import Watchdog
 from skerry_operator.settings import BadSettings, read_settings
 
 Raw = dict[str, Any]
@@ -164,7 +164,7 @@ async def test_the_first_list_is_no_relist_and_the_second_is(world: World) -> No
 def test_only_generated_kinds_are_filtered_by_the_server(world: World) -> None:
     selected = build_settings(world.feeds.values()).watching.label_selectors
     assert {str(value) for value in selected.values()} == {SELECTOR}
-    assert len(selected) == 6
+    assert len(selected) == 7
 
 
 def test_kopf_is_told_to_write_nothing(world: World) -> None:
@@ -173,7 +173,7 @@ def test_kopf_is_told_to_write_nothing(world: World) -> None:
     assert settings.peering.standalone
     assert settings.scanning.disabled
     assert settings.queueing.worker_limit is None
-    registry = build_registry(world.feeds.values(), Watchdog(60, lambda: 0))
+    registry = build_registry(world.feeds.values(), Watchdog(60, lambda: 0).trace())
     assert not registry._changing.get_all_handlers()
     assert not registry._spawning.get_all_handlers()
 

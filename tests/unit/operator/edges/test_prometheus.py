@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import datetime, timedelta
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from builders import NOW
 from skerry_operator.decide.analysis.queries import Query
 from skerry_operator.decide.observed import Sample, SampleState
 from skerry_operator.metricsource.prometheus import (
@@ -23,7 +21,7 @@ from skerry_operator.metricsource.prometheus import (
     PrometheusAddress,
     read_answer,
 )
-from skerry_operator.metricsource.sampler import Sampler
+from skerry_operator.metricsource.sampler import PATIENCE_S, Ask, Sampler
 from skerry_operator.telemetry import Telemetry
 
 TIMEOUT_S = 0.5
@@ -187,43 +185,74 @@ class Asked:
 ONE = {"written": Query("sent")}
 
 
+class Looks:
+    """Looks at one deployment's numbers."""
+
+    def __init__(self, ask: Ask | None) -> None:
+        self.woken = 0
+        self.sampler = Sampler(ask, self._wake)
+
+    def _wake(self) -> None:
+        self.woken += 1
+
+    async def __call__(
+        self, seconds: float, queries: Mapping[str, Query] = ONE
+    ) -> Mapping[str, Sample]:
+        """Look, and once more when that was too early."""
+        if self.sampler.refresh(queries, seconds, 10):
+            for _ in range(5):
+                await asyncio.sleep(0)
+            self.sampler.refresh(queries, seconds, 10)
+        return self.sampler.samples(queries)
+
+
 async def test_an_answer_is_kept_for_the_interval_and_then_asked_for_again() -> None:
-    ask = Asked()
-    sampler = Sampler(ask)
-    values = [
-        (await sampler.samples(ONE, at(seconds), 10))["written"].value for seconds in (0, 5, 10)
-    ]
+    look = Looks(Asked())
+    values = [(await look(seconds))["written"].value for seconds in (0, 5, 10)]
     assert values == [1, 1, 2]
 
 
 async def test_another_target_makes_another_query_and_gets_no_answer_of_the_old_one() -> None:
     ask = Asked()
-    sampler = Sampler(ask)
-    await sampler.samples(ONE, at(0), 10)
+    look = Looks(ask)
+    await look(0)
     ask.open.clear()
-    assert await sampler.samples({"written": Query("sent of v3")}, at(1), 10) == {}
-    sampler.close()
+    assert await look(1, {"written": Query("sent of v3")}) == {}
+    look.sampler.close()
 
 
-async def test_a_server_that_hangs_holds_no_look_up_and_its_answer_is_there_later() -> None:
+async def test_a_look_is_put_off_for_an_answer_and_not_for_long() -> None:
     ask = Asked()
     ask.open.clear()
-    sampler = Sampler(ask)
-    assert await sampler.samples(ONE, at(0), 10) == {}
+    look = Looks(ask)
+    assert look.sampler.refresh(ONE, 0, 10)
+    assert look.sampler.refresh(ONE, 0.9 * PATIENCE_S, 10)
+    assert not look.sampler.refresh(ONE, PATIENCE_S, 10)
+    look.sampler.close()
+
+
+async def test_a_server_that_hangs_holds_no_look_up_and_its_answer_wakes_the_next() -> None:
+    ask = Asked()
+    ask.open.clear()
+    look = Looks(ask)
+    assert await look(0) == {}
+    assert look.woken == 0
     ask.open.set()
-    assert (await sampler.samples(ONE, at(1), 10))["written"].value == 1
+    while not look.woken:
+        await asyncio.sleep(0)
+    assert (await look(1))["written"].value == 1
     assert ask.texts == ["sent"]
 
 
 async def test_without_a_prometheus_the_number_is_missing_and_says_which_setting_is() -> None:
-    sample = (await Sampler(None).samples(ONE, at(0), 10))["written"]
+    sample = (await Looks(None)(0))["written"]
     assert sample.state is SampleState.EMPTY
     assert "prometheus.url" in sample.problem
 
 
 async def test_a_query_that_cannot_be_sent_is_not_sent() -> None:
     ask = Asked()
-    found = await Sampler(ask).samples({"written": Query("", "a problem")}, at(0), 10)
+    found = await Looks(ask)(0, {"written": Query("", "a problem")})
     assert found == {"written": Sample(SampleState.ODD, problem=found["written"].problem)}
     assert ask.texts == []
 
@@ -232,9 +261,4 @@ async def test_a_defect_of_ours_is_a_source_that_is_down() -> None:
     async def broken(_: str) -> Sample:
         raise RuntimeError
 
-    found = await Sampler(broken).samples(ONE, at(0), 10)
-    assert found["written"].state is SampleState.DOWN
-
-
-def at(seconds: float) -> datetime:
-    return NOW + timedelta(seconds=seconds)
+    assert (await Looks(broken)(0))["written"].state is SampleState.DOWN

@@ -7,14 +7,14 @@ from random import Random
 
 import pytest
 
-from skerry_operator.handlers.queue import (
+from skerry_operator.kube.errors import Conflict, Fenced, Invalid, Unavailable
+from skerry_operator.process.queue import (
     BACKOFF_FIRST_S,
     BACKOFF_LONGEST_S,
     Backlog,
     Key,
     Workers,
 )
-from skerry_operator.kube.errors import Conflict, Fenced, Invalid, Unavailable
 from skerry_operator.telemetry import Telemetry
 
 A: Key = ("EdgeDeployment", "edge", "a")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from builders import NOW, make_report
+from builders import NOW, make_report, reduced
 from skerry_operator.constants import (
     ANNOTATION_DIGEST,
     ANNOTATION_NUDGE,
@@ -354,7 +354,7 @@ def look(cache: Cache) -> Any:
         cache,
         read_deployment(entry),
         now=NOW,
-        reports={"node-7": make_report("node-7")},
+        reports={"node-7": reduced(make_report("node-7"))},
         polled=True,
         apply_error=None,
     )

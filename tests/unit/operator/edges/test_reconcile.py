@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import asyncio
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
+from random import Random
 from typing import Any
 
 import pytest
@@ -28,9 +30,11 @@ from skerry_operator.kube.errors import Conflict, Forbidden, Invalid
 from skerry_operator.kube.events import Recorder
 from skerry_operator.kube.read import Cache, child_entry, deployment_entry, node_entry, pod_entry
 from skerry_operator.kube.writer import Writer
-from skerry_operator.metricsource.base import PodAddress
-from skerry_operator.metricsource.lastwords import SILENCE_S
-from skerry_operator.reconcile import AT_ONCE_S, Edges, Planner, Reconciler
+from skerry_operator.reconcile import AT_ONCE_S, PUT_OFF_S, Edges, Planner, Reconciler
+from skerry_operator.reports.base import Question, ReadError, ReadResult
+from skerry_operator.reports.pace import Pace
+from skerry_operator.reports.poller import Poller, Watch
+from skerry_operator.reports.table import SILENCE_S
 from skerry_operator.telemetry import Telemetry
 from skerry_runtime.contract import ASSIGNMENT_FILE, Assignment, Execution, StatusReport
 
@@ -48,14 +52,19 @@ class FakeClock:
         return self.time
 
 
-class FakeSource:
+class Pods:
+    """Answers for the pods; a unit without a report is silent."""
+
     def __init__(self) -> None:
-        self.asked: list[list[str]] = []
+        self.asked: list[str] = []
         self.reports: dict[str, StatusReport] = {}
 
-    async def read(self, pods: Sequence[PodAddress]) -> Mapping[str, StatusReport]:
-        self.asked.append([address.pod.unit for address in pods])
-        return self.reports
+    async def __call__(self, question: Question) -> bytes:
+        self.asked.append(question.pod.unit)
+        report = self.reports.get(question.pod.unit)
+        if report is None:
+            raise ReadError(ReadResult.TIMEOUT, "no answer in time")
+        return report.model_dump_json(by_alias=True).encode()
 
 
 class Bench:
@@ -64,8 +73,9 @@ class Bench:
     def __init__(self, kube: FakeKube, client: KubeClient) -> None:
         self.kube = kube
         self.cache = Cache()
-        self.source = FakeSource()
+        self.source = Pods()
         self.clock = FakeClock()
+        self.woken: list[tuple[str, str]] = []
         self.telemetry = Telemetry()
         self.threads = Threads(8)
         self.plan = Plan()
@@ -73,17 +83,39 @@ class Bench:
         self.questions: list[str] = []
         self.answer = Sample(SampleState.READ, 3.0)
         recorder = Recorder(client, "me", self.clock.now)
+        self.poller = Poller(
+            self.source,
+            self.telemetry,
+            slots=64,
+            pace=Pace(Random(1), IDLE_S),
+            watch=Watch(self.monotonic, self.clock.now),
+            wake=self.woken.append,
+        )
         edges = Edges(
             cache=self.cache,
             writer=Writer(self.cache, client, self.threads, recorder),
-            source=self.source,
+            reports=self.poller,
             ask_prometheus=self.ask,
             clock=self.clock,
             telemetry=self.telemetry,
-            idle_period_s=IDLE_S,
+            wake=self.woken.append,
+            monotonic=self.monotonic,
         )
         self.reconciler = Reconciler(edges, Planner(self._decide, lambda *_: ModelPlan(None)))  # type: ignore[arg-type]
         self.put()
+        self.put_workload("ds")
+
+    def monotonic(self) -> float:
+        return (self.clock.time - NOW).total_seconds()
+
+    def pass_time(self, seconds: float) -> None:
+        self.clock.time += timedelta(seconds=seconds)
+
+    async def answers(self) -> None:
+        """Let all pods that are due be asked, and answer or not."""
+        self.poller.start_due()
+        for _ in range(20):
+            await asyncio.sleep(0)
 
     async def ask(self, text: str) -> Sample:
         self.questions.append(text)
@@ -103,10 +135,22 @@ class Bench:
         raw = self.kube.put(f"{root}/{kind.lower()}s/{name}", {"metadata": {"name": name}})
         self.cache.children[kind].seen(child_entry(kind, raw))
 
+    def put_workload(self, uid: str, owner_uid: str | None = None) -> None:
+        """Put a DaemonSet of the deployment, or of another owner."""
+        entry = self.cache.deployments.get(KEY)
+        assert entry
+        owner = {"uid": owner_uid or entry.uid, "controller": True}
+        labels = {LABEL_DEPLOYMENT: "digits"}
+        metadata = {"name": uid, "namespace": "edge", "uid": uid, "labels": labels}
+        raw = {"metadata": {**metadata, "ownerReferences": [owner]}}
+        self.cache.children["DaemonSet"].seen(child_entry("DaemonSet", raw))
+
     def put_pod(
         self,
         unit: str,
         *,
+        made_by: str = "ds",
+        phase: str = "Running",
         ip: str = "10.0.0.1",
         version: int = 1,
         restarts: int = 0,
@@ -125,9 +169,14 @@ class Bench:
                     LABEL_REVISION: "v1-a",
                 },
                 "annotations": {ANNOTATION_NUDGE: nudge},
+                "ownerReferences": [{"uid": made_by, "controller": True}],
             },
             "spec": {"nodeName": unit},
-            "status": {"podIP": ip, "containerStatuses": [{"restartCount": restarts}]},
+            "status": {
+                "phase": phase,
+                "podIP": ip,
+                "containerStatuses": [{"restartCount": restarts}],
+            },
         }
         self.cache.pods.seen(pod_entry(raw))
 
@@ -158,7 +207,14 @@ class Bench:
         )
 
     async def look(self) -> float | None:
-        return await self.reconciler.deployment(KEY)
+        """Look; when that was too early, let answers come and look again."""
+        for _ in range(100):
+            again_s = await self.reconciler.deployment(KEY)
+            if again_s != PUT_OFF_S:
+                return again_s
+            await self.answers()
+            self.pass_time(PUT_OFF_S)
+        raise AssertionError("put off for ever")
 
 
 @pytest.fixture

@@ -12,11 +12,9 @@ import logging
 from collections.abc import Awaitable, Callable
 from random import Random
 
+from skerry_operator.handlers.change import Key
 from skerry_operator.kube.errors import Conflict, Fenced, KubeError
 from skerry_operator.telemetry import Telemetry
-
-Key = tuple[str, str, str]
-"""Kind, namespace and name."""
 
 SPACING_S = 0.5
 """Least time between two starts for one key that events ask for: a hundred edits in a second are

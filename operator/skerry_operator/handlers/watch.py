@@ -1,19 +1,19 @@
-"""kopf's settings and login, and the feeds of all kinds."""
+"""kopf itself: its settings and login, the feeds of all kinds, and its run."""
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
 import aiohttp
 import kopf
 
+from skerry_operator.handlers.change import Key
 from skerry_operator.handlers.children import node_wakes, owner_wakes, pod_wakes
 from skerry_operator.handlers.feed import Feed, select_generated
-from skerry_operator.handlers.probes import Watchdog
-from skerry_operator.handlers.queue import Key
 from skerry_operator.handlers.resources import deployment_wakes, model_wakes
 from skerry_operator.kube.client import user_agent
 from skerry_operator.kube.read import (
@@ -24,6 +24,38 @@ from skerry_operator.kube.read import (
     node_entry,
     pod_entry,
 )
+
+WATCH_S = 240
+"""Length of one watch request: a stream that works begins a new one at least that often."""
+
+
+async def watch(
+    feeds: Sequence[Feed[Any]],
+    trace: aiohttp.TraceConfig,
+    *,
+    namespaces: Sequence[str],
+    stop: asyncio.Event,
+    end: Callable[[], Awaitable[None]],
+) -> None:
+    """Let kopf watch, in all namespaces if none is named, until a signal or the stop flag.
+
+    `trace` sees every request of the watches. `end` is called when the watching is over, before
+    kopf waits for, and then cancels, every task that it does not know.
+    """
+    registry = build_registry(feeds, trace)
+
+    @kopf.on.cleanup(registry=registry)
+    async def cleanup(**_: object) -> None:
+        await end()
+
+    await kopf.operator(
+        registry=registry,
+        settings=build_settings(feeds),
+        clusterwide=not namespaces,
+        namespaces=namespaces,
+        standalone=True,
+        stop_flag=stop,
+    )
 
 
 def build_feeds(
@@ -53,7 +85,7 @@ def build_feeds(
     return (models, deployments, nodes, pods, *children)
 
 
-def build_registry(feeds: Iterable[Feed[Any]], watchdog: Watchdog) -> kopf.OperatorRegistry:
+def build_registry(feeds: Iterable[Feed[Any]], trace: aiohttp.TraceConfig) -> kopf.OperatorRegistry:
     """Return kopf's registry: a login, and for each kind an index and an event handler."""
     registry = kopf.OperatorRegistry()
     for feed in feeds:
@@ -61,7 +93,7 @@ def build_registry(feeds: Iterable[Feed[Any]], watchdog: Watchdog) -> kopf.Opera
 
     @kopf.on.login(registry=registry)
     async def login(settings: kopf.OperatorSettings, **_: Any) -> kopf.AiohttpSession | None:
-        return _session(settings, watchdog)
+        return _session(settings, trace)
 
     return registry
 
@@ -77,7 +109,7 @@ def build_settings(feeds: Iterable[Feed[Any]]) -> kopf.OperatorSettings:
     settings.posting.enabled = False
     settings.peering.standalone = True
     settings.scanning.disabled = True
-    settings.watching.server_timeout = Watchdog.WATCH_S
+    settings.watching.server_timeout = WATCH_S
     settings.watching.connect_timeout = 10.0
     settings.watching.chunk_size = 500
     settings.networking.request_timeout = 30.0
@@ -88,8 +120,10 @@ def build_settings(feeds: Iterable[Feed[Any]]) -> kopf.OperatorSettings:
     return settings
 
 
-def _session(settings: kopf.OperatorSettings, watchdog: Watchdog) -> kopf.AiohttpSession | None:
-    """Return an HTTP session of the same credentials as kube/client.py, seen by the watchdog."""
+def _session(
+    settings: kopf.OperatorSettings, trace: aiohttp.TraceConfig
+) -> kopf.AiohttpSession | None:
+    """Return an HTTP session of the same credentials as kube/client.py, seen by the trace."""
     in_cluster = "KUBECONFIG" not in os.environ and "KUBERNETES_SERVICE_HOST" in os.environ
     read = kopf.login_with_service_account if in_cluster else kopf.login_with_kubeconfig
     info = read(settings=settings)
@@ -98,7 +132,7 @@ def _session(settings: kopf.OperatorSettings, watchdog: Watchdog) -> kopf.Aiohtt
     session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context()),
         headers={**info.as_http_headers(), "User-Agent": user_agent()},
-        trace_configs=[watchdog.trace()],
+        trace_configs=[trace],
     )
     return kopf.AiohttpSession(
         server=info.server, default_namespace=info.default_namespace, aiohttp_session=session

@@ -5,8 +5,7 @@ from __future__ import annotations
 from skerry_operator.kube.client import KubeClient, Threads
 from skerry_operator.kube.errors import KubeError, Unavailable
 from skerry_operator.kube.paths import object_path
-from skerry_operator.metricsource.base import PodAddress, ReadError, ReadResult
-from skerry_operator.metricsource.runtime_status import BODY_LIMIT
+from skerry_operator.reports.base import BODY_LIMIT, Question, ReadError, ReadResult
 from skerry_runtime.contract import ADMIN_PORT
 
 
@@ -18,13 +17,13 @@ class ProxyFetch:
         self._threads = threads
         self._timeout_s = timeout_s
 
-    async def __call__(self, address: PodAddress) -> bytes:
+    async def __call__(self, question: Question) -> bytes:
         """Return the body, cut off one byte after the limit.
 
         Raises:
             ReadError: there is none.
         """
-        path = object_path("Pod", address.namespace, f"{address.pod.name}:{ADMIN_PORT}")
+        path = object_path("Pod", question.key[0], f"{question.pod.name}:{ADMIN_PORT}")
         try:
             return await self._threads.run(
                 self._client.read_bytes, f"{path}/proxy/status", BODY_LIMIT + 1, self._timeout_s

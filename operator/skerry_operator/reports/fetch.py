@@ -1,0 +1,49 @@
+"""Asks a pod's own address for GET /status: bounded in time and bytes."""
+
+from __future__ import annotations
+
+import aiohttp
+
+from skerry_operator.bodies import read_at_most
+from skerry_operator.reports.base import BODY_LIMIT, Question, ReadError, ReadResult
+from skerry_runtime.contract import ADMIN_PORT
+
+
+class HttpFetch:
+    """Asks the pod's address. No credentials, no redirects: the pod is the user's, not ours."""
+
+    def __init__(self, timeout_s: float, port: int = ADMIN_PORT) -> None:
+        self._port = port
+        self._session = aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=timeout_s),
+            connector=aiohttp.TCPConnector(limit=0, force_close=False),
+            cookie_jar=aiohttp.DummyCookieJar(),  # what one pod sets is not for another
+            auto_decompress=False,  # a small body could unpack into a very large one
+        )
+
+    async def __call__(self, question: Question) -> bytes:
+        """Return the body, cut off one byte after the limit.
+
+        Raises:
+            ReadError: there is none.
+        """
+        try:
+            return await self._get(_url(question.pod.ip, self._port))
+        except TimeoutError as error:
+            raise ReadError(ReadResult.TIMEOUT, "no answer in time") from error
+        except aiohttp.ClientError as error:
+            raise ReadError(ReadResult.UNREACHABLE, type(error).__name__) from error
+
+    async def _get(self, url: str) -> bytes:
+        async with self._session.get(url, allow_redirects=False) as response:
+            if response.status != 200:
+                raise ReadError(ReadResult.REFUSED, f"HTTP {response.status}")
+            return await read_at_most(response.content, BODY_LIMIT + 1)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._session.close()
+
+
+def _url(ip: str, port: int) -> str:
+    return f"http://{f'[{ip}]' if ':' in ip else ip}:{port}/status"
