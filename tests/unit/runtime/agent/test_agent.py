@@ -667,6 +667,21 @@ async def test_a_stop_in_the_moment_of_breaking_off_still_ends_the_agent(
     assert drive.cancelled()
 
 
+async def test_a_revision_of_several_models_is_refused_and_fetches_nothing(
+    tmp_path: Path, source: Source, contents: dict[str, RevisionContent]
+) -> None:
+    models = {"digits": contents["v2"].model, "letters": contents["v1"].model}
+    contents["v2"] = contents["v2"].model_copy(update={"models": models})
+    async with pod(tmp_path) as one:
+        one.mount.assign("v1", contents)
+        await one.until_serving("v1")
+        asked = len(source.requests)
+        one.mount.assign("v2", contents)
+        status = await one.until_failed("v2")
+        assert "has 2 models, this runtime serves one" in status.failures[0].message
+        assert (one.revision, len(source.requests)) == ("v1", asked)
+
+
 # --- names ---
 
 
