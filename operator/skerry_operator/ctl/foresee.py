@@ -53,7 +53,7 @@ class Surroundings:
 
 
 @dataclass(frozen=True)
-class Hardware:
+class ForeseenNodes:
     """What a plan knows besides objects."""
 
     profiles: tuple[Profile, ...]
@@ -93,7 +93,9 @@ class Foresight:
     """Nothing would be done: the manifests are wrong, or the model is missing."""
 
 
-def foresee(deployment: Raw, around: Surroundings, known: Hardware, now: datetime) -> Foresight:
+def foresee(
+    deployment: Raw, around: Surroundings, known: ForeseenNodes, now: datetime
+) -> Foresight:
     """Return what the operator would do at its next look, were the deployment applied now.
 
     Raises:

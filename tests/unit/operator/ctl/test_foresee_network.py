@@ -12,7 +12,7 @@ from skerry_operator.api.base import ObjectMeta
 from skerry_operator.api.v1alpha1.edgedeployment_network import NetworkAccess, NetworkPeer
 from skerry_operator.catalogue.profiles import builtin_profiles
 from skerry_operator.constants import FIELD_MANAGER
-from skerry_operator.ctl.foresee import Hardware, Surroundings, foresee, manifest_of
+from skerry_operator.ctl.foresee import ForeseenNodes, Surroundings, foresee, manifest_of
 from skerry_operator.manifests.networkpolicy import NetworkDefaults, build_network_policy
 
 Object = dict[str, Any]
@@ -42,7 +42,7 @@ def objects(policies: list[Object], **access: Any) -> dict[str, tuple[str, ...]]
         existing,
         {"NetworkPolicy": policies},
     )
-    hardware = Hardware(builtin_profiles(), "runtime:1")
+    hardware = ForeseenNodes(builtin_profiles(), "runtime:1")
     applied = manifest_of("EdgeDeployment", body, "edge")
     return dict(foresee(applied, around, hardware, NOW).objects)
 

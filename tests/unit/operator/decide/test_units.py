@@ -21,7 +21,7 @@ from builders import (
 from skerry_operator.api.v1alpha1.edgedeployment_status import Stage
 from skerry_operator.decide.facts import UnitFacts
 from skerry_operator.decide.fleet.fleet import Fleet
-from skerry_operator.decide.fleet.units import Trial, unit_facts
+from skerry_operator.decide.fleet.units import OnTrial, unit_facts
 from skerry_operator.decide.observed import Observed, Pod
 from skerry_operator.plan import plan
 from skerry_runtime.contract import SwapPhase
@@ -46,7 +46,7 @@ def the_pod(world: World) -> Pod:
 
 def facts(world: World, observed: Observed | None = None, retry: str = "") -> UnitFacts:
     fleet = Fleet(observed or world.observed(), world.profiles, world.observed().snapshots)
-    trial = Trial(str(world.status.target_revision), retry, is_stable=False)
+    trial = OnTrial(str(world.status.target_revision), retry, is_stable=False)
     return unit_facts(fleet, fleet.listed_cells, trial)[0]
 
 

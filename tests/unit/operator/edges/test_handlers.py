@@ -13,7 +13,7 @@ from owned import controlled, workload
 from skerry_operator import cli
 from skerry_operator.constants import LABEL_DEPLOYMENT
 from skerry_operator.handlers.change import Key
-from skerry_operator.handlers.feed import SELECTOR, Feed
+from skerry_operator.handlers.feed import SELECTOR, KindFeed
 from skerry_operator.handlers.watch import build_feeds, build_registry, build_settings
 from skerry_operator.kube.client import KubeClient
 from skerry_operator.kube.read import pod_entry
@@ -34,7 +34,7 @@ class World:
         self.relisted: list[str] = []
         self._version = 0
         feeds = build_feeds(self.cache, self.woken.append, self.relisted.append)
-        self.feeds: dict[str, Feed[Any]] = {feed.kind: feed for feed in feeds}
+        self.feeds: dict[str, KindFeed[Any]] = {feed.kind: feed for feed in feeds}
 
     def raw(self, name: str, **fields: Any) -> Raw:
         self._version += 1
