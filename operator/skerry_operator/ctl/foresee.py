@@ -7,6 +7,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from pydantic import ValidationError
+
+from skerry_operator.api.v1alpha1.edgedeployment_network import NetworkPeer
 from skerry_operator.api.v1alpha1.edgedeployment_status import RejectedNode
 from skerry_operator.catalogue.profiles import SHIPPED_FLAVORS, Profile
 from skerry_operator.constants import ConditionType, Reason
@@ -16,16 +19,17 @@ from skerry_operator.decide.observed import Observed
 from skerry_operator.decide.placement.place import Cell
 from skerry_operator.decide.planned import Manifest, Plan
 from skerry_operator.decide.revision import Snapshot, revision_of
+from skerry_operator.kube.observe import observe
 from skerry_operator.kube.read import (
-    Cache,
     child_entry,
     deployment_entry,
     model_entry,
     node_entry,
-    observe,
     pod_entry,
     read_deployment,
 )
+from skerry_operator.kube.tables import Cache
+from skerry_operator.manifests.networkpolicy import NetworkDefaults
 from skerry_operator.plan import PlanSettings, plan
 
 UNKNOWN_IMAGE = "the-operator's-default"
@@ -49,7 +53,7 @@ class Surroundings:
 
 
 @dataclass(frozen=True)
-class Hardware:
+class ForeseenNodes:
     """What a plan knows besides objects."""
 
     profiles: tuple[Profile, ...]
@@ -89,7 +93,9 @@ class Foresight:
     """Nothing would be done: the manifests are wrong, or the model is missing."""
 
 
-def foresee(deployment: Raw, around: Surroundings, known: Hardware, now: datetime) -> Foresight:
+def foresee(
+    deployment: Raw, around: Surroundings, known: ForeseenNodes, now: datetime
+) -> Foresight:
     """Return what the operator would do at its next look, were the deployment applied now.
 
     Raises:
@@ -101,6 +107,7 @@ def foresee(deployment: Raw, around: Surroundings, known: Hardware, now: datetim
         # the chart names them all; what it was told only the operator knows
         flavor_images=dict.fromkeys(SHIPPED_FLAVORS, UNKNOWN_IMAGE),
         triton_image=UNKNOWN_IMAGE,
+        network=_network(around.children.get("NetworkPolicy", ())),
     )
     made = plan(observed, known.profiles, settings)
     whole = plan(replace(observed, generated={}), known.profiles, settings)
@@ -135,6 +142,19 @@ class _Look:
     profiles: tuple[Profile, ...]
 
 
+def _network(policies: Sequence[Raw]) -> NetworkDefaults:
+    """Return what the operator was told, as far as the policy that it made shows it."""
+    rules = [
+        rule for policy in policies for rule in (policy.get("spec") or {}).get("ingress") or ()
+    ]
+    peers = rules[-1].get("from") or () if rules else ()
+    try:
+        known = tuple(NetworkPeer.model_validate(peer) for peer in peers)
+    except ValidationError:  # edited into something else: the operator will write it again
+        known = ()
+    return NetworkDefaults(bool(policies), known)
+
+
 def _observed(deployment: Raw, around: Surroundings, now: datetime) -> Observed:
     cache = Cache()
     for raw in around.nodes:
@@ -143,7 +163,8 @@ def _observed(deployment: Raw, around: Surroundings, now: datetime) -> Observed:
         cache.models.seen(model_entry(around.model))
     for kind, raws in around.children.items():
         for raw in raws:
-            cache.children[kind].seen(child_entry(kind, raw))
+            cache.children[kind].seen(entry := child_entry(kind, raw))
+            cache.accept(kind, entry)  # what somebody changed by hand is put back anyway
     for raw in around.pods:
         cache.pods.seen(pod_entry(raw))
     subject = read_deployment(deployment_entry(deployment))
@@ -214,7 +235,7 @@ def _cell(fleet: Fleet, wanted: Snapshot, cell: Cell) -> CellForesight:
 def _change(fleet: Fleet, wanted: Snapshot, cell: Cell) -> str:
     """Return what a rollout of the wanted revision would do to the units of a cell."""
     berth = fleet.berth(wanted.revision, cell.name)
-    listed = [fleet.listed.get(unit, ()) for unit in cell.units]
+    listed = [fleet.row(unit).berths for unit in cell.units]
     if not any(listed):
         return "new pods"
     if any(berth not in berths for berths in listed):

@@ -1,1 +1,1 @@
-"""The only place that imports kopf: events in, keys on the queue."""
+"""The only place that knows kopf: events in, keys of what to look at out."""

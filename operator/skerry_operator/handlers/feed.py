@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar
 import kopf
 
 from skerry_operator.constants import LABEL_MANAGED_BY, MANAGED_BY
-from skerry_operator.handlers.queue import Key
+from skerry_operator.handlers.change import Change, Key
 from skerry_operator.kube.cache import Entry, Table
 from skerry_operator.kube.paths import API_VERSIONS, PLURALS
 from skerry_operator.kube.raw import Raw, key_of, metadata_of
@@ -26,23 +26,8 @@ SELECTOR = f"{LABEL_MANAGED_BY}={MANAGED_BY}"
 V = TypeVar("V")
 
 
-@dataclass(frozen=True)
-class Change(Generic[V]):
-    """A change of one object; no `before`: it is new, no `after`: it is gone."""
-
-    before: Entry[V] | None
-    after: Entry[V] | None
-
-    @property
-    def entry(self) -> Entry[V]:
-        """The object as it is, or was."""
-        entry = self.after or self.before
-        assert entry is not None  # noqa: S101 (nothing at all is no change)
-        return entry
-
-
 @dataclass
-class Feed(Generic[V]):
+class KindFeed(Generic[V]):
     """Everything about one watched kind."""
 
     kind: str
@@ -110,7 +95,7 @@ class Feed(Generic[V]):
         return key_of(raw)
 
 
-def select_generated(settings: kopf.OperatorSettings, feeds: Iterable[Feed[Any]]) -> None:
+def select_generated(settings: kopf.OperatorSettings, feeds: Iterable[KindFeed[Any]]) -> None:
     """Let the API server filter the kinds that the operator makes."""
     for feed in feeds:
         if feed.is_generated:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from skerry_operator.handlers.feed import Change
-from skerry_operator.handlers.queue import Key
+from skerry_operator.handlers.change import Change, Key
 from skerry_operator.kube.raw import Raw
-from skerry_operator.kube.read import Cache
+from skerry_operator.kube.tables import Cache
 
 
 def deployment_wakes(change: Change[Raw]) -> Iterable[Key]:

@@ -22,7 +22,7 @@ from skerry_operator.api.v1alpha1.edgedeployment_status import Stage
 from skerry_operator.decide.facts import UnitFacts
 from skerry_operator.decide.fleet.fleet import Fleet
 from skerry_operator.decide.fleet.nudges import RENUDGE_LONGEST_S
-from skerry_operator.decide.fleet.units import Trial, unit_facts
+from skerry_operator.decide.fleet.units import OnTrial, unit_facts
 from world import World
 
 STEPS = {"steps": [{"units": "1", "soak": "10s"}, {"units": "100%", "soak": "10s"}]}
@@ -178,7 +178,7 @@ def test_a_unit_whose_new_pod_cannot_start_holds_its_site_until_the_deadline() -
 def facts_of(world: World) -> tuple[UnitFacts, ...]:
     """What the engine is told of the units at the next look."""
     fleet = Fleet(world.observed(), world.profiles, world.observed().snapshots)
-    trial = Trial(world.status.target_revision or "", "", is_stable=False)
+    trial = OnTrial(world.status.target_revision or "", "", is_stable=False)
     return unit_facts(fleet, fleet.listed_cells, trial)
 
 

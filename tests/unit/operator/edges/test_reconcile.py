@@ -13,6 +13,7 @@ import pytest
 
 from builders import NOW, all_reduced, make_report, serving
 from fake_kube import FakeKube, refusal
+from owned import controlled, made, workload
 from skerry_operator.api.base import Condition, ConditionStatus
 from skerry_operator.api.v1alpha1.edgedeployment_status import (
     EdgeDeploymentStatus,
@@ -28,7 +29,8 @@ from skerry_operator.decide.planned import EventNote, Manifest, ModelPlan, Nudge
 from skerry_operator.kube.client import KubeClient, Threads
 from skerry_operator.kube.errors import Conflict, Forbidden, Invalid
 from skerry_operator.kube.events import Recorder
-from skerry_operator.kube.read import Cache, child_entry, deployment_entry, node_entry, pod_entry
+from skerry_operator.kube.read import child_entry, deployment_entry, node_entry, pod_entry
+from skerry_operator.kube.tables import Cache
 from skerry_operator.kube.writer import Writer
 from skerry_operator.reconcile import AT_ONCE_S, PATIENCE_S, PUT_OFF_S, Edges, Planner, Reconciler
 from skerry_operator.reports.base import Question, ReadError, ReadResult
@@ -132,17 +134,17 @@ class Bench:
 
     def put_child(self, kind: str, name: str) -> None:
         root = ROOT if kind == "ConfigMap" else ROOT.replace("/api/v1", "/apis/apps/v1")
-        raw = self.kube.put(f"{root}/{kind.lower()}s/{name}", {"metadata": {"name": name}})
+        entry = self.cache.deployments.get(KEY)
+        assert entry
+        body = made({"metadata": {"name": name}}, uid=entry.uid)
+        raw = self.kube.put(f"{root}/{kind.lower()}s/{name}", body)
         self.cache.children[kind].seen(child_entry(kind, raw))
 
     def put_workload(self, uid: str, owner_uid: str | None = None) -> None:
         """Put a DaemonSet of the deployment, or of another owner."""
         entry = self.cache.deployments.get(KEY)
         assert entry
-        owner = {"uid": owner_uid or entry.uid, "controller": True}
-        labels = {LABEL_DEPLOYMENT: "digits"}
-        metadata = {"name": uid, "namespace": "edge", "uid": uid, "labels": labels}
-        raw = {"metadata": {**metadata, "ownerReferences": [owner]}}
+        raw = workload(uid, uid=owner_uid or entry.uid)
         self.cache.children["DaemonSet"].seen(child_entry("DaemonSet", raw))
 
     def put_pod(
@@ -169,7 +171,6 @@ class Bench:
                     LABEL_REVISION: "v1-a",
                 },
                 "annotations": {ANNOTATION_NUDGE: nudge},
-                "ownerReferences": [{"uid": made_by, "controller": True}],
             },
             "spec": {"nodeName": unit},
             "status": {
@@ -178,7 +179,7 @@ class Bench:
                 "containerStatuses": [{"restartCount": restarts}],
             },
         }
-        self.cache.pods.seen(pod_entry(raw))
+        self.cache.pods.seen(pod_entry(controlled(raw, made_by)))
 
     def put_status(self, status: EdgeDeploymentStatus) -> None:
         raw = self.kube.put(
@@ -195,7 +196,9 @@ class Bench:
         )
         metadata = {"name": "digits-cpu", "labels": {LABEL_DEPLOYMENT: "digits"}}
         data = {ASSIGNMENT_FILE: assignment.model_dump_json(by_alias=True)}
-        body = {"metadata": metadata, "data": data}
+        entry = self.cache.deployments.get(KEY)
+        assert entry
+        body = made({"metadata": metadata, "data": data}, uid=entry.uid)
         raw = self.kube.put(f"{ROOT}/configmaps/digits-cpu", body)
         self.cache.children["ConfigMap"].seen(child_entry("ConfigMap", raw))
 
@@ -658,3 +661,82 @@ async def test_analysis_values_are_shown_while_they_are_measured_and_no_longer(
     bench.cache.deployments.discard(KEY)
     await bench.look()
     assert shown(bench) == set()
+
+
+REFUSED = refusal(422, "Invalid", "status.phase: Unsupported value")
+STATUS = "PATCH edgedeployments/digits/status"
+
+
+def reasons(kube: FakeKube) -> list[str]:
+    return [r.body["reason"] for r in kube.requests if r.name == "POST events"]
+
+
+def statuses(kube: FakeKube) -> list[dict[str, Any]]:
+    return [r.body["status"] for r in kube.requests if r.name == STATUS]
+
+
+def rolling(stage: Stage) -> EdgeDeploymentStatus:
+    return EdgeDeploymentStatus(
+        phase=Phase.PROGRESSING,
+        stable_revision="v1-a",
+        conditions=waiting_for(1).conditions,
+        rollout=RolloutStatus(stage=stage),
+    )
+
+
+async def test_a_status_that_is_refused_is_told_and_written_without_what_is_for_people(
+    bench: Bench, kube: FakeKube
+) -> None:
+    kube.script(STATUS, REFUSED)
+    bench.plan = replace(WHOLE, status=rolling(Stage.STEPPING))
+    await bench.look()
+    whole, part = statuses(kube)
+    assert "phase" in whole
+    assert set(part) >= {"stableRevision", "rollout", "conditions"}
+    assert not {"phase", "units", "cells"} & set(part)
+    assert "PATCH configmaps/c" in kube.writes
+    assert "StatusRefused" in reasons(kube)
+    assert bench.telemetry.status_refused.labels("EdgeDeployment")._value.get() == 1
+    await bench.look()
+    assert len(statuses(kube)) == 2, "what was taken is not written again and again"
+
+
+async def test_conditions_that_are_refused_keep_the_engine_s_part_from_nothing(
+    bench: Bench, kube: FakeKube
+) -> None:
+    kube.script(STATUS, REFUSED, REFUSED)
+    bench.plan = replace(WHOLE, status=rolling(Stage.STEPPING))
+    await bench.look()
+    assert "conditions" not in statuses(kube)[2]
+    assert statuses(kube)[2]["rollout"]["stage"] == "Stepping"
+
+
+@pytest.mark.parametrize(
+    ("stage", "goes_out"), [(Stage.ROLLING_BACK, True), (Stage.IDLE, True), (Stage.STEPPING, False)]
+)
+async def test_only_the_files_of_a_way_back_go_out_without_a_status(
+    bench: Bench, kube: FakeKube, stage: Stage, *, goes_out: bool
+) -> None:
+    kube.put(f"{ROOT}/pods/p", {"metadata": {"name": "p"}})
+    kube.script(STATUS, *[REFUSED] * 3)
+    bench.plan = replace(WHOLE, status=rolling(stage))
+    with pytest.raises(Invalid):
+        await bench.look()
+    assert ("PATCH configmaps/c" in kube.writes) is goes_out
+    assert ("PATCH pods/p" in kube.writes) is goes_out
+    assert "PATCH daemonsets/d" not in kube.writes
+    assert "StatusRefused" in reasons(kube)
+
+
+async def test_copies_of_our_objects_are_told_once_and_never_deleted(
+    bench: Bench, kube: FakeKube
+) -> None:
+    copy = made({"metadata": {"name": "precious", "namespace": "edge", "uid": "x"}})
+    del copy["metadata"]["managedFields"]
+    bench.cache.children["ConfigMap"].seen(child_entry("ConfigMap", copy))
+    bench.plan = Plan(prune=(ObjectRef("v1", "ConfigMap", "precious"),))
+    await bench.look()
+    await bench.look()
+    assert kube.writes == ["POST events"]
+    assert reasons(kube) == ["ForeignObject"]
+    assert "ConfigMap/precious" not in bench.observed[0].generated

@@ -1,34 +1,67 @@
-"""kopf's settings and login, and the feeds of all kinds."""
+"""kopf itself: its settings and login, the feeds of all kinds, and its run."""
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
 import aiohttp
 import kopf
 
+from skerry_operator.handlers.change import Key
 from skerry_operator.handlers.children import node_wakes, owner_wakes, pod_wakes
-from skerry_operator.handlers.feed import Feed, select_generated
-from skerry_operator.handlers.probes import Watchdog
-from skerry_operator.handlers.queue import Key
+from skerry_operator.handlers.door import Door
+from skerry_operator.handlers.feed import KindFeed, select_generated
 from skerry_operator.handlers.resources import deployment_wakes, model_wakes
 from skerry_operator.kube.client import user_agent
 from skerry_operator.kube.read import (
-    Cache,
     child_entry,
     deployment_entry,
     model_entry,
     node_entry,
     pod_entry,
 )
+from skerry_operator.kube.tables import Cache
+
+WATCH_S = 240
+"""Length of one watch request: a stream that works begins a new one at least that often."""
+
+
+async def watch(
+    feeds: Sequence[KindFeed[Any]],
+    trace: aiohttp.TraceConfig,
+    *,
+    namespaces: Sequence[str],
+    stop: asyncio.Event,
+    end: Callable[[], Awaitable[None]],
+) -> None:
+    """Let kopf watch, in all namespaces if none is named, until a signal or the stop flag.
+
+    `trace` sees every request of the watches. `end` is called when the watching is over, before
+    kopf waits for, and then cancels, every task that it does not know.
+    """
+    registry = build_registry(feeds, trace)
+
+    @kopf.on.cleanup(registry=registry)
+    async def cleanup(**_: object) -> None:
+        await end()
+
+    await kopf.operator(
+        registry=registry,
+        settings=build_settings(feeds),
+        clusterwide=not namespaces,
+        namespaces=namespaces,
+        standalone=True,
+        stop_flag=stop,
+    )
 
 
 def build_feeds(
     cache: Cache, add: Callable[[Key], None], relisted: Callable[[str], None]
-) -> tuple[Feed[Any], ...]:
+) -> tuple[KindFeed[Any], ...]:
     """Return one feed per watched kind."""
     sinks: dict[str, Any] = {"add": add, "relisted": relisted}
     generated: dict[str, Any] = {
@@ -37,23 +70,27 @@ def build_feeds(
         **sinks,
     }
     children = (
-        Feed(kind, table, partial(child_entry, kind), **generated)
+        KindFeed(kind, table, partial(child_entry, kind), **generated)
         for kind, table in cache.children.items()
     )
-    models: Feed[Any] = Feed(
+    models: KindFeed[Any] = KindFeed(
         "EdgeModel", cache.models, model_entry, partial(model_wakes, cache), **sinks
     )
-    deployments: Feed[Any] = Feed(
+    deployments: KindFeed[Any] = KindFeed(
         "EdgeDeployment", cache.deployments, deployment_entry, deployment_wakes, **sinks
     )
-    nodes: Feed[Any] = Feed("Node", cache.nodes, node_entry, partial(node_wakes, cache), **sinks)
-    pods: Feed[Any] = Feed(
+    nodes: KindFeed[Any] = KindFeed(
+        "Node", cache.nodes, node_entry, partial(node_wakes, cache), **sinks
+    )
+    pods: KindFeed[Any] = KindFeed(
         "Pod", cache.pods, pod_entry, partial(pod_wakes, cache), is_generated=True, **sinks
     )
     return (models, deployments, nodes, pods, *children)
 
 
-def build_registry(feeds: Iterable[Feed[Any]], watchdog: Watchdog) -> kopf.OperatorRegistry:
+def build_registry(
+    feeds: Iterable[KindFeed[Any]], trace: aiohttp.TraceConfig
+) -> kopf.OperatorRegistry:
     """Return kopf's registry: a login, and for each kind an index and an event handler."""
     registry = kopf.OperatorRegistry()
     for feed in feeds:
@@ -61,12 +98,12 @@ def build_registry(feeds: Iterable[Feed[Any]], watchdog: Watchdog) -> kopf.Opera
 
     @kopf.on.login(registry=registry)
     async def login(settings: kopf.OperatorSettings, **_: Any) -> kopf.AiohttpSession | None:
-        return _session(settings, watchdog)
+        return _session(settings, trace)
 
     return registry
 
 
-def build_settings(feeds: Iterable[Feed[Any]]) -> kopf.OperatorSettings:
+def build_settings(feeds: Iterable[KindFeed[Any]]) -> kopf.OperatorSettings:
     """Return kopf's settings: it watches and writes nothing.
 
     No finalizer, annotation or event of kopf is ever written: they belong to handlers that are
@@ -77,7 +114,7 @@ def build_settings(feeds: Iterable[Feed[Any]]) -> kopf.OperatorSettings:
     settings.posting.enabled = False
     settings.peering.standalone = True
     settings.scanning.disabled = True
-    settings.watching.server_timeout = Watchdog.WATCH_S
+    settings.watching.server_timeout = WATCH_S
     settings.watching.connect_timeout = 10.0
     settings.watching.chunk_size = 500
     settings.networking.request_timeout = 30.0
@@ -88,8 +125,10 @@ def build_settings(feeds: Iterable[Feed[Any]]) -> kopf.OperatorSettings:
     return settings
 
 
-def _session(settings: kopf.OperatorSettings, watchdog: Watchdog) -> kopf.AiohttpSession | None:
-    """Return an HTTP session of the same credentials as kube/client.py, seen by the watchdog."""
+def _session(
+    settings: kopf.OperatorSettings, trace: aiohttp.TraceConfig
+) -> kopf.AiohttpSession | None:
+    """Return an HTTP session of the same credentials as kube/client.py, seen by the trace."""
     in_cluster = "KUBECONFIG" not in os.environ and "KUBERNETES_SERVICE_HOST" in os.environ
     read = kopf.login_with_service_account if in_cluster else kopf.login_with_kubeconfig
     info = read(settings=settings)
@@ -98,7 +137,8 @@ def _session(settings: kopf.OperatorSettings, watchdog: Watchdog) -> kopf.Aiohtt
     session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context()),
         headers={**info.as_http_headers(), "User-Agent": user_agent()},
-        trace_configs=[watchdog.trace()],
+        trace_configs=[trace],
+        response_class=Door,
     )
     return kopf.AiohttpSession(
         server=info.server, default_namespace=info.default_namespace, aiohttp_session=session

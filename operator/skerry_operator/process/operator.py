@@ -7,23 +7,20 @@ import logging
 import time
 from random import Random
 
-import kopf
-
 from skerry_operator.clock import Clock
-from skerry_operator.constants import API_VERSION
-from skerry_operator.handlers.probes import Probes, Watchdog
-from skerry_operator.handlers.queue import Backlog, Key, Workers
-from skerry_operator.handlers.startup import build_feeds, build_registry, build_settings
-from skerry_operator.handlers.status_proxy import ProxyFetch
-from skerry_operator.handlers.sweeper import Sweeper
+from skerry_operator.handlers.change import Key
+from skerry_operator.handlers.watch import build_feeds, watch
 from skerry_operator.kube.client import KubeClient, Threads
-from skerry_operator.kube.errors import KubeError, NotFound
 from skerry_operator.kube.events import Recorder
 from skerry_operator.kube.lease import Elector, LeaseLost, LeaseName
-from skerry_operator.kube.paths import PLURALS
-from skerry_operator.kube.read import Cache
+from skerry_operator.kube.tables import Cache
 from skerry_operator.kube.writer import Writer
 from skerry_operator.metricsource.prometheus import Prometheus, PrometheusAddress
+from skerry_operator.process.definitions import Definitions
+from skerry_operator.process.probes import Probes, Watchdog
+from skerry_operator.process.queue import Backlog, Workers
+from skerry_operator.process.status_proxy import ProxyFetch
+from skerry_operator.process.sweeper import Sweeper
 from skerry_operator.reconcile import Edges, Planner, Reconciler
 from skerry_operator.reports.base import DeploymentKey
 from skerry_operator.reports.cadence import Cadence
@@ -37,8 +34,6 @@ STOP_WITHIN_S = 20.0
 
 PROXY_THREADS = 16
 """Pods that are read at one time through the API server; apart from the writers' threads."""
-
-CRD_RETRY_S = 2.0
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +57,7 @@ class Operator:
         self._tasks: tuple[asyncio.Task[None], ...] = ()
         self._exit_status = 0
         self._is_ended = False
-        self._cache = Cache()
+        self._cache = Cache(telemetry=telemetry)
         self._threads = Threads()
         self._fetch = self._build_fetch()
         self._prometheus = self._build_prometheus()
@@ -80,17 +75,24 @@ class Operator:
         )
         self._feeds = build_feeds(self._cache, self._workers.add, self._sweeper.relisted)
         self._sweeper.serve(self._feeds)
+        self._definitions = Definitions(client, self._threads)
         self._watchdog = Watchdog(settings.silence_seconds, self._workers.oldest_running_s)
         streams = sum(
             1 if feed.kind == "Node" else len(settings.namespaces) or 1 for feed in self._feeds
         )
-        self._probes = Probes(self._watchdog, telemetry, self._cache, streams)
+        self._probes = Probes(self._watchdog, telemetry, self._cache, streams, self._definitions)
 
     async def run(self) -> int:
         """Run until a signal, or until the Lease is lost; return the exit status."""
         try:
             await self._start()
-            await self._watch()
+            await watch(
+                self._feeds,
+                self._watchdog.trace(),
+                namespaces=self._settings.namespaces,
+                stop=self._stop,
+                end=self._end,
+            )
         finally:
             await self._end()
         return self._exit_status
@@ -98,44 +100,11 @@ class Operator:
     async def _start(self) -> None:
         if self._settings.metrics_port:
             await self._probes.start(self._settings.metrics_port)
-        await self._wait_for_definitions()
+        await self._definitions.wait()
         self._tasks = (
             asyncio.create_task(self._lead(), name="lead"),
             asyncio.create_task(self._sweeper.run(), name="sweep"),
-        )
-
-    async def _wait_for_definitions(self) -> None:
-        """Wait until the API server serves both kinds; kopf looks for them only once."""
-        while missing := await self._missing_definitions():
-            log.warning("waiting for the CRDs: %s", missing)
-            await asyncio.sleep(CRD_RETRY_S)
-
-    async def _missing_definitions(self) -> str:
-        try:
-            answer = await self._threads.run(self._client.get, f"/apis/{API_VERSION}")
-        except NotFound:
-            return f"{API_VERSION} is not served: install crds/"
-        except KubeError as error:
-            return str(error)
-        served = {resource["name"] for resource in answer["resources"]}
-        return ", ".join(sorted({PLURALS["EdgeModel"], PLURALS["EdgeDeployment"]} - served))
-
-    async def _watch(self) -> None:
-        """Let kopf watch until a signal or our stop flag."""
-        registry = build_registry(self._feeds, self._watchdog)
-
-        @kopf.on.cleanup(registry=registry)
-        async def end(**_: object) -> None:
-            # Before kopf waits for, and then cancels, every task that it does not know.
-            await self._end()
-
-        await kopf.operator(
-            registry=registry,
-            settings=build_settings(self._feeds),
-            clusterwide=not self._settings.namespaces,
-            namespaces=self._settings.namespaces,
-            standalone=True,
-            stop_flag=self._stop,
+            asyncio.create_task(self._definitions.run(), name="definitions"),
         )
 
     async def _lead(self) -> None:

@@ -1,0 +1,1 @@
+"""What runs the process: its start and end, the queue and its workers, probes, lease and sweep."""
