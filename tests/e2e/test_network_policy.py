@@ -16,6 +16,7 @@ from digits_demo.cluster import CHART, REPOSITORY
 from e2e.lab import NODES, Lab
 
 OTHER = "e2e-network-policy-other"
+ELSEWHERE = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": OTHER}}}
 NODE = NODES[2]
 PLACEMENT = {"nodeSelector": {"kubernetes.io/hostname": NODE}}
 DATA, ADMIN, METRICS = (8080, 8081), 8082, 8080
@@ -49,14 +50,12 @@ class Client:
     """A pod that asks others."""
 
     lab: Lab
-    namespace: str
     name: str
 
     def reaches(self, host: str, *ports: int) -> set[int]:
         """Return the ports of a host to which a connection came about."""
         command = ("python3", "-c", _TRY, host, *map(str, ports))
-        where = (f"--namespace={self.namespace}", self.name)
-        return set(map(int, self.lab.kubectl("exec", *where, "--", *command).split()))
+        return set(map(int, self.lab.kubectl("exec", self.name, "--", *command).split()))
 
 
 Clients = dict[str, Client]
@@ -94,25 +93,25 @@ def client_pod(name: str, image: str, node: str) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def clients(lab: Lab, images: dict[str, str]) -> Iterator[Clients]:
     """A pod in the model's namespace, and two in another: on the model's node and on another."""
-    other = {"name": OTHER, "labels": {"team": "till"}}
-    lab.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": other})
-    inside = f"--namespace={OTHER}"
-    lab.apply(client_pod("friend", images["runtime"], NODE))
-    pods = [client_pod("neighbour", images["runtime"], NODE)]
-    pods += [client_pod("stranger", images["runtime"], NODES[0])]
-    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": pods})
+    other = Lab(lab.access, OTHER, lab.server, lab.index)
+    other.create_namespace()
+    found = {
+        "friend": Client(lab, "friend"),
+        "neighbour": Client(other, "neighbour"),
+        "stranger": Client(other, "stranger"),
+    }
     try:
-        lab.kubectl("apply", inside, "-f", "-", stdin=text)
-        ready = ("wait", "--for=condition=Ready", "--timeout=90s")
-        lab.kubectl(*ready, "pod/friend")
-        lab.kubectl(*ready, inside, "pod/neighbour", "pod/stranger")
-        yield {
-            "friend": Client(lab, lab.namespace, "friend"),
-            "neighbour": Client(lab, OTHER, "neighbour"),
-            "stranger": Client(lab, OTHER, "stranger"),
-        }
+        for name, one in found.items():
+            one.lab.apply(
+                client_pod(name, images["runtime"], NODES[0 if name == "stranger" else 2])
+            )
+        for name, one in found.items():
+            one.lab.kubectl("wait", "--for=condition=Ready", "--timeout=90s", f"pod/{name}")
+        yield found
     finally:
-        lab.kubectl("delete", "namespace", OTHER, "--ignore-not-found", "--timeout=100s")
+        for name, one in found.items():
+            one.lab.kubectl("delete", "pod", name, "--ignore-not-found", "--now")
+        other.leave_namespace()
 
 
 @pytest.fixture(scope="module")
@@ -122,8 +121,9 @@ def model(lab: Lab) -> None:
 
 
 def policy(lab: Lab, **fields: Any) -> None:
-    """Say who may ask; nothing else of the spec changes."""
-    lab.apply(lab.deployment(placement=PLACEMENT, serving={"networkPolicy": fields}))
+    """Say who may ask, or nothing of that; nothing else of the spec changes."""
+    serving = {"serving": {"networkPolicy": fields}} if fields else {}
+    lab.apply(lab.deployment(placement=PLACEMENT, **serving))
 
 
 def wait_reached(lab: Lab, clients: Clients, expected: Reached) -> None:
@@ -203,12 +203,11 @@ def test_without_a_policy_every_pod_reaches_every_port(lab: Lab, clients: Client
 @pytest.mark.usefixtures("model")
 def test_a_policy_lets_in_whom_it_names_and_disturbs_nothing(lab: Lab, clients: Clients) -> None:
     before = Untouched.now(lab)
-    till = {"namespaceSelector": {"matchLabels": {"team": "till"}}}
-    one_pod = {**till, "podSelector": {"matchLabels": {"app": "stranger"}}}
+    one_pod = {**ELSEWHERE, "podSelector": {"matchLabels": {"app": "stranger"}}}
     for peers, let_in in (
         ([], ["friend"]),
         ([one_pod], ["stranger"]),
-        ([till], ["stranger", "neighbour"]),
+        ([ELSEWHERE], ["stranger", "neighbour"]),
     ):
         policy(lab, enabled=True, **({"from": peers} if peers else {}))
         wait_reached(lab, clients, only(*let_in))
@@ -279,10 +278,9 @@ def test_the_documented_manifests_are_what_a_namespace_that_denies_needs(
 
 @pytest.fixture
 def guarded(helm: list[str], lab: Lab) -> Iterator[str]:
-    """The chart's own policy, for readers of team till; yields the operator's address."""
+    """The chart's own policy, for readers in the other namespace; yields the operator's address."""
     upgrade = [*helm, "upgrade", "skerry", str(CHART), "--reuse-values", "--wait"]
-    readers = [{"namespaceSelector": {"matchLabels": {"team": "till"}}}]
-    values = {"enabled": True, "metricsFrom": readers}
+    values = {"enabled": True, "metricsFrom": [ELSEWHERE]}
     pod = lab.only_pod(f"--namespace={SYSTEM}", "-l", OPERATOR)
     try:
         subprocess.run([*upgrade, f"--set-json=networkPolicy={json.dumps(values)}"], check=True)
@@ -299,7 +297,7 @@ def test_the_chart_s_policy_lets_readers_of_metrics_in_and_nobody_else(
         return {name: one.reaches(guarded, METRICS) for name, one in clients.items()}
 
     expected = only("stranger", "neighbour", ports=(METRICS,))
-    lab.wait(lambda: reached() == expected, "only team till reads the operator's metrics")
+    lab.wait(lambda: reached() == expected, "only the other namespace reads the operator's metrics")
     version = "while the operator is guarded"
     lab.apply(lab.model("v1", version=version))
     lab.wait_stable(version)
