@@ -144,14 +144,15 @@ class Victim:
         status: dict[str, Any] = self.raw.get("status", {})
         return status
 
-    async def until(self, look: Callable[[], bool], what: str) -> None:
+    @staticmethod
+    async def until(look: Callable[[], bool], what: str, within_s: float = WITHIN_S) -> None:
         """Wait for something.
 
         Raises:
             TimeoutError: it was not in time; the text says what.
         """
-        end = time.monotonic() + WITHIN_S
+        end = time.monotonic() + within_s
         while not look():
             if time.monotonic() > end:
-                raise TimeoutError(f"not within {WITHIN_S:g} s: {what}")
+                raise TimeoutError(f"not within {within_s:g} s: {what}")
             await asyncio.sleep(0.02)
