@@ -112,7 +112,7 @@ class Victim:
         await self.until(lambda: self._knows(deadline), "the edit is known")
 
     def _knows(self, deadline: str) -> bool:
-        is_there = self.raw["spec"]["rollout"]["progressDeadline"] == deadline
+        is_there = self.raw["spec"]["rollout"].get("progressDeadline") == deadline
         generation = self.raw["metadata"]["generation"]
         return is_there and self._status().get("observedGeneration") == generation
 
