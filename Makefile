@@ -58,8 +58,11 @@ bench-shadow: $(STAMP) ## What live requests feel of a shadow compare: p50 and p
 bench-rollout: $(STAMP) ## Writes, reads and seconds of rollouts over 300 simulated nodes (ARGS="--nodes 60 --quiet-seconds 30")
 	PYTHONPATH=tests:runtime:operator:hack/cluster $(PY) -P -m bench.rollout $(ARGS)
 
-.PHONY: soak-hostile
-soak-hostile: $(STAMP) ## A hostile tenant under the chart's memory limit: restarts, memory, the others' looks (ARGS="--minutes 10")
+.PHONY: soak-hostile test-soak
+test-soak: $(STAMP) ## Short form of the soak below, as a test
+	$(PY) -m pytest tests/soak $(ARGS)
+
+soak-hostile: $(STAMP) ## A hostile tenant: restarts, memory, and the looks of another (ARGS="--minutes 10")
 	PYTHONPATH=tests:runtime:operator:hack/cluster $(PY) -P -m soak.hostile $(ARGS)
 
 .PHONY: bench-scale

@@ -31,6 +31,7 @@ from soak.kubelet import KeptOperator
 from soak.memory_limit import MemoryLimit, chart_limit_bytes, memory_limit
 from soak.victim import Times, Victim
 
+PODS_WITHIN_S = 300.0
 NAMESPACES = (attack.NAMESPACE, victim.NAMESPACE)
 
 
@@ -114,12 +115,15 @@ async def stage_of(folder: Path, size: Size) -> AsyncIterator[Stage]:
 async def soak(folder: Path, size: Size, seconds: float) -> Outcome:
     """Time the good tenant before the attack and during it, each for so long."""
     async with stage_of(folder, size) as stage:
-        quiet = await stage.victim.measure(min(seconds, 60.0))
+        good = stage.victim
+        quiet = await good.measure(min(seconds, 60.0))
         before_mib, played = stage.operator.peak_mib, stage.player.count()
         await stage.attack.begin()
+        whole = played + size.loud + size.silent
+        await good.until(lambda: stage.player.count() == whole, "all its pods", PODS_WITHIN_S)
         going_on = asyncio.create_task(stage.attack.go_on())
         try:
-            attacked = await stage.victim.measure(seconds)
+            attacked = await good.measure(seconds)
         finally:
             going_on.cancel()
         pods = stage.player.count() - played

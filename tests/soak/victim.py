@@ -112,7 +112,7 @@ class Victim:
         await self.until(lambda: self._knows(deadline), "the edit is known")
 
     def _knows(self, deadline: str) -> bool:
-        is_there = self.raw["spec"]["rollout"]["progressDeadline"] == deadline
+        is_there = self.raw["spec"]["rollout"].get("progressDeadline") == deadline
         generation = self.raw["metadata"]["generation"]
         return is_there and self._status().get("observedGeneration") == generation
 
@@ -144,14 +144,15 @@ class Victim:
         status: dict[str, Any] = self.raw.get("status", {})
         return status
 
-    async def until(self, look: Callable[[], bool], what: str) -> None:
+    @staticmethod
+    async def until(look: Callable[[], bool], what: str, within_s: float = WITHIN_S) -> None:
         """Wait for something.
 
         Raises:
             TimeoutError: it was not in time; the text says what.
         """
-        end = time.monotonic() + WITHIN_S
+        end = time.monotonic() + within_s
         while not look():
             if time.monotonic() > end:
-                raise TimeoutError(f"not within {WITHIN_S:g} s: {what}")
+                raise TimeoutError(f"not within {within_s:g} s: {what}")
             await asyncio.sleep(0.02)
