@@ -24,7 +24,7 @@ from skerry_operator.decide.facts import Assessment, RolloutFacts, UnitFacts, Ve
 from skerry_operator.decide.fleet.fleet import Fleet
 from skerry_operator.decide.fleet.nudges import RENUDGE_S, nudges, renudge_in_s
 from skerry_operator.decide.fleet.seating import Intent, Seat, seat_units
-from skerry_operator.decide.fleet.units import Trial, unit_facts
+from skerry_operator.decide.fleet.units import OnTrial, unit_facts
 from skerry_operator.decide.observed import Observed, ObservedCell
 from skerry_operator.decide.placement.place import DEFAULT_GRACE_S, PlacementResult
 from skerry_operator.decide.planned import EventNote, ModelPlan, Plan
@@ -41,7 +41,7 @@ from skerry_operator.decide.told.conditions import (
     NOTHING_ASKED,
     Hindrance,
     Placedness,
-    Situation,
+    Standing,
 )
 from skerry_operator.decide.told.explain import (
     NOBODY_SELECTED,
@@ -50,7 +50,7 @@ from skerry_operator.decide.told.explain import (
     placement_events,
     shortage,
 )
-from skerry_operator.decide.told.status import Outcome, changed, hindered_status, next_status
+from skerry_operator.decide.told.status import Decided, changed, hindered_status, next_status
 from skerry_operator.decide.told.trouble import find_hindrance, find_trouble
 from skerry_operator.decide.told.validate import assess_model
 from skerry_operator.manifests.networkpolicy import NetworkDefaults
@@ -152,7 +152,7 @@ def _hindered_plan(fleet: Fleet, hindrance: Hindrance, settings: PlanSettings) -
     observed = fleet.observed
     state = EngineState.from_status(observed.deployment.status)
     subject = state.target or state.stable or ""
-    trial = Trial(subject, observed.deployment.spec.rollout.retry, subject == state.stable)
+    trial = OnTrial(subject, observed.deployment.spec.rollout.retry, subject == state.stable)
     facts = RolloutFacts(
         now=observed.now,
         wanted="",
@@ -182,8 +182,8 @@ def _situation(
     transition: Transition | None,
     hindrance: Hindrance | None,
     placement: PlacementResult | None = None,
-) -> Situation:
-    return Situation(
+) -> Standing:
+    return Standing(
         generation=fleet.observed.deployment.metadata.generation,
         facts=facts,
         transition=transition,
@@ -286,7 +286,7 @@ def _facts(
 ) -> RolloutFacts:
     observed = fleet.observed
     subject = subject_of(state, wanted)
-    trial = Trial(subject, observed.deployment.spec.rollout.retry, subject == state.stable)
+    trial = OnTrial(subject, observed.deployment.spec.rollout.retry, subject == state.stable)
     units = unit_facts(fleet, placement.cell_of, trial)
     evidence = _evidence(observed, subject, units)
     metrics = observed.deployment.spec.rollout.analysis.metrics
@@ -378,7 +378,7 @@ def _status(decision: _Decision) -> EdgeDeploymentStatus:
         decision.placement,
     )
     return next_status(
-        Outcome(decision.fleet, decision.placement, situation, decision.transition, decision.seats)
+        Decided(decision.fleet, decision.placement, situation, decision.transition, decision.seats)
     )
 
 

@@ -13,24 +13,25 @@ import kopf
 
 from skerry_operator.handlers.change import Key
 from skerry_operator.handlers.children import node_wakes, owner_wakes, pod_wakes
-from skerry_operator.handlers.feed import Feed, select_generated
+from skerry_operator.handlers.door import Door
+from skerry_operator.handlers.feed import KindFeed, select_generated
 from skerry_operator.handlers.resources import deployment_wakes, model_wakes
 from skerry_operator.kube.client import user_agent
 from skerry_operator.kube.read import (
-    Cache,
     child_entry,
     deployment_entry,
     model_entry,
     node_entry,
     pod_entry,
 )
+from skerry_operator.kube.tables import Cache
 
 WATCH_S = 240
 """Length of one watch request: a stream that works begins a new one at least that often."""
 
 
 async def watch(
-    feeds: Sequence[Feed[Any]],
+    feeds: Sequence[KindFeed[Any]],
     trace: aiohttp.TraceConfig,
     *,
     namespaces: Sequence[str],
@@ -60,7 +61,7 @@ async def watch(
 
 def build_feeds(
     cache: Cache, add: Callable[[Key], None], relisted: Callable[[str], None]
-) -> tuple[Feed[Any], ...]:
+) -> tuple[KindFeed[Any], ...]:
     """Return one feed per watched kind."""
     sinks: dict[str, Any] = {"add": add, "relisted": relisted}
     generated: dict[str, Any] = {
@@ -69,23 +70,27 @@ def build_feeds(
         **sinks,
     }
     children = (
-        Feed(kind, table, partial(child_entry, kind), **generated)
+        KindFeed(kind, table, partial(child_entry, kind), **generated)
         for kind, table in cache.children.items()
     )
-    models: Feed[Any] = Feed(
+    models: KindFeed[Any] = KindFeed(
         "EdgeModel", cache.models, model_entry, partial(model_wakes, cache), **sinks
     )
-    deployments: Feed[Any] = Feed(
+    deployments: KindFeed[Any] = KindFeed(
         "EdgeDeployment", cache.deployments, deployment_entry, deployment_wakes, **sinks
     )
-    nodes: Feed[Any] = Feed("Node", cache.nodes, node_entry, partial(node_wakes, cache), **sinks)
-    pods: Feed[Any] = Feed(
+    nodes: KindFeed[Any] = KindFeed(
+        "Node", cache.nodes, node_entry, partial(node_wakes, cache), **sinks
+    )
+    pods: KindFeed[Any] = KindFeed(
         "Pod", cache.pods, pod_entry, partial(pod_wakes, cache), is_generated=True, **sinks
     )
     return (models, deployments, nodes, pods, *children)
 
 
-def build_registry(feeds: Iterable[Feed[Any]], trace: aiohttp.TraceConfig) -> kopf.OperatorRegistry:
+def build_registry(
+    feeds: Iterable[KindFeed[Any]], trace: aiohttp.TraceConfig
+) -> kopf.OperatorRegistry:
     """Return kopf's registry: a login, and for each kind an index and an event handler."""
     registry = kopf.OperatorRegistry()
     for feed in feeds:
@@ -98,7 +103,7 @@ def build_registry(feeds: Iterable[Feed[Any]], trace: aiohttp.TraceConfig) -> ko
     return registry
 
 
-def build_settings(feeds: Iterable[Feed[Any]]) -> kopf.OperatorSettings:
+def build_settings(feeds: Iterable[KindFeed[Any]]) -> kopf.OperatorSettings:
     """Return kopf's settings: it watches and writes nothing.
 
     No finalizer, annotation or event of kopf is ever written: they belong to handlers that are
@@ -133,6 +138,7 @@ def _session(
         connector=aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context()),
         headers={**info.as_http_headers(), "User-Agent": user_agent()},
         trace_configs=[trace],
+        response_class=Door,
     )
     return kopf.AiohttpSession(
         server=info.server, default_namespace=info.default_namespace, aiohttp_session=session

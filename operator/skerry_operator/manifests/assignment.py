@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from skerry_operator.api.base import ObjectMeta
 from skerry_operator.api.quantity import duration_s, quantity
-from skerry_operator.api.v1alpha1.edgedeployment import Batching
+from skerry_operator.api.v1alpha1.edgedeployment import BatchingSpec
 from skerry_operator.api.v1alpha1.edgemodel import Golden, Variant
 from skerry_operator.decide.observed import ObservedCell
 from skerry_operator.decide.placement.hardware import Hardware
@@ -141,7 +141,7 @@ def _content(snapshot: Snapshot, hardware: Hardware, retry: str) -> RevisionCont
     )
 
 
-def _batching(asked: Batching | None) -> BatchingContent | None:
+def _batching(asked: BatchingSpec | None) -> BatchingContent | None:
     if asked is None:
         return None
     delay_s = 0.0 if asked.max_delay is None else duration_s(asked.max_delay)

@@ -154,7 +154,7 @@ class Servicer:
 
 
 async def _until_idle(messages: AsyncIterator[bytes], timeout_s: float) -> AsyncIterator[bytes]:
-    """Yield the messages until none comes for so long: streams that wait take the place of calls."""
+    """Yield the messages until none comes for so long: a stream takes the place of a call."""
     while True:
         try:
             async with asyncio.timeout(timeout_s):

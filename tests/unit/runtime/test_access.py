@@ -110,13 +110,8 @@ def test_a_secret_whose_links_go_in_a_circle_keeps_what_was_read(tmp_path: Path)
 
 
 def circle(folder: Path) -> None:
-    data = folder / "..data"
-    data.unlink()
-    data.symlink_to("..other")
-    (folder / "..other").symlink_to("..data")
-    for link in folder.glob("[!.]*"):
-        link.unlink()
-        link.symlink_to(link.name)
+    folder.rename(folder.with_name("away"))
+    folder.symlink_to(folder.name)
 
 
 def test_no_surprise_of_one_secret_keeps_the_other_from_being_read(

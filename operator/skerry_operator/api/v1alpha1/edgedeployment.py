@@ -156,7 +156,7 @@ class Resources(KubeModel):
     """Limit of the model files on the node's disk."""
 
 
-class Batching(KubeModel):
+class BatchingSpec(KubeModel):
     """How requests that wait at one time share a run of the model."""
 
     max_size: Annotated[int, Field(ge=2, le=1024)]
@@ -198,7 +198,7 @@ class Runtime(KubeModel):
     """Intra-op threads; default: chosen from the CPU limit."""
     swap: Open[SwapMode] = SwapMode.AUTO
     """How a new model takes the old one's place in a pod."""
-    batching: Batching | None = None
+    batching: BatchingSpec | None = None
     """Requests that share runs; default: every request has a run of its own."""
 
 

@@ -21,7 +21,7 @@ _CRASH_LOOP_RESTARTS = 2
 
 
 @dataclass(frozen=True)
-class Trial:
+class OnTrial:
     """The revision whose failures count, and the retry text under which it is tried."""
 
     revision: str
@@ -30,12 +30,12 @@ class Trial:
     """True: there is nothing on trial, the wanted revision is the stable one."""
 
 
-def unit_facts(fleet: Fleet, cells: Mapping[str, str], trial: Trial) -> tuple[UnitFacts, ...]:
+def unit_facts(fleet: Fleet, cells: Mapping[str, str], trial: OnTrial) -> tuple[UnitFacts, ...]:
     """Return the facts of every unit in `cells` (unit -> name of its cell), by name."""
     return tuple(_facts(fleet, unit, cells, trial) for unit in sorted(cells))
 
 
-def _facts(fleet: Fleet, unit: str, cells: Mapping[str, str], trial: Trial) -> UnitFacts:
+def _facts(fleet: Fleet, unit: str, cells: Mapping[str, str], trial: OnTrial) -> UnitFacts:
     row, assigned = fleet.row(unit), fleet.assigned(unit, cells[unit])
     report = row.report if row.pod is not None else None
     return UnitFacts(
@@ -53,7 +53,7 @@ def _facts(fleet: Fleet, unit: str, cells: Mapping[str, str], trial: Trial) -> U
     )
 
 
-def _serving(fleet: Fleet, row: UnitRow, trial: Trial) -> str | None:
+def _serving(fleet: Fleet, row: UnitRow, trial: OnTrial) -> str | None:
     """Return what the unit serves; a revision on trial counts only in a pod of its own template."""
     pod, report = row.pod, row.report
     if pod is None or report is None or report.serving is None:
@@ -64,14 +64,14 @@ def _serving(fleet: Fleet, row: UnitRow, trial: Trial) -> str | None:
     return revision
 
 
-def _is_at_home(fleet: Fleet, pod: Pod, trial: Trial) -> bool:
+def _is_at_home(fleet: Fleet, pod: Pod, trial: OnTrial) -> bool:
     """Tell whether the pod has the template of the revision on trial."""
     if pod.cell not in fleet.hardware or trial.revision not in fleet.snapshots:
         return False
     return pod.template == fleet.berth(trial.revision, pod.cell).template
 
 
-def _failure(fleet: Fleet, row: UnitRow, trial: Trial) -> str | None:
+def _failure(fleet: Fleet, row: UnitRow, trial: OnTrial) -> str | None:
     """Return why the unit refuses the revision on trial: its own word, or a crash loop."""
     pod, report = row.pod, row.report
     if (
@@ -87,14 +87,14 @@ def _failure(fleet: Fleet, row: UnitRow, trial: Trial) -> str | None:
     return None
 
 
-def _is_current_retry(fleet: Fleet, pod: Pod, trial: Trial) -> bool:
+def _is_current_retry(fleet: Fleet, pod: Pod, trial: OnTrial) -> bool:
     """Tell whether the cluster's assignment carries the retry text of the spec already."""
     cell = fleet.cells.get(pod.cell)
     content = cell.assignment.revisions.get(trial.revision) if cell else None
     return content is not None and (trial.is_stable or content.retry == trial.retry)
 
 
-def _reported_failure(fleet: Fleet, pod: Pod, report: UnitReport, trial: Trial) -> str | None:
+def _reported_failure(fleet: Fleet, pod: Pod, report: UnitReport, trial: OnTrial) -> str | None:
     if report.assigned != trial.revision:  # it has not read the assignment yet
         return None
     progress = report.progress
@@ -118,7 +118,7 @@ def _is_before_the_nudge(fleet: Fleet, pod: Pod, report: UnitReport, at: float) 
     return report.pod_now(fleet.observed.now) - at > nudge.age_s(fleet.observed.now)
 
 
-def _waiting(fleet: Fleet, pod: Pod | None, report: UnitReport | None, trial: Trial) -> str:
+def _waiting(fleet: Fleet, pod: Pod | None, report: UnitReport | None, trial: OnTrial) -> str:
     """Return what the unit is doing about the revision, for people."""
     if pod is None:
         return "no pod yet"
@@ -135,7 +135,7 @@ def _waiting(fleet: Fleet, pod: Pod | None, report: UnitReport | None, trial: Tr
     return f"{progress.phase}: {progress.message}" if progress.message else str(progress.phase)
 
 
-def _needs_another_pod(fleet: Fleet, pod: Pod, trial: Trial) -> bool:
+def _needs_another_pod(fleet: Fleet, pod: Pod, trial: OnTrial) -> bool:
     """Tell whether the revision on trial cannot come into the pod; on the way back none is to."""
     is_going_back = fleet.observed.deployment.status.rollout.stage is Stage.ROLLING_BACK
     return not (trial.is_stable or is_going_back or _is_at_home(fleet, pod, trial))

@@ -23,7 +23,7 @@ from skerry_operator.decide.placement.placed import (
     passes_of,
     rejected_of,
 )
-from skerry_operator.decide.placement.replicas import Room, seat_replicas
+from skerry_operator.decide.placement.replicas import Capacity, seat_replicas
 
 __all__ = [
     "DEFAULT_GRACE_S",
@@ -86,7 +86,7 @@ def replicas_problem(placement: Placement) -> str | None:
 def _place_replicas(nodes: list[Node], wish: Wish, incumbents: Incumbents) -> PlacementResult:
     judge = Judge(wish, Incumbents(incumbents.now, taken=incumbents.taken))
     verdicts = {node.name: judge(node) for node in nodes}
-    seats = seat_replicas(Room.of(nodes, wish, incumbents), wish, incumbents)
+    seats = seat_replicas(Capacity.of(nodes, wish, incumbents), wish, incumbents)
     placed = {unit: seat for unit, seat in seats.items() if seat is not None}
     return PlacementResult(
         cells=cells_of(placed),

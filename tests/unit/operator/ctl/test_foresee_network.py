@@ -12,7 +12,7 @@ from skerry_operator.api.base import ObjectMeta
 from skerry_operator.api.v1alpha1.edgedeployment_network import NetworkAccess, NetworkPeer
 from skerry_operator.catalogue.profiles import builtin_profiles
 from skerry_operator.constants import FIELD_MANAGER
-from skerry_operator.ctl.foresee import Hardware, Surroundings, foresee, manifest_of
+from skerry_operator.ctl.foresee import ForeseenNodes, Surroundings, foresee, manifest_of
 from skerry_operator.manifests.networkpolicy import NetworkDefaults, build_network_policy
 
 Object = dict[str, Any]
@@ -27,7 +27,7 @@ def held(**access: Any) -> Object:
     made = build_network_policy(owner, NetworkAccess.model_validate(access), defaults)
     assert made is not None
     body: Object = copy.deepcopy(dict(made.body))
-    ours = {"manager": FIELD_MANAGER, "time": "2026-01-01T00:00:00Z", "fieldsV1": {"f:spec": {}}}
+    ours = {"manager": FIELD_MANAGER, "operation": "Apply", "fieldsV1": {"f:spec": {}}}
     body["metadata"] |= {"uid": "uid-2", "resourceVersion": "7", "managedFields": [ours]}
     return body
 
@@ -42,7 +42,7 @@ def objects(policies: list[Object], **access: Any) -> dict[str, tuple[str, ...]]
         existing,
         {"NetworkPolicy": policies},
     )
-    hardware = Hardware(builtin_profiles(), "runtime:1")
+    hardware = ForeseenNodes(builtin_profiles(), "runtime:1")
     applied = manifest_of("EdgeDeployment", body, "edge")
     return dict(foresee(applied, around, hardware, NOW).objects)
 

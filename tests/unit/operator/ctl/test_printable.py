@@ -7,7 +7,7 @@ import json
 import pytest
 
 from skerry_operator.ctl import cli
-from skerry_operator.ctl.answer import Answer, Refused
+from skerry_operator.ctl.answer import Answer, Declined
 from skerry_operator.ctl.table import as_json, printable, table
 
 NASTY = "1.0\x1b[31m\u202egnp.exe\u2066 \x9b2J\x7f\r\b"
@@ -47,7 +47,7 @@ def test_refusals_are_printed_through_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refuse(_: object) -> Answer:
-        raise Refused(NASTY)
+        raise Declined(NASTY)
 
     monkeypatch.setitem(cli._COMMANDS, "status", refuse)
     cli.main(["status", "digits"])

@@ -16,7 +16,7 @@ from skerry_operator.api.v1alpha1.edgemodel import EdgeModelStatus
 from skerry_operator.decide.facts import Assessment, RolloutFacts, Verdict
 from skerry_operator.decide.revision import revision_of
 from skerry_operator.decide.rollout.state import EngineState
-from skerry_operator.decide.told.conditions import Situation, conditions
+from skerry_operator.decide.told.conditions import Standing, conditions
 from world import World
 
 RECORD = Path(__file__).parents[3] / "record"
@@ -117,7 +117,7 @@ def test_a_reason_of_a_condition_that_only_a_newer_operator_knows_stops_no_decis
         last_transition_time=NOW,
     )
     facts = RolloutFacts(NOW, "", (), Assessment(Verdict.RUNNING, ""))
-    made = conditions((old,), Situation(1, facts, None))
+    made = conditions((old,), Standing(1, facts, None))
     assert [one.reason for one in made if one.type == "Placed"] == ["PlacedByTwin"]
 
 
