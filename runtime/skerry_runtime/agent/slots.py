@@ -75,7 +75,7 @@ class Slots:
         return tuple(blob for blob in goal.blobs if not self.path(blob).is_file())
 
     def discard(self, blob: Blob) -> None:
-        """Remove a file with its folder, or the link that is in its place; never what that holds."""
+        """Remove a file with its folder, or the link that is in its place and not its target."""
         remove(self._root / "blobs" / blob.folder)
 
     def revisions(self) -> tuple[str, ...]:
