@@ -72,7 +72,7 @@ class Serving:
     settles_at: float | None = None
     """When the revision counts as good; None: it does."""
     name: str = ""
-    """Name under which clients ask for it."""
+    """Name under which clients ask for it; empty: whatever the goal says."""
 
 
 @dataclass(frozen=True)
@@ -238,7 +238,7 @@ def is_served(s: Situation, goal: Goal) -> bool:
 def is_misnamed(serving: Serving, goal: Goal) -> bool:
     """Tell whether clients ask by another name for the very model that serves."""
     is_same = serving.revision == goal.revision and serving.sha256 == goal.sha256
-    return is_same and serving.name != goal.name
+    return is_same and serving.name not in ("", goal.name)
 
 
 def is_open(s: Situation, goal: Goal) -> bool:

@@ -75,8 +75,8 @@ class Slots:
         return tuple(blob for blob in goal.blobs if not self.path(blob).is_file())
 
     def discard(self, blob: Blob) -> None:
-        """Remove one file."""
-        remove(self.path(blob))
+        """Remove a file with its folder, or the link that is in its place and not its target."""
+        remove(self._root / "blobs" / blob.folder)
 
     def revisions(self) -> tuple[str, ...]:
         """Return the revisions whose files are all here, sorted."""

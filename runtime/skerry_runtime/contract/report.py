@@ -249,7 +249,7 @@ class StatusReport(ContractModel):
     started_at: Span
     now: Span
     """The pod's own clock, Unix seconds."""
-    assignment: Sha256 | None = None
+    assignment: Name | None = None
     """sha256 of the assignment file's bytes that was last read."""
     assignment_error: Text | None = None
     assigned: RevisionName | None = None
