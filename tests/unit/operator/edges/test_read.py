@@ -209,7 +209,6 @@ def test_a_running_pod_is_reduced_to_what_decisions_read() -> None:
         nudge="abc.1",
         created_at=datetime(2026, 11, 23, 11, tzinfo=UTC),
         node="node-7",
-        uid="p1",
     )
 
 
