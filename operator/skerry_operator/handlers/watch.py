@@ -15,7 +15,7 @@ from skerry_operator.handlers.change import Key
 from skerry_operator.handlers.children import node_wakes, owner_wakes, pod_wakes
 from skerry_operator.handlers.door import Door
 from skerry_operator.handlers.feed import Feed, select_generated
-from skerry_operator.handlers.resources import deployment_wakes, model_wakes
+from skerry_operator.handlers.resources import model_wakes, resource_wakes
 from skerry_operator.kube.client import user_agent
 from skerry_operator.kube.read import (
     child_entry,
@@ -23,6 +23,7 @@ from skerry_operator.kube.read import (
     model_entry,
     node_entry,
     pod_entry,
+    resource_entry,
 )
 from skerry_operator.kube.tables import Cache
 
@@ -77,13 +78,22 @@ def build_feeds(
         "EdgeModel", cache.models, model_entry, partial(model_wakes, cache), **sinks
     )
     deployments: Feed[Any] = Feed(
-        "EdgeDeployment", cache.deployments, deployment_entry, deployment_wakes, **sinks
+        "EdgeDeployment",
+        cache.deployments,
+        deployment_entry,
+        partial(resource_wakes, "EdgeDeployment"),
+        **sinks,
     )
     nodes: Feed[Any] = Feed("Node", cache.nodes, node_entry, partial(node_wakes, cache), **sinks)
     pods: Feed[Any] = Feed(
         "Pod", cache.pods, pod_entry, partial(pod_wakes, cache), is_generated=True, **sinks
     )
-    return (models, deployments, nodes, pods, *children)
+    others = (
+        Feed(kind, table, partial(resource_entry, kind), partial(resource_wakes, kind), **sinks)
+        for kind, table in cache.resources.items()
+        if kind not in {"EdgeModel", "EdgeDeployment"}
+    )
+    return (models, deployments, nodes, pods, *children, *others)
 
 
 def build_registry(feeds: Iterable[Feed[Any]], trace: aiohttp.TraceConfig) -> kopf.OperatorRegistry:
