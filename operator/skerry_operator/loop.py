@@ -89,6 +89,7 @@ class Loop:
             decision = controller.decide(entry, memory.problem)
         except BadResource as error:
             await self._carrier.refuse(target, Reason.INVALID_SPEC, error)
+            await self._carrier.writer.write_unreadable(entry, target, str(error))
             return None
         if decision is None:
             return PUT_OFF_S

@@ -400,13 +400,19 @@ async def test_an_object_that_is_being_deleted_is_left_alone(bench: Bench) -> No
     assert bench.observed == []
 
 
-async def test_a_spec_that_cannot_be_read_is_told_and_left_alone(
+async def test_a_spec_that_cannot_be_read_is_told_and_not_left_ready(
     bench: Bench, kube: FakeKube
 ) -> None:
+    bench.put_status(EdgeDeploymentStatus(stable_revision="v1-a", phase=Phase.STABLE))
     bench.put(modelRef="digits")
     assert await bench.look() is None
+    assert await bench.look() is None
     assert bench.observed == []
-    assert kube.writes == ["POST events"]
+    assert kube.writes[:2] == ["POST events", "PATCH edgedeployments/digits/status"]
+    assert kube.writes.count("PATCH edgedeployments/digits/status") == 1
+    (ready,) = kube.objects[DEPLOYMENT]["status"]["conditions"]
+    assert (ready["type"], ready["status"], ready["reason"]) == ("Ready", "False", "InvalidSpec")
+    assert "spec.modelRef" in ready["message"]
 
 
 def settled(unit: str) -> StatusReport:
