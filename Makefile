@@ -58,6 +58,14 @@ bench-shadow: $(STAMP) ## What live requests feel of a shadow compare: p50 and p
 bench-rollout: $(STAMP) ## Writes, reads and seconds of rollouts over 300 simulated nodes (ARGS="--nodes 60 --quiet-seconds 30")
 	PYTHONPATH=tests:runtime:operator:hack/cluster $(PY) -P -m bench.rollout $(ARGS)
 
+.PHONY: soak-hostile
+soak-hostile: $(STAMP) ## A hostile tenant under the chart's memory limit: restarts, memory, the others' looks (ARGS="--minutes 10")
+	PYTHONPATH=tests:runtime:operator:hack/cluster $(PY) -P -m soak.hostile $(ARGS)
+
+.PHONY: bench-scale
+bench-scale: $(STAMP) ## Goals O1 to O8 on 1000 deployments and 1000 nodes (ARGS="--nodes 60 --deployments 60 ...")
+	PYTHONPATH=tests:runtime:operator:hack/cluster $(PY) -P -m bench.scale $(ARGS)
+
 ##@ Check and generate
 .PHONY: verify lint typecheck generate lock
 verify: lint typecheck ## Everything that needs no cluster: lint, types, layers, generated files

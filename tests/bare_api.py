@@ -6,7 +6,6 @@ Two processes, kine on SQLite and kube-apiserver, up in seconds; no nodes and no
 from __future__ import annotations
 
 import contextlib
-import socket
 import subprocess
 import time
 import urllib.error
@@ -16,6 +15,7 @@ from pathlib import Path
 from ssl import create_default_context
 
 from binaries import find
+from ports import free_port
 
 CRDS = Path(__file__).parents[1] / "crds"
 Kubectl = Callable[..., str]
@@ -40,7 +40,7 @@ def bare_api(folder: Path, *flags: str) -> Iterator[Path]:
     `flags` are more arguments of the API server. Beside the administrator there is the user
     OPERATOR with the same rights, and a kubeconfig for it: `operator_kubeconfig`.
     """
-    server = f"https://127.0.0.1:{_free_port()}"
+    server = f"https://127.0.0.1:{free_port()}"
     subprocess.run(["openssl", "genrsa", "-out", str(folder / "sa.key"), "2048"], check=True,
                    capture_output=True)  # fmt: skip
     users = ((TOKEN, "admin"), (OPERATOR_TOKEN, OPERATOR))
@@ -144,9 +144,3 @@ def _wait(condition: Callable[[], bool], log: Path, limit_s: float = 180) -> Non
         if time.monotonic() > end:
             raise TimeoutError(f"{log.name}: {log.read_text()[-2000:]}")
         time.sleep(0.1)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

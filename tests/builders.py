@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
+from documents import make_served
 from skerry_operator.api.v1alpha1.edgedeployment import EdgeDeployment
 from skerry_operator.api.v1alpha1.edgemodel import EdgeModel
 from skerry_operator.catalogue.profiles import AcceleratorClass, Profile
@@ -21,7 +22,6 @@ from skerry_runtime.contract import (
     Failure,
     FailureReason,
     Progress,
-    Served,
     StatusReport,
     SwapPhase,
 )
@@ -177,12 +177,11 @@ def all_reduced(
 
 
 def serving(revision: str, version: str = "1.0.0", percent: float = 100) -> Option[StatusReport]:
-    served = Served(
-        revision=revision,
-        version=version,
-        variant="fp32",
+    served = make_served(
+        revision,
+        version,
+        NOW.timestamp() - 30,
         sha256=sha256_of(revision),
-        since=NOW.timestamp() - 30,
         acceleration=Acceleration(
             requested=("CPUExecutionProvider",),
             effective="CPUExecutionProvider",

@@ -9,6 +9,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from pydantic import ValidationError
+
+from skerry_operator.api.v1alpha1.edgedeployment_network import NetworkPeer
 from skerry_operator.catalogue.profiles import (
     BadProfile,
     Profile,
@@ -22,6 +25,7 @@ from skerry_operator.decide.observed import Observed
 from skerry_operator.decide.placement.placed import PlacementResult
 from skerry_operator.decide.planned import Plan
 from skerry_operator.kube.client import connect
+from skerry_operator.manifests.networkpolicy import NetworkDefaults
 from skerry_operator.plan import PlanSettings, plan, plan_model
 from skerry_operator.process.operator import Operator
 from skerry_operator.reconcile import Planner
@@ -39,17 +43,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return print_definitions()
     try:
         settings = read_settings(os.environ, options)
-        profiles = read_profiles(settings.profiles)
+        planner = build_planner(settings, read_profiles(settings.profiles))
     except (BadSettings, BadProfile, OSError) as error:
         print(f"skerry-operator: {error}", file=sys.stderr)
         return BAD_USAGE
-    return run(settings, profiles)
+    return run(settings, planner)
 
 
-def run(settings: Settings, profiles: tuple[Profile, ...]) -> int:
+def run(settings: Settings, planner: Planner) -> int:
     """Run the operator until a signal; return the exit status."""
     configure_logs(settings.log_level, as_json=settings.log_format is LogFormat.JSON)
-    return asyncio.run(_run(settings, build_planner(settings, profiles)))
+    return asyncio.run(_run(settings, planner))
 
 
 async def _run(settings: Settings, planner: Planner) -> int:
@@ -61,18 +65,38 @@ async def _run(settings: Settings, planner: Planner) -> int:
 
 
 def build_planner(settings: Settings, profiles: tuple[Profile, ...]) -> Planner:
-    """Return the decisions with profiles and settings bound."""
+    """Return the decisions with profiles and settings bound.
+
+    Raises:
+        BadSettings: a peer of the admin ports is none.
+    """
     bound = PlanSettings(
         default_image=settings.runtime_image,
         flavor_images=settings.runtime_images,
         triton_image=settings.triton_image or None,
+        fetch_allow=",".join(map(str, settings.fetch_allow)),
         accelerator_grace_s=settings.accelerator_grace_seconds,
+        network=NetworkDefaults(settings.network_policies, _admin_peers(settings)),
     )
 
     def decide(observed: Observed, earlier: Mapping[str, PlacementResult]) -> Plan:
         return plan(observed, profiles, bound, earlier)
 
     return Planner(decide, plan_model)
+
+
+def _admin_peers(settings: Settings) -> tuple[NetworkPeer, ...]:
+    variable = variable_of("admin_peers")
+    try:
+        peers = tuple(NetworkPeer.model_validate(peer) for peer in settings.admin_peers)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise BadSettings(f"{variable}: {place}: {first['msg']}") from error
+    if not all(peer.to_dict() for peer in peers):
+        names = "podSelector, namespaceSelector or ipBlock"
+        raise BadSettings(f"{variable}: a peer has {names}, as in a NetworkPolicy")
+    return peers
 
 
 def read_profiles(path: Path | None) -> tuple[Profile, ...]:

@@ -32,13 +32,16 @@ ANNOTATION_NUDGE = f"{GROUP}/assignment"
 """On pods: digest of the cell's assignment; patching it makes the kubelet refresh the file."""
 ANNOTATION_DIGEST = f"{GROUP}/digest"
 """On generated objects: digest of the manifest, so that an equal object is not written."""
+ANNOTATION_MODELS = f"{GROUP}/models"
+"""On a revision's ControllerRevision: the names under which clients ask for its models, in order.
+They are no part of the revision, so they may change; its data may not."""
 ANNOTATION_PROMOTE = f"{GROUP}/promote"
 """On an EdgeDeployment, by people: the revision to promote past a pause."""
 ANNOTATION_ABORT = f"{GROUP}/abort"
 """On an EdgeDeployment, by people: the revision whose rollout must end."""
 
-REVISION_SCHEME = "v1"
-"""Tag before a revision's hash; changes only with the way of hashing."""
+REVISION_SCHEME = "r1"
+"""Tag before a revision's hash: the way of hashing, which stays as it is (ADR 3)."""
 
 
 class ConditionType(StrEnum):
@@ -74,6 +77,7 @@ class Reason(StrEnum):
     PLACED = "Placed"
     NODES_REJECTED = "NodesRejected"
     INSUFFICIENT_CAPACITY = "InsufficientCapacity"
+    SCALED_TO_ZERO = "ScaledToZero"
     NODE_REJECTED = "NodeRejected"
     HARDWARE_LOST = "HardwareLost"
     HARDWARE_RETURNED = "HardwareReturned"

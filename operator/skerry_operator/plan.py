@@ -24,11 +24,11 @@ from skerry_operator.decide.facts import Assessment, RolloutFacts, UnitFacts, Ve
 from skerry_operator.decide.fleet.fleet import Fleet
 from skerry_operator.decide.fleet.nudges import RENUDGE_S, nudges, renudge_in_s
 from skerry_operator.decide.fleet.seating import Intent, Seat, seat_units
-from skerry_operator.decide.fleet.units import Trial, unit_facts
+from skerry_operator.decide.fleet.units import OnTrial, unit_facts
 from skerry_operator.decide.observed import Observed, ObservedCell
 from skerry_operator.decide.placement.place import DEFAULT_GRACE_S, PlacementResult
 from skerry_operator.decide.planned import EventNote, ModelPlan, Plan
-from skerry_operator.decide.revision import Snapshot, revision_of
+from skerry_operator.decide.revision import KeptModel, Snapshot, revision_of
 from skerry_operator.decide.rollout.engine import (
     EngineState,
     Transition,
@@ -36,7 +36,13 @@ from skerry_operator.decide.rollout.engine import (
     step,
     subject_of,
 )
-from skerry_operator.decide.told.conditions import Hindrance, Placedness, Situation
+from skerry_operator.decide.rollout.look import Finding
+from skerry_operator.decide.told.conditions import (
+    NOTHING_ASKED,
+    Hindrance,
+    Placedness,
+    Standing,
+)
 from skerry_operator.decide.told.explain import (
     NOBODY_SELECTED,
     is_all_placed,
@@ -44,9 +50,10 @@ from skerry_operator.decide.told.explain import (
     placement_events,
     shortage,
 )
-from skerry_operator.decide.told.status import Outcome, changed, hindered_status, next_status
+from skerry_operator.decide.told.status import Decided, changed, hindered_status, next_status
 from skerry_operator.decide.told.trouble import find_hindrance, find_trouble
 from skerry_operator.decide.told.validate import assess_model
+from skerry_operator.manifests.networkpolicy import NetworkDefaults
 from skerry_operator.manifests.objects import (
     Scene,
     build_objects,
@@ -69,8 +76,12 @@ class PlanSettings:
     """Flavor -> runtime image, apart from the default one."""
     triton_image: str | None = None
     """Image of the Triton server where the spec names none."""
+    fetch_allow: str = ""
+    """Networks that pods may fetch from beyond what is usual, with commas between."""
     accelerator_grace_s: float = DEFAULT_GRACE_S
     """How long a unit stays on a node whose accelerator is not allocatable."""
+    network: NetworkDefaults = field(default_factory=NetworkDefaults)
+    """Who reaches the pods where the spec is silent."""
     unsettled_s: float = 5.0
     """How often to look while nothing is rolled out, but not every unit serves."""
     resync_s: float = 300.0
@@ -141,7 +152,7 @@ def _hindered_plan(fleet: Fleet, hindrance: Hindrance, settings: PlanSettings) -
     observed = fleet.observed
     state = EngineState.from_status(observed.deployment.status)
     subject = state.target or state.stable or ""
-    trial = Trial(subject, observed.deployment.spec.rollout.retry, subject == state.stable)
+    trial = OnTrial(subject, observed.deployment.spec.rollout.retry, subject == state.stable)
     facts = RolloutFacts(
         now=observed.now,
         wanted="",
@@ -171,18 +182,23 @@ def _situation(
     transition: Transition | None,
     hindrance: Hindrance | None,
     placement: PlacementResult | None = None,
-) -> Situation:
-    return Situation(
+) -> Standing:
+    return Standing(
         generation=fleet.observed.deployment.metadata.generation,
         facts=facts,
         transition=transition,
         hindrance=hindrance,
-        placed=None
-        if placement is None
-        else Placedness(is_all_placed(placement), placed_finding(placement)),
+        placed=None if placement is None else _placedness(fleet, placement),
+        is_scaled_to_zero=fleet.is_scaled_to_zero,
         polled=fleet.observed.polled,
         failure_limit=fleet.observed.deployment.spec.rollout.failure_limit,
     )
+
+
+def _placedness(fleet: Fleet, placement: PlacementResult) -> Placedness:
+    if fleet.is_scaled_to_zero:
+        return Placedness(True, Finding(Reason.SCALED_TO_ZERO, NOTHING_ASKED))
+    return Placedness(is_all_placed(placement), placed_finding(placement))
 
 
 def _wanted_snapshot(
@@ -193,10 +209,11 @@ def _wanted_snapshot(
     spec = observed.deployment.spec
     revision = revision_of(observed.model.spec, spec)
     kept = observed.snapshots.get(revision)
-    return kept or Snapshot(
+    if kept:
+        return kept.named([spec.model_ref.name])  # another model of equal content may have it
+    return Snapshot(
         revision=revision,
-        model_name=spec.model_ref.name,
-        model=observed.model.spec,
+        models=(KeptModel(name=spec.model_ref.name, spec=observed.model.spec),),
         runtime=spec.runtime,
         serving=spec.serving,
         default_image=settings.default_image,
@@ -269,7 +286,7 @@ def _facts(
 ) -> RolloutFacts:
     observed = fleet.observed
     subject = subject_of(state, wanted)
-    trial = Trial(subject, observed.deployment.spec.rollout.retry, subject == state.stable)
+    trial = OnTrial(subject, observed.deployment.spec.rollout.retry, subject == state.stable)
     units = unit_facts(fleet, placement.cell_of, trial)
     evidence = _evidence(observed, subject, units)
     metrics = observed.deployment.spec.rollout.analysis.metrics
@@ -324,12 +341,15 @@ def _intent(fleet: Fleet, placement: PlacementResult, transition: Transition, tr
 
 def _decided_plan(decision: _Decision, snapshot: Snapshot, settings: PlanSettings) -> Plan:
     fleet, observed = decision.fleet, decision.fleet.observed
-    scene = Scene(fleet, snapshot.revision, decision.transition, decision.seats)
+    scene = Scene(
+        fleet, snapshot.revision, decision.transition, decision.seats, settings.fetch_allow
+    )
     cells = next_cells(scene)
-    objects = build_objects(scene, cells)
-    is_new = snapshot.revision not in observed.snapshots
+    objects = build_objects(scene, cells, settings.network)
+    known = observed.snapshots.get(snapshot.revision)
+    is_news = known is None or known.model_names != snapshot.model_names
     return Plan(
-        records=(build_snapshot(scene.owner, snapshot),) if is_new else (),
+        records=(build_snapshot(scene.owner, snapshot),) if is_news else (),
         status=changed(observed.deployment.status, _status(decision)),
         objects=only_changed(objects, observed.generated),
         nudges=nudges(fleet, decision.seats, cells),
@@ -358,7 +378,7 @@ def _status(decision: _Decision) -> EdgeDeploymentStatus:
         decision.placement,
     )
     return next_status(
-        Outcome(decision.fleet, decision.placement, situation, decision.transition, decision.seats)
+        Decided(decision.fleet, decision.placement, situation, decision.transition, decision.seats)
     )
 
 
@@ -371,7 +391,7 @@ def _reservation(decision: _Decision) -> Hindrance | None:
         return decision.trouble
     if decision.placement.unplaced:
         return Hindrance(Reason.INSUFFICIENT_CAPACITY, shortage(decision.placement))
-    if decision.placement.cells:
+    if decision.placement.cells or decision.fleet.is_scaled_to_zero:
         return None
     rejected = decision.placement.rejected
     if not rejected:

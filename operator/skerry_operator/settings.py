@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import uuid
 from collections.abc import Mapping
 from enum import StrEnum
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -14,6 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 PREFIX = "SKERRY_"
 """Every environment variable is this and the field's name in capitals."""
+
+MAX_NETWORKS = 64
+"""As many as a pod takes."""
 
 Name = Annotated[
     str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
@@ -58,6 +63,9 @@ class Settings(BaseModel):
     """Images of other flavors, `flavor=image` with commas between; `cpu` is runtime_image."""
     triton_image: Annotated[str, Field(max_length=512)] = ""
     """Image of the Triton server for deployments that name the engine and no image; empty: none."""
+    fetch_allow: tuple[IPv4Network | IPv6Network, ...] = ()
+    """Networks that pods may fetch models from although they are out of bounds else (loopback,
+    link-local, cloud metadata, ...), with commas between; pods that run are not replaced for it."""
     namespaces: tuple[Name, ...] = ()
     """Namespaces to serve, comma-separated; empty: all."""
     profiles: Path | None = None
@@ -78,6 +86,10 @@ class Settings(BaseModel):
     """File with the CA certificates of Prometheus, instead of the system's."""
     prometheus_timeout_seconds: Annotated[float, Field(gt=0, le=60)] = 5.0
     """Longest time for one answer of Prometheus."""
+    network_policies: bool = False
+    """Make a NetworkPolicy for each deployment that does not say itself whether it wants one."""
+    admin_peers: tuple[dict[str, Any], ...] = ()
+    """Who reaches the admin ports of pods with a NetworkPolicy: peers of one, as a JSON list."""
     accelerator_grace_seconds: Annotated[float, Field(ge=0, le=86400)] = 300.0
     """How long a unit stays on a node whose accelerator is not allocatable."""
     resync_period_seconds: Annotated[float, Field(ge=60, le=86400)] = 1800.0
@@ -103,6 +115,19 @@ class Settings(BaseModel):
     log_format: LogFormat = LogFormat.JSON
     """json or text."""
 
+    @field_validator("fetch_allow", mode="before")
+    @classmethod
+    def _split_into_networks(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        parts = [part.strip() for part in value.split(",") if part.strip()]
+        if len(parts) > MAX_NETWORKS:
+            raise ValueError(f"name at most {MAX_NETWORKS} networks")
+        try:
+            return tuple(ip_network(part) for part in parts)
+        except ValueError as error:
+            raise ValueError(f"{error}: write networks such as 10.0.0.0/8") from error
+
     @field_validator("namespaces", mode="before")
     @classmethod
     def _split_at_commas(cls, value: object) -> object:
@@ -119,6 +144,16 @@ class Settings(BaseModel):
         if any(not flavor or not image for flavor, _, image in pairs):
             raise ValueError("write flavor=image, with commas between")
         return {flavor: image for flavor, _, image in pairs}
+
+    @field_validator("admin_peers", mode="before")
+    @classmethod
+    def _read_json(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value)
+        except ValueError as error:
+            raise ValueError(f"write a JSON list of NetworkPolicy peers: {error}") from error
 
     @field_validator("prometheus_url", mode="after")
     @classmethod

@@ -12,7 +12,6 @@ import hashlib
 import hmac
 import logging
 import ssl
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,7 +43,7 @@ class Tokens:
         Raises:
             BadSecret: it holds no token, or one that is easily guessed.
         """
-        self._folder = folder
+        self.folder = folder
         self._digests: tuple[bytes, ...] = ()
         self.refresh()
 
@@ -54,18 +53,16 @@ class Tokens:
         Raises:
             BadSecret: as above; the tokens of before stay.
         """
-        files = _files(self._folder)
+        files = _files(self.folder)
         lines = {line.strip() for body in files.values() for line in body.splitlines()}
         tokens = lines - {b""}
         if not 0 < len(tokens) <= MAX_TOKENS:
-            text = f"{self._folder} holds {len(tokens)} tokens: give 1 to {MAX_TOKENS}, one a line"
+            text = f"{self.folder} holds {len(tokens)} tokens: give 1 to {MAX_TOKENS}, one a line"
             raise BadSecret(text)
         if any(len(token.split()) != 1 for token in tokens):
-            raise BadSecret(
-                f"a token in {self._folder} has a space in it: no header can carry that"
-            )
+            raise BadSecret(f"a token in {self.folder} has a space in it: no header can carry that")
         if min(map(len, tokens)) < _MIN_TOKEN_CHARS:
-            text = f"a token in {self._folder} has fewer than {_MIN_TOKEN_CHARS} characters"
+            text = f"a token in {self.folder} has fewer than {_MIN_TOKEN_CHARS} characters"
             raise BadSecret(text)
         self._digests = tuple(sorted(map(_digest, tokens)))
 
@@ -95,7 +92,7 @@ class Tls:
         Raises:
             BadSecret: it holds no certificate with its key.
         """
-        self._folder = folder
+        self.folder = folder
         self.context = _server_context()
         """For new connections; those that stand keep what they began with."""
         self.pair = KeyPair(b"", b"")
@@ -107,7 +104,7 @@ class Tls:
         Raises:
             BadSecret: as above; what was read before stays in force.
         """
-        place = _place(self._folder)
+        place = _place(self.folder)
         pair = KeyPair(_read(place / CERTIFICATE), _read(place / KEY))
         if pair == self.pair:
             return
@@ -140,8 +137,15 @@ def _digest(token: bytes) -> bytes:
 
 
 def _place(folder: Path) -> Path:
-    """Return the folder that the files are in at this moment."""
-    return (folder / _LINK if (folder / _LINK).exists() else folder).resolve()
+    """Return the folder that the files are in at this moment.
+
+    Raises:
+        BadSecret: there is no telling.
+    """
+    try:
+        return (folder / _LINK if (folder / _LINK).exists() else folder).resolve()
+    except (OSError, RuntimeError) as err:  # RuntimeError: links in a circle
+        raise BadSecret(f"{folder} cannot be read: its links lead nowhere") from err
 
 
 def _files(folder: Path) -> dict[str, bytes]:
@@ -165,11 +169,22 @@ def _read(path: Path) -> bytes:
 
 
 @dataclass(frozen=True)
+class Reads:
+    """How reading the secrets went: for /metrics."""
+
+    failures: int = 0
+    """Times that one could not be read, or cannot be used."""
+    is_stale: bool = False
+    """Whether what is in force is older than what is mounted."""
+
+
+@dataclass
 class Access:
     """What a process was told of secrets; None where there is none."""
 
     tokens: Tokens | None = None
     tls: Tls | None = None
+    _reads: Reads = Reads()
 
     @classmethod
     def of(cls, token_dir: Path | None, tls_dir: Path | None) -> Access:
@@ -180,23 +195,42 @@ class Access:
         """
         return cls(Tokens(token_dir) if token_dir else None, Tls(tls_dir) if tls_dir else None)
 
+    def reads(self) -> Reads | None:
+        """Tell how reading went; None where there is nothing to read."""
+        return self._reads if self._secrets() else None
+
     async def keep_fresh(self, poll_s: float) -> None:
-        """Read the secrets again and again, until cancelled; do nothing where there are none."""
-        reads = [secret.refresh for secret in (self.tokens, self.tls) if secret is not None]
+        """Read the secrets again and again, until cancelled; do nothing where there are none.
+
+        Whatever goes wrong with one of them, the other is read and what was read before stays in
+        force: a pod with yesterday's certificate serves, one that ends would not start again.
+        """
         complaint = ""
-        while reads:
+        while self._secrets():
             await asyncio.sleep(poll_s)
-            found = _complaints(reads)
+            found = self.refresh()
             if found and found != complaint:
                 _log.error("%s; what was read before stays in force", found)
+            if complaint and not found:
+                _log.info("the mounted secrets are in force again")
             complaint = found
 
+    def refresh(self) -> str:
+        """Read the secrets once; return what is wrong with them, empty when nothing is."""
+        found = [text for secret in self._secrets() if (text := _complaint(secret))]
+        self._reads = Reads(self._reads.failures + len(found), is_stale=bool(found))
+        return "; ".join(found)
 
-def _complaints(reads: list[Callable[[], None]]) -> str:
-    found = []
-    for read in reads:
-        try:
-            read()
-        except BadSecret as err:
-            found.append(str(err))
-    return "; ".join(found)
+    def _secrets(self) -> list[Tokens | Tls]:
+        return [secret for secret in (self.tokens, self.tls) if secret is not None]
+
+
+def _complaint(secret: Tokens | Tls) -> str:
+    try:
+        secret.refresh()
+    except BadSecret as err:
+        return str(err)
+    except Exception as err:  # noqa: BLE001 a folder that nobody foresaw must not end the watch
+        _log.debug("a secret could not be read", exc_info=err)
+        return f"{secret.folder} cannot be read: {type(err).__name__}"
+    return ""

@@ -102,6 +102,9 @@ def _serve(settings: Settings, model_file: Path | None) -> int:
         return BAD_USAGE
     try:
         uvloop.run(serve(settings, model_file))
+    except ValidationError as error:  # of what the agent alone reads from the environment
+        _log.error("cannot start: %s", _first_mistake(error))
+        return BAD_USAGE
     except BadSecret as error:
         _log.error("cannot start: %s", error)
         return 1

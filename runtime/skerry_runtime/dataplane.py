@@ -71,8 +71,11 @@ class Dataplane:
 
     @property
     def name(self) -> str:
-        """Name of the one model."""
-        return self._name
+        """Name of the one model: that which serves, else the one that is expected."""
+        return self._name_of(self._registry.current)
+
+    def _name_of(self, serving: ServingModel | None) -> str:
+        return serving.name if serving else self._registry.expected or self._name
 
     @property
     def is_draining(self) -> bool:
@@ -111,7 +114,7 @@ class Dataplane:
         served, metadata = serving.served, serving.model.metadata
         inputs, outputs = _infos(metadata)
         return ModelInfo(
-            self._name, served.version, served.revision, metadata.platform, inputs, outputs
+            serving.name, served.version, served.revision, metadata.platform, inputs, outputs
         )
 
     def statistics(self, name: str, version: str | None) -> ModelStatistics:
@@ -126,7 +129,7 @@ class Dataplane:
         failures = sum(total.failures.values())
         waits, wait_s = lane.waits
         return ModelStatistics(
-            self._name,
+            serving.name,
             served.version,
             successes=total.requests - failures,
             success_ns=round(total.sum_ms * 1e6),
@@ -144,8 +147,8 @@ class Dataplane:
         """List the one model, or say that it is not there yet."""
         serving = self._registry.current
         if serving is None:
-            return (IndexEntry(self._name, "", "UNAVAILABLE", "no model is serving yet"),)
-        return (IndexEntry(self._name, serving.served.version, "READY", ""),)
+            return (IndexEntry(self.name, "", "UNAVAILABLE", "no model is serving yet"),)
+        return (IndexEntry(serving.name, serving.served.version, "READY", ""),)
 
     def reject(self) -> None:
         """Count a request that an adapter could not even read."""
@@ -298,8 +301,9 @@ class Dataplane:
 
     def _check_name(self, name: str, version: str | None, serving: ServingModel | None) -> None:
         """Raise NotFound unless the name is ours, and the version is the one that serves."""
-        if name != self._name:
-            raise NotFound(f"no model '{name[:64]}' here; this server has '{self._name}'")
+        known = self._name_of(serving)
+        if name != known:
+            raise NotFound(f"no model '{name[:64]}' here; this server has '{known}'")
         if version and serving is not None:
             served = serving.served
             if version not in (served.version, served.revision):

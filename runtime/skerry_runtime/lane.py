@@ -46,8 +46,9 @@ class Lane:
     """One serving model with what the hot path would otherwise work out per request."""
 
     def __init__(self, serving: ServingModel, counters: RevisionMetrics) -> None:
-        metadata = serving.model.metadata
+        metadata, served = serving.model.metadata, serving.served
         self.serving = serving
+        self._version, self._revision = served.version, served.revision
         self.counters = counters
         self.pace = Pace()
         self._waits = Waits()
@@ -126,9 +127,8 @@ class Lane:
 
     def answer(self, request: InferRequest, results: Tensors) -> InferResponse:
         """Build the answer; name, version and revision are those of the model that ran."""
-        served = self.serving.served
         tensors = [Tensor(name, self._outputs[name], array) for name, array in results.items()]
-        return InferResponse(request.model, served.version, served.revision, request.id, tensors)
+        return InferResponse(request.model, self._version, self._revision, request.id, tensors)
 
     def _wanted_outputs(self, names: tuple[str, ...] | None) -> tuple[str, ...]:
         if names is None:
@@ -141,7 +141,9 @@ class Lane:
 
 
 def _wanted(batching: Batching | None) -> Batching | None:
-    return None if batching is None or batching.mode is BatchingMode.OFF else batching
+    """Return the batching that was asked for; a mode of a newer version is none."""
+    is_known = batching is not None and batching.mode in (BatchingMode.AUTO, BatchingMode.ON)
+    return batching if is_known else None
 
 
 def _check_input(tensor: Tensor, spec: TensorSpec | None, seen: dict[str, Array]) -> None:

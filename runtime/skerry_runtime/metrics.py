@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from skerry_runtime.clock import unix_now
 from skerry_runtime.contract import (
     LATENCY_BOUNDS_MS,
+    MAX_KINDS,
     Counters,
     FailureReason,
     Latency,
@@ -24,6 +25,8 @@ from skerry_runtime.contract import (
 
 WINDOW_S = 60
 """Span of the recent counters."""
+
+_OTHER_KIND = "Other"
 
 KEPT_REVISIONS = 5
 """Revisions whose counters are kept: the current one and those before it."""
@@ -48,7 +51,13 @@ class Tally:
     def add_failure(self, kind: str) -> None:
         """Count one failure of ours."""
         self.requests += 1
-        self.failures[kind] = self.failures.get(kind, 0) + 1
+        self._add_kind(kind, 1)
+
+    def _add_kind(self, kind: str, count: int) -> None:
+        """Add to a kind; those beyond the contract's bound are counted together."""
+        is_bounded = kind in self.failures or len(self.failures) < MAX_KINDS - 1
+        name = kind if is_bounded else _OTHER_KIND
+        self.failures[name] = self.failures.get(name, 0) + count
 
     def add(self, other: Tally) -> None:
         """Add another span's counts."""
@@ -56,7 +65,7 @@ class Tally:
         self.rejected += other.rejected
         self.sum_ms += other.sum_ms
         for kind, count in other.failures.items():
-            self.failures[kind] = self.failures.get(kind, 0) + count
+            self._add_kind(kind, count)
         self.latency = [mine + its for mine, its in zip(self.latency, other.latency, strict=True)]
 
     def as_counters(self) -> Counters:

@@ -61,6 +61,7 @@ class ServingModel:
     """A loaded model and who it is. Requests in flight keep it open."""
 
     name: str
+    """Name under which clients ask for it; `Registry.rename` changes it."""
     served: Served
     model: Model
     batching: Batching | None = None
@@ -75,6 +76,8 @@ class Registry:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._current: ServingModel | None = None
+        self.expected = ""
+        """Name under which clients will ask for what is being brought up; empty: not known."""
 
     @property
     def current(self) -> ServingModel | None:
@@ -116,6 +119,15 @@ class Registry:
         if old is not None:
             old.users.retire()
         return old
+
+    def rename(self, name: str) -> None:
+        """Let the model that serves answer to this name and no other; nothing is interrupted."""
+        with self._lock:
+            if self._current is None:
+                return
+            served = self._current.served
+            renamed = served.model_copy(update={"models": {name: served.model}})
+            self._current.name, self._current.served = name, renamed
 
     @staticmethod
     def close_when_drained(old: ServingModel, timeout_s: float) -> bool:

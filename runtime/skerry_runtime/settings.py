@@ -10,7 +10,14 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from skerry_runtime.contract import ADMIN_PORT, ASSIGNMENT_DIR, SLOTS_DIR, BatchingMode, Engine
+from skerry_runtime.contract import (
+    ADMIN_PORT,
+    ASSIGNMENT_DIR,
+    SLOTS_DIR,
+    BatchingMode,
+    Engine,
+    ModelName,
+)
 
 ENV_PREFIX = "SKERRY_"
 """A field `http_port` is read from `SKERRY_HTTP_PORT`: the contract's names fit this rule."""
@@ -56,8 +63,8 @@ class Settings(BaseModel):
 
     unit: str = Field(default_factory=socket.gethostname)
     """Unit of the assignment file that this pod is."""
-    model_name: str = "model"
-    """Name under which clients ask for the model."""
+    model_name: ModelName = "model"
+    """With --model: name under which clients ask for it; else the assignment says it."""
     host: str = "0.0.0.0"
     """Address that all three servers bind."""
     http_port: Port = 8080
@@ -92,7 +99,18 @@ class Settings(BaseModel):
     max_header_bytes: int = Field(default=16 * 1024, ge=1024)
     """Largest request line and headers together."""
     max_connections: int = Field(default=1024, ge=1)
-    """REST connections and, apart from them, concurrent gRPC calls."""
+    """REST connections and, apart from them, gRPC connections and concurrent gRPC calls; whoever
+    comes when there are so many takes the place of an idle one."""
+    max_admin_connections: int = Field(default=128, ge=4)
+    """Connections of the admin port; beyond, the longest idle one of who has most is ended."""
+    max_admin_connections_each: int = Field(default=16, ge=2)
+    """Of them from one address; beyond, its own longest idle one is ended."""
+    admin_timeout_s: float = Field(default=5.0, gt=0)
+    """Time for a client of the admin port to send its request, and to take the answer."""
+    admin_keep_alive_s: float = Field(default=20.0, gt=0)
+    """A connection of the admin port without requests is ended after this time."""
+    keep_alive_s: float = Field(default=75.0, gt=0)
+    """A REST or gRPC connection without requests is ended after this time."""
     max_dimensions: int = Field(default=16, ge=1, le=32)
     """Most axes of a tensor."""
     max_tensors: int = Field(default=64, ge=1)

@@ -7,7 +7,6 @@ import http.client
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.models import Case
+from ports import free_port
 from serving.running import process
 
 SERVERS = Path(__file__).parent / "servers"
@@ -133,12 +133,6 @@ def _wait(child: subprocess.Popen[bytes], port: int, log: Path) -> float:
             pass
         time.sleep(0.02)
     raise RuntimeError(f"the server did not start: {log.read_text()[-2000:]}")
-
-
-def free_port() -> int:
-    """Return a port that was free a moment ago: these servers cannot be told to choose."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def written(case: Case, folder: Path) -> Path:

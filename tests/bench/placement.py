@@ -7,15 +7,14 @@ server, no rendering. `kinds` is the number of different nodes, apart from names
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
+from bench.form import Row, at_most, figure, publish
 from skerry_operator.api.v1alpha1.edgedeployment import Placement
 from skerry_operator.api.v1alpha1.edgemodel import Variant
 from skerry_operator.catalogue.profiles import builtin_profiles
@@ -23,7 +22,6 @@ from skerry_operator.decide.placement.fitting import Incumbents, Wish
 from skerry_operator.decide.placement.nodes import Node
 from skerry_operator.decide.placement.place import PlacementResult, place
 
-OUTPUT = Path("build/bench/placement.json")
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 DEVICES = ("hailo.ai/h8", "nvidia.com/gpu", "npu.intel.com/accel", "gpu.intel.com/i915")
 GOAL_MS = 1.0
@@ -41,18 +39,13 @@ def main() -> None:
         for wish, result in placed
     ]
     flaps = _flaps(nodes, placed, options.flaps)
-    result = {
-        "nodes": options.nodes,
-        "deployments": options.deployments,
-        "units": sum(len(result.cell_of) for _, result in placed),
-        "first_decision_ms": _summary(first),
-        "next_decision_ms": _summary(again),
-        "per_node_flap_ms": _summary(flaps),
-        "goal_ms": GOAL_MS,
-    }
-    OUTPUT.parent.mkdir(parents=True, exist_ok=True)
-    OUTPUT.write_text(json.dumps(result, indent=2) + "\n")
-    _print(result)
+    units = sum(len(result.cell_of) for _, result in placed)
+    rows = [
+        *_rows("first decision", first),
+        *_rows("next decision", again),
+        *_rows("decision after a node flapped", flaps),
+    ]
+    publish("placement", rows, {**vars(options), "units": units})
 
 
 def _options() -> argparse.Namespace:
@@ -109,23 +102,13 @@ def _wish(index: int) -> Wish:
     return Wish(f"model-{index}", Placement(), variants, builtin_profiles())
 
 
-def _summary(times: list[float]) -> dict[str, float]:
+def _rows(name: str, times: list[float]) -> list[Row]:
     ordered = sorted(times)
-    return {
-        "median": round(statistics.median(ordered), 3),
-        "p99": round(ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))], 3),
-    }
-
-
-def _print(result: dict[str, Any]) -> None:
-    print(
-        f"{result['deployments']} deployments on {result['nodes']} nodes: {result['units']} units"
-    )
-    for name in ("first_decision_ms", "next_decision_ms", "per_node_flap_ms"):
-        median, p99 = result[name]["median"], result[name]["p99"]
-        verdict = "reached" if median <= GOAL_MS else f"missed by {median - GOAL_MS:.2f} ms"
-        print(f"  {name[:-3]:18} median {median:7.3f} ms CPU  p99 {p99:7.3f}  goal 1 ms: {verdict}")
-    print(f"written to {OUTPUT}")
+    p99 = ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]
+    return [
+        at_most(f"{name}, median", statistics.median(ordered), GOAL_MS, "ms CPU"),
+        figure(f"{name}, p99", p99, "ms CPU"),
+    ]
 
 
 if __name__ == "__main__":

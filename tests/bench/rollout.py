@@ -10,8 +10,6 @@ of pods (KWOK), and the runtimes that answer GET /status. Nothing fails on a slo
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import signal
 import sys
 import tempfile
@@ -21,9 +19,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from bench.runtime import RESULT, ROOT
+from bench.form import Row, at_most, figure, publish
 from fleet.audit import Request, reads, writes
 from fleet.fleet import Fleet, fleet_of
 from fleet.simulated_pod import Habit
@@ -36,8 +33,8 @@ STATUS, FILES, PODS = "edgedeployments/status", "configmaps", "pods"
 
 
 @dataclass
-class Row:
-    """One phase or wave."""
+class Span:
+    """One phase or wave, and what was asked for in it."""
 
     name: str
     seconds: float
@@ -47,27 +44,53 @@ class Row:
     others: int
     reads: int
     cpu_s: float | None = None
-    notes: dict[str, Any] = field(default_factory=dict)
+    delays: dict[str, float] = field(default_factory=dict)
+    """Seconds from the decision to roll back."""
 
     def line(self) -> str:
         """Return the row of the table."""
         counts = (self.statuses, self.files, self.pods, self.others, self.reads)
         cpu = "" if self.cpu_s is None else f"{self.cpu_s:.1f}"
-        notes = ", ".join(f"{key} {value}" for key, value in self.notes.items())
+        delays = ", ".join(f"{key} {value:.2f} s" for key, value in self.delays.items())
         cells = "".join(f"{count:>9}" for count in counts)
-        return f"{self.name:36}{self.seconds:>8.1f}{cells}{cpu:>8}  {notes}"
+        return f"{self.name:46}{self.seconds:>8.1f}{cells}{cpu:>8}  {delays}"
+
+    def rows(self) -> list[Row]:
+        """Return its figures in the form of all benches."""
+        name = self.name.strip()
+        goals = {word: limit for word, limit in DELAYS_S.items() if word in self.delays}
+        return [
+            figure(f"{name}: seconds", self.seconds, "s"),
+            *(self._counted(name, word) for word in COUNTED),
+            *([] if self.cpu_s is None else [figure(f"{name}: CPU", self.cpu_s, "s")]),
+            *(at_most(f"{name}: {word}", self.delays[word], goals[word], "s") for word in goals),
+        ]
+
+    def _counted(self, name: str, word: str) -> Row:
+        count, label = getattr(self, word), f"{name}: {COUNTED[word]}"
+        return at_most(label, count, 0) if self.name == AT_REST else figure(label, count)
 
 
+COUNTED = {
+    "statuses": "status writes",
+    "files": "assignment files written",
+    "pods": "pods told",
+    "others": "other writes",
+    "reads": "reads",
+}
+AT_REST = "at rest"
+DELAYS_S = {"to last file": 1.0, "to last pod told": 1.0, "to last unit serving": 5.0}
+"""From the decision to roll back; the limits are for 1000 units."""
 COLUMNS = ("status", "files", "pods", "others", "reads")
-HEAD = f"{'':36}{'seconds':>8}{''.join(f'{name:>9}' for name in COLUMNS)}{'cpu s':>8}"
+HEAD = f"{'':46}{'seconds':>8}{''.join(f'{name:>9}' for name in COLUMNS)}{'cpu s':>8}"
 
 
-def row(name: str, seconds: float, requests: list[Request], cpu_s: float | None = None) -> Row:
+def span(name: str, seconds: float, requests: list[Request], cpu_s: float | None = None) -> Span:
     """Count the requests of a span of time."""
     made = writes(requests)
     others = sum(made.values()) - made[STATUS] - made[FILES] - made[PODS]
     asked = sum(reads(requests).values())
-    return Row(name, seconds, made[STATUS], made[FILES], made[PODS], others, asked, cpu_s)
+    return Span(name, seconds, made[STATUS], made[FILES], made[PODS], others, asked, cpu_s)
 
 
 class Bench:
@@ -76,7 +99,7 @@ class Bench:
     def __init__(self, fleet: Fleet, deployments: int) -> None:
         self.fleet = fleet
         self.names = tuple(f"d{index:03}" for index in range(deployments))
-        self.rows: list[Row] = []
+        self.spans: list[Span] = []
 
     def roll_out(self, label: str, version: str, end: str, begin: Callable[[], None]) -> None:
         """Put a version, wait for a phase of every deployment, and count what was asked."""
@@ -90,13 +113,13 @@ class Bench:
         requests = self.fleet.audit.requests(began)
         rolled_back = self.fleet.status(self.names[0]).rollout.rollback_at
         decided = rolled_back.timestamp() if rolled_back else ended
-        self._add_waves(requests, waves, decided)
+        self._add_waves(label, requests, waves, decided)
         if rolled_back:
-            self._add_rollback(requests, decided, ended)
-        self._add(row(label, ended - began, requests, self.fleet.operator.cpu_s() - cpu_s))
+            self._add_rollback(label, requests, decided, ended)
+        self._add(span(label, ended - began, requests, self.fleet.operator.cpu_s() - cpu_s))
 
-    def _add(self, made: Row) -> None:
-        self.rows.append(made)
+    def _add(self, made: Span) -> None:
+        self.spans.append(made)
         print(made.line(), flush=True)
 
     def _is_over(self, version: str, end: str, waves: dict[int, float]) -> bool:
@@ -104,26 +127,30 @@ class Bench:
         _note_wave(states[0], waves)
         return all(one.model_version == version and one.phase == end for one in states)
 
-    def _add_waves(self, requests: list[Request], waves: dict[int, float], ended: float) -> None:
+    def _add_waves(
+        self, label: str, requests: list[Request], waves: dict[int, float], ended: float
+    ) -> None:
         """Count wave by wave, of the first deployment; a wave ends where the next begins."""
         if len(self.names) > 1 or len(waves) < 2:
             return
         limits = [*waves.values(), ended]
         for (step, since), until in zip(waves.items(), limits[1:], strict=True):
             found = [one for one in requests if since <= one.at < until]
-            self._add(row(f"  wave {step + 1}: {STEPS[step]}", until - since, found))
+            self._add(span(f"{label}, wave {step + 1} ({STEPS[step]})", until - since, found))
 
-    def _add_rollback(self, requests: list[Request], decided: float, ended: float) -> None:
+    def _add_rollback(
+        self, label: str, requests: list[Request], decided: float, ended: float
+    ) -> None:
         """Count what followed the decision, and when the last of it was done."""
         found = [one for one in requests if one.at >= decided]
-        made = row("  rollback", ended - decided, found)
+        made = span(f"{label}, rollback", ended - decided, found)
         swaps = [swap.at for pod in self.fleet.runtimes.pods() for swap in pod.swaps]
         for word, times in (
-            ("decision to last file", _times(found, FILES)),
+            ("to last file", _times(found, FILES)),
             ("to last pod told", _times(found, PODS)),
             ("to last unit serving", swaps),
         ):
-            made.notes[word] = f"{max(times, default=decided) - decided:.2f} s"
+            made.delays[word] = max(times, default=decided) - decided
         self._add(made)
 
     def return_(self, off: tuple[str, ...], version: str) -> None:
@@ -136,14 +163,14 @@ class Bench:
         ended = time.time()
         fleet.wait(fleet.is_settled, "nothing more is written", WITHIN_S)
         requests = fleet.audit.requests(began)
-        self._add(row("they return", ended - began, requests, fleet.operator.cpu_s() - cpu_s))
+        self._add(span("they return", ended - began, requests, fleet.operator.cpu_s() - cpu_s))
 
     def quiet(self, seconds: float) -> None:
         """Do nothing, and count what the operator asks for."""
         began, cpu_s = time.time(), self.fleet.operator.cpu_s()
         time.sleep(seconds)
         spent_s = self.fleet.operator.cpu_s() - cpu_s
-        self._add(row("at rest", seconds, self.fleet.audit.requests(began), spent_s))
+        self._add(span(AT_REST, seconds, self.fleet.audit.requests(began), spent_s))
 
     def offline(self) -> int:
         """Count the offline units of all deployments."""
@@ -211,24 +238,12 @@ def main() -> None:
         print(HEAD, flush=True)
         story(bench, args.quiet_seconds)
         rss_mib, cpu_s = fleet.operator.rss_mib(), fleet.operator.cpu_s()
-    print(f"\n{HEAD}")
-    for made in bench.rows:
-        print(made.line())
-    load = " ".join(f"{one:.1f}" for one in os.getloadavg())
-    print(f"machine: {os.cpu_count()} CPUs, load {load} at the end (1, 5, 15 minutes)")
-    print(f"operator: {cpu_s:.1f} CPU seconds in all, {rss_mib:.0f} MiB resident at the end")
-    figures = {
-        **vars(args),
-        "cpus": os.cpu_count(),
-        "load": os.getloadavg(),
-        "rows": [asdict(made) for made in bench.rows],
-        "cpu_s": cpu_s,
-        "rss_mib": rss_mib,
-    }
-    path = RESULT.with_name("rollout.json")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(figures, indent=2) + "\n")
-    print(f"written to {path.relative_to(ROOT)}")
+    rows = [row for made in bench.spans for row in made.rows()]
+    rows += [
+        figure("operator's CPU, all in all", cpu_s, "s"),
+        figure("operator's RSS at the end", rss_mib, "MiB"),
+    ]
+    publish("rollout", rows, {**vars(args), "spans": [asdict(made) for made in bench.spans]})
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ ratios within one run count. Nothing fails: figures are read.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import statistics
@@ -28,13 +27,12 @@ from typing import Any
 
 import numpy as np
 
-from bench.asking import Call, asking, crowd, raw
+from bench.asking import Call, asking, crowd, raw, timed
 from bench.contenders import FLOOR, KSERVE, MLSERVER, OTHERS, Running, skerry, started
+from bench.form import Row, at_least, at_most, figure, publish
 from bench.models import CASES, WIDE, Case
-from serving.running import ROOT
 
 ROUNDS = 5
-RESULT = ROOT / "build" / "bench" / "runtime.json"
 RAW = "raw session.run"
 WAYS = ("REST binary", "REST JSON", "gRPC")
 CROWD = 32
@@ -56,10 +54,7 @@ class Series:
         with self.asking() as call:
             call()
             before = self.cpu_s()
-            for _ in range(self.calls):
-                began = time.perf_counter()
-                call()
-                self.times.append((time.perf_counter() - began) * 1e6)
+            self.times += timed(call, self.calls)
             self.used_s += self.cpu_s() - before
 
     def forget(self) -> None:
@@ -175,16 +170,13 @@ class Goal:
     figure: Callable[[dict[str, Any]], float]
     is_least: bool = False
 
-    def line(self, result: dict[str, Any]) -> dict[str, Any]:
-        """Say whether it was reached, and by how much not."""
+    def row(self, result: dict[str, Any]) -> Row:
+        """Return it with what was found; without a value when a server was left out."""
         try:
             value = self.figure(result)
         except KeyError:
-            return {"goal": self.name, "said": "not measured"}
-        missed = self.limit / value - 1 if self.is_least else value / self.limit - 1
-        said = "reached" if missed <= 0 else f"missed by {missed:.0%}"
-        word = "at least" if self.is_least else "at most"
-        return {"goal": self.name, "value": round(value, 2), word: self.limit, "said": said}
+            value = None
+        return (at_least if self.is_least else at_most)(self.name, value, self.limit)
 
 
 def ratio(
@@ -278,10 +270,18 @@ def show(result: dict[str, Any]) -> None:
     print(f"\ntwo clients on the CNN: {result['throughput']}")
     for name, modes in result["batching"].items():
         print(f"{name}, {CROWD} clients, batching: {modes}")
-    print(f"\n{'goal':46}{'is':>8}{'limit':>8}")
-    for line in result["goals"]:
-        limit = line.get("at most", line.get("at least", ""))
-        print(f"{line['goal']:46}{line.get('value', ''):>8}{limit:>8}  {line['said']}")
+
+
+def rows_of(result: dict[str, Any]) -> list[Row]:
+    """Return the goals, and what every way takes for one answer, as a multiple of raw."""
+    goals = [goal.row(result) for goal in GOALS]
+    times = [
+        figure(f"{name}, {way}, p50 / raw", found["p50_us"] / case["ways"][RAW]["p50_us"])
+        for name, case in result["cases"].items()
+        for way, found in case["ways"].items()
+        if way != RAW
+    ]
+    return goals + times
 
 
 def main() -> None:
@@ -300,12 +300,8 @@ def main() -> None:
         result["throughput"] = throughput(folder, given.rounds)
         crowded = (CASES[0], WIDE)
         result["batching"] = {c.name: batching(c, folder, given.rounds) for c in crowded}
-    result["load_after"] = os.getloadavg()
-    result["goals"] = [goal.line(result) for goal in GOALS]
     show(result)
-    RESULT.parent.mkdir(parents=True, exist_ok=True)
-    RESULT.write_text(json.dumps(result, indent=2) + "\n")
-    print(f"written to {RESULT.relative_to(ROOT)}")
+    publish("runtime", rows_of(result), result)
 
 
 if __name__ == "__main__":

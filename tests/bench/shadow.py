@@ -9,7 +9,6 @@ itself. Nothing fails: figures are read.
 
 from __future__ import annotations
 
-import functools
 import http.server
 import json
 import os
@@ -22,14 +21,17 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from bench.runtime import RESULT, ROOT, Case, _timed, network, rest, tiny
-from serving.running import InProcess
+from bench.asking import connected, exchange, timed
+from bench.form import Row, figure, publish
+from bench.models import Case, network, tiny
+from serving.running import ROOT, InProcess
 from skerry_runtime.contract import RevisionContent, Shadow, StatusReport, SwapPhase
-from skerry_runtime.server import Ports
+from skerry_runtime.doors import Ports
 from unit.runtime.agent.support import Mount, content
 
 ROUNDS = 6
@@ -45,7 +47,7 @@ def files(folder: Path) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             pass
 
-    handler = functools.partial(Quiet, directory=str(folder))
+    handler = partial(Quiet, directory=str(folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
@@ -128,14 +130,15 @@ def measure(case: Case, folder: Path) -> dict[str, list[float]]:
         mount = Mount(folder / "assignment")
         mount.assign("v1", known)
         server = opened.enter_context(following(folder))
-        call = opened.enter_context(rest(case, server))
+        connection = opened.enter_context(connected(server.ports.http))
+        call = partial(exchange, connection, case.binary())
         for turn in range(ROUNDS + 1):
             mount.assign("v1", known)
             wait(server, lambda s: s.progress and s.progress.phase is SwapPhase.SERVING)
-            without = _timed(call, case.calls)
+            without = timed(call, case.calls)
             mount.assign("v2", known)
             wait(server, lambda s: s.progress and s.progress.phase is SwapPhase.SHADOWING)
-            beside = _timed(call, case.calls)
+            beside = timed(call, case.calls)
             if turn:  # the first is the warm-up
                 times["without"] += without
                 times["with a shadow"] += beside
@@ -155,21 +158,27 @@ def _figures(series: list[float]) -> tuple[float, float]:
 def main() -> None:
     """Measure two models, print a table and write the figures."""
     cases = (Case("tiny", tiny(), (1, 16), 3000), Case("cnn", network(), (1, 3, 224, 224), 200))
-    result = {}
-    print(f"{'model':6}{'way':16}{'p50 us':>10}{'p99 us':>10}{'p50 ratio':>11}{'p99 ratio':>11}")
+    rows: list[Row] = []
     for case in cases:
         with tempfile.TemporaryDirectory() as folder:
-            times = measure(case, Path(folder))
-        figures = {way: _figures(series) for way, series in times.items()}
-        base = figures["without"]
-        for way, (p50, p99) in figures.items():
-            ratios = f"{p50 / base[0]:>11.2f}{p99 / base[1]:>11.2f}"
-            print(f"{case.name:6}{way:16}{p50:>10.1f}{p99:>10.1f}{ratios}")
-        result[case.name] = {way: [round(x, 1) for x in pair] for way, pair in figures.items()}
-    path = RESULT.with_name("shadow.json")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"rounds": ROUNDS, "p50_p99_us": result}, indent=2) + "\n")
-    print(f"written to {path.relative_to(ROOT)}")
+            rows += rows_of(case.name, measure(case, Path(folder)))
+    publish("shadow", rows, {"rounds": ROUNDS})
+
+
+def rows_of(name: str, times: dict[str, list[float]]) -> list[Row]:
+    """Return p50, p99 and their ratios for one model."""
+    found = {way: _figures(series) for way, series in times.items()}
+    words = ("p50", "p99")
+    rows = [
+        figure(f"{name}, {way}, {word}", one, "us")
+        for way, pair in found.items()
+        for word, one in zip(words, pair, strict=True)
+    ]
+    pairs = zip(words, found["with a shadow"], found["without"], strict=True)
+    ratios = [
+        figure(f"{name}, {word}, with / without", beside / base) for word, beside, base in pairs
+    ]
+    return rows + ratios
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ swaps to and fro while a client measures each of its requests. Nothing fails.
 from __future__ import annotations
 
 import asyncio
-import json
 import statistics
 import tempfile
 import threading
@@ -20,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from aiohttp import web
 
-from bench.runtime import RESULT, ROOT
+from bench.form import Row, at_most, figure, publish
 from contract.test_swap_under_load import REFUSED, SETTLED, Ask, described, rest
 from hostile.watch import resident_bytes
 from serving.deployed import Deployed, deployed, file_server
@@ -142,24 +141,29 @@ async def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         times = await measure(Path(folder), source)
     await runner.cleanup()
-    figures = {kind: [statistics.median(found), max(found)] for kind, found in times.items()}
-    print(f"{'swap':12}{'p50 ms':>10}{'max ms':>10}")
-    for kind, (middle, most) in figures.items():
-        print(f"{kind:12}{middle:>10.1f}{most:>10.1f}")
     with tempfile.TemporaryDirectory() as folder:
         loaded = under_load(Path(folder))
-    print(f"\n{SWAPS_UNDER_LOAD} swaps under traffic, {loaded['failed'][0]} failed")
-    print(f"{'':12}{'p50':>10}{'p99':>10}")
-    for kind in ("quiet ms", "swapping ms"):
-        print(f"{kind:12}{loaded[kind][0]:>10.2f}{loaded[kind][1]:>10.2f}")
-    ratio = loaded["swapping ms"][1] / loaded["quiet ms"][1]
-    before, after = loaded["rss MB"]
-    print(f"p99 ratio {ratio:.2f}; RSS {before:.0f} MB before, {after:.0f} MB after")
-    figures |= loaded
-    path = RESULT.with_name("swap.json")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(figures, indent=2) + "\n")
-    print(f"written to {path.relative_to(ROOT)}")
+    publish("swap", rows_of(times, loaded), {"swaps": SWAPS, "swaps_under_load": SWAPS_UNDER_LOAD})
+
+
+def rows_of(times: dict[str, list[float]], loaded: dict[str, list[float]]) -> list[Row]:
+    """Return the figures."""
+    quiet, busy = loaded["quiet ms"], loaded["swapping ms"]
+    return [
+        *(
+            figure(f"swap, {kind}, {word}", one, "ms")
+            for kind, found in times.items()
+            for word, one in (("median", statistics.median(found)), ("longest", max(found)))
+        ),
+        at_most(f"requests that failed in {SWAPS_UNDER_LOAD} swaps", loaded["failed"][0], 0),
+        figure("request while nothing is swapped, p50", quiet[0], "ms"),
+        figure("request while nothing is swapped, p99", quiet[1], "ms"),
+        figure("request while models are swapped, p50", busy[0], "ms"),
+        figure("request while models are swapped, p99", busy[1], "ms"),
+        at_most("p99 while models are swapped / quiet", busy[1] / quiet[1], 2.0),
+        figure("RSS before the swaps", loaded["rss MB"][0], "MB"),
+        figure("RSS after the swaps", loaded["rss MB"][1], "MB"),
+    ]
 
 
 if __name__ == "__main__":

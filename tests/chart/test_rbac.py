@@ -25,6 +25,7 @@ EXPECTED = {
     ("apps", "daemonsets"): MANAGE,
     ("apps", "replicasets"): MANAGE,
     ("apps", "controllerrevisions"): MANAGE,
+    ("networking.k8s.io", "networkpolicies"): MANAGE,
     ("", "events"): {"create", "patch"},
     ("coordination.k8s.io", "leases"): {"get", "create", "update"},
 }
@@ -117,7 +118,21 @@ def test_people_get_the_kinds_through_the_clusters_own_roles(render: Render) -> 
     assert "edgedeployments/status" not in edit["rules"][0]["resources"]
 
 
+def test_who_may_only_deploy_models_touches_nothing_else(render: Render) -> None:
+    role = render().one("ClusterRole", "skerry-system-skerry-deployer")
+    assert not [label for label in role["metadata"]["labels"] if "aggregate-to" in label]
+    change = {"create", "delete", "patch", "update"}
+    assert rights([role]) == {
+        ("skerry.dev", "edgemodels"): READ | {"get"} | change,
+        ("skerry.dev", "edgedeployments"): READ | {"get"} | change,
+        ("skerry.dev", "edgemodels/status"): {"get"},
+        ("skerry.dev", "edgedeployments/status"): {"get"},
+        ("", "events"): READ | {"get"},
+    }
+
+
 def test_rights_can_be_left_to_someone_else(render: Render) -> None:
-    rendered = render({"rbac": {"create": False, "aggregate": False}})
+    rbac = {"create": False, "aggregate": False, "deployerRole": False}
+    rendered = render({"rbac": rbac})
     kinds = {item["kind"] for item in rendered.manifests}
     assert not {"Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding"} & kinds

@@ -107,8 +107,11 @@ def test_everything_set_reaches_the_operator(render: Render) -> None:
         "SKERRY_RUNTIME_IMAGE": "mirror.example/edge/runtime@sha256:" + "1" * 64,
         "SKERRY_RUNTIME_IMAGES": "openvino=mirror.example/edge/runtime-openvino@sha256:" + "2" * 64,
         "SKERRY_TRITON_IMAGE": "mirror.example/tritonserver:1",
+        "SKERRY_FETCH_ALLOW": "169.254.20.0/24,fe80::/10",
         "SKERRY_STATUS_ACCESS": "Proxy",
         "SKERRY_ACCELERATOR_GRACE_SECONDS": "0",
+        "SKERRY_NETWORK_POLICIES": "true",
+        "SKERRY_ADMIN_PEERS": rendered.env["SKERRY_ADMIN_PEERS"],  # test_network_and_admission.py
         "SKERRY_PROMETHEUS_URL": "https://prometheus.example:9090/proxy",
         "SKERRY_PROMETHEUS_TIMEOUT_SECONDS": "2.5",
         "SKERRY_PROMETHEUS_TOKEN_FILE": "/etc/skerry-prometheus/token/token",
@@ -178,6 +181,13 @@ def test_the_images_of_other_flavors_reach_the_operator(render: Render) -> None:
 
 def test_without_other_flavors_nothing_is_said_of_them(render: Render) -> None:
     assert "SKERRY_RUNTIME_IMAGES" not in render({"runtimeImages": {"openvino": None}}).env
+
+
+def test_networks_to_fetch_from_reach_the_operator(render: Render) -> None:
+    assert "SKERRY_FETCH_ALLOW" not in render({}).env
+    rendered = render({"fetch": {"allowCIDRs": ["127.0.0.0/8", "127.0.0.0/8", "fe80::/10"]}}).env
+    settings = read_settings({name: text for name, text in rendered.items() if text}, {})
+    assert [str(network) for network in settings.fetch_allow] == ["127.0.0.0/8", "fe80::/10"]
 
 
 def test_the_image_of_the_triton_server_reaches_the_operator(render: Render) -> None:

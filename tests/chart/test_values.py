@@ -125,6 +125,8 @@ def test_the_schema_takes_the_profiles_that_the_operator_takes(*, update_golden:
         ),
         pytest.param({"runtimeImages": {"cpu": {"repository": "a"}}}, "cpu", id="the flavor cpu"),
         pytest.param({"tritonImage": {"tag": "1"}}, "tritonImage", id="fields for one text"),
+        pytest.param({"fetch": {"allowCIDRs": ["localhost"]}}, "allowCIDRs", id="a name, no CIDR"),
+        pytest.param({"fetch": {"allowCIDRs": ["::1/128,"]}}, "allowCIDRs", id="two CIDRs in one"),
         pytest.param({"tritonImage": "a b"}, "tritonImage", id="a server image with a space"),
         pytest.param({"watchNamespaces": "default"}, "watchNamespaces", id="text for a list"),
         pytest.param({"watchNamespaces": ["De fault"]}, "watchNamespaces", id="a bad namespace"),
@@ -185,6 +187,19 @@ def test_the_schema_takes_the_profiles_that_the_operator_takes(*, update_golden:
         pytest.param({"prometheus": {"url": "prometheus:9090"}}, "url", id="no scheme"),
         pytest.param({"prometheus": {"url": "https://u:p@a"}}, "url", id="a password in a URL"),
         pytest.param({"prometheus": {"timeoutSeconds": 0}}, "timeoutSeconds", id="no time"),
+        pytest.param({"podPolicy": {"enabled": "yes"}}, "enabled", id="a switch that is no word"),
+        pytest.param(
+            {"userPolicy": {"allowedImages": ["a*b"]}}, "allowedImages", id="a * in the middle"
+        ),
+        pytest.param(
+            {"userPolicy": {"allowedImages": ["a' || 'a"]}}, "allowedImages", id="code in an image"
+        ),
+        pytest.param(
+            {"userPolicy": {"allowedSecrets": ["Tls"]}}, "allowedSecrets", id="no secret's name"
+        ),
+        pytest.param(
+            {"userPolicy": {"exceptGroups": ["a'"]}}, "exceptGroups", id="code in a group"
+        ),
         pytest.param({"acceleratorGraceSeconds": "5m"}, "acceleratorGraceSeconds", id="a text"),
     ],
 )

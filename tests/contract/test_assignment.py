@@ -78,7 +78,7 @@ def test_a_unit_that_has_the_default_has_no_entry(world: World) -> None:
 
 def test_each_cell_gets_its_own_variant_and_execution(world: World) -> None:
     found = {
-        file.execution.profile: {content.artifact.variant for content in file.revisions.values()}
+        file.execution.profile: {content.model.variant for content in file.revisions.values()}
         for file in files(world)
     }
     assert found == {"cpu": {"fp32"}, "hailo-8": {"int8"}}
@@ -102,7 +102,6 @@ def test_the_pods_environment_is_what_the_runtime_reads(world: World) -> None:
         settings = settings_from(environ, {})
         ports = {port["name"]: port["containerPort"] for port in container["ports"]}
         assert environ[ENV_UNIT] == settings.unit == "a1"
-        assert settings.model_name == "digits"
         assert (settings.http_port, settings.grpc_port) == (ports["http"], ports["grpc"])
         assert settings.admin_port == ports["admin"] == ADMIN_PORT
         mounts = {mount["mountPath"] for mount in container["volumeMounts"]}
@@ -128,6 +127,6 @@ def test_batching_reaches_the_pods_by_the_assignment_and_changes_no_pod(world: W
     assert containers(world) == before
     for file in files(world):
         content = file.revisions[str(file.default)]
-        assert content.batching is not None
-        assert (content.batching.max_size, content.batching.max_delay_s) == (8, 0.002)
-        assert content.batching.mode == "Auto"
+        batching = content.model.batching
+        assert batching is not None
+        assert (batching.max_size, batching.max_delay_s, batching.mode) == (8, 0.002, "Auto")

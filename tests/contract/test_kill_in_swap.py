@@ -13,14 +13,13 @@ import onnx
 import pytest
 from onnx import helper
 
+from documents import make_content
 from hostile.building import varint
 from serving import models
 from serving.deployed import Deployed, FileServer, deployed, eventually, file_server
 from skerry_runtime.contract import (
-    Format,
     GoldenExam,
     GoldenMetric,
-    ModelArtifact,
     RevisionContent,
     StatusReport,
     SwapPhase,
@@ -86,8 +85,7 @@ def source() -> Iterator[FileServer]:
 
 
 def content(body: bytes, uri: str, golden: GoldenExam | None = None) -> RevisionContent:
-    artifact = ModelArtifact(uri=uri, sha256=sha256(body), variant="v", format=Format.ONNX)
-    return RevisionContent(version="1", artifact=artifact, golden=golden)
+    return make_content(uri, sha256(body), golden=golden)
 
 
 def good(source: FileServer, folder: Path) -> dict[str, RevisionContent]:
@@ -159,14 +157,13 @@ def test_after_a_kill_while_a_file_is_verified_the_pod_serves_from_its_disk(
     head = body + varint(UNKNOWN_FIELD << 3 | 2) + varint(PADDING)
     digest = digest_of_padded(head)
     uri = "http://127.0.0.1:9/gone"
-    artifact = ModelArtifact(uri=uri, sha256=digest, variant="v", format=Format.ONNX)
     with deployed(tmp_path, SKERRY_SETTLE_S="0.1") as pod:
         bring_up_first(pod, revisions, tmp_path)
         place = tmp_path / "slots" / "blobs" / digest
         place.mkdir()
         (place / "model.onnx").write_bytes(head)
         os.truncate(place / "model.onnx", len(head) + PADDING)
-        revisions["r2"] = RevisionContent(version="2", artifact=artifact)
+        revisions["r2"] = make_content(uri, digest, version="2")
         pod.assign("r2", revisions)
         pod.until(lambda s: s.progress and s.progress.phase is SwapPhase.VERIFYING)
         pod.kill()

@@ -31,7 +31,7 @@ from tritonclient.utils import InferenceServerException
 
 from serving import models, tflite_models
 from serving.fakes import FakeModel, Gate, load, serving
-from serving.running import InProcess, InThread, process, running
+from serving.running import WITHIN_S, InProcess, InThread, process, running
 from skerry_runtime.rpc.generated import oip_pb2
 
 TRANSPORTS = {"http": triton_http, "grpc": triton_grpc}
@@ -421,7 +421,7 @@ class Heard:
 
     def wait(self) -> list[tuple[Any, Any]]:
         for _ in range(self._count):
-            assert self._left.acquire(timeout=30)
+            assert self._left.acquire(timeout=WITHIN_S)
         return self.answers
 
 
@@ -606,7 +606,7 @@ def test_no_request_fails_and_no_answer_mixes_revisions_while_models_change(
         threads = [threading.Thread(target=hammer.run, args=(ask,)) for ask in asks]
         for thread in threads:
             thread.start()
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + WITHIN_S
         switches = 0
         while switches < 300 or min(hammer.answers.values()) < 300:
             assert time.monotonic() < deadline
@@ -618,7 +618,7 @@ def test_no_request_fails_and_no_answer_mixes_revisions_while_models_change(
             assert server.registry.close_when_drained(old, 30)
         hammer.stop()
         for thread in threads:
-            thread.join(30)
+            thread.join(WITHIN_S)
     assert not hammer.faults
 
 
@@ -647,7 +647,7 @@ def test_sigterm_answers_what_is_under_way_and_exits_clean(tmp_path: Path) -> No
 
 
 def wait_unready(child: InProcess) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + WITHIN_S
     while True:
         assert time.monotonic() < deadline
         connection = http.client.HTTPConnection(child.admin, timeout=30)

@@ -20,13 +20,12 @@ import pytest
 import tritonclient.grpc as triton_grpc
 from tritonclient.utils import InferenceServerException
 
+from documents import make_content
 from serving import models
-from serving.deployed import Deployed, FileServer, deployed, eventually, file_server
+from serving.deployed import DEADLINE_S, Deployed, FileServer, deployed, eventually, file_server
 from skerry_runtime.contract import (
-    Format,
     GoldenExam,
     GoldenMetric,
-    ModelArtifact,
     RevisionContent,
     SwapMode,
 )
@@ -65,8 +64,7 @@ def described(
     for revision, value in VALUES.items():
         body = models.constant(folder / f"{revision}.onnx", value).read_bytes()
         uri = source.add(f"{revision}.onnx", body)
-        artifact = ModelArtifact(uri=uri, sha256=sha256(body), variant="v", format=Format.ONNX)
-        found[revision] = RevisionContent(version=revision, artifact=artifact, golden=golden)
+        found[revision] = make_content(uri, sha256(body), version=revision, golden=golden)
     return {r: c.model_copy(update={"swap": swap}) for r, c in found.items()}
 
 
@@ -136,7 +134,7 @@ class Traffic:
         finally:
             self._stop.set()
             for thread in threads:
-                thread.join(60)
+                thread.join(DEADLINE_S)
         assert not any(thread.is_alive() for thread in threads), "a request hangs"
 
     def _run(self, name: str, ask: Ask) -> None:
@@ -191,7 +189,7 @@ def test_swaps_at_full_traffic_fail_no_request_and_mix_no_answer(
 def test_a_sequential_swap_refuses_in_words_while_it_is_dark_and_measures_that(
     tmp_path: Path, source: FileServer
 ) -> None:
-    revisions = described(source, tmp_path, samples=150_000, swap=SwapMode.SEQUENTIAL)
+    revisions = described(source, tmp_path, samples=400_000, swap=SwapMode.SEQUENTIAL)
     with deployed(tmp_path, **SETTLED) as pod:
         pod.assign("r1", revisions)
         pod.until_serving("r1")
@@ -216,6 +214,6 @@ def test_sigterm_at_full_traffic_breaks_no_answer_off(tmp_path: Path, source: Fi
         with traffic(pod) as clients:
             eventually(lambda: clients.seen("r1"), "answers before the signal")
             pod.child.terminate()
-            assert pod.child.wait(30) == 0
+            assert pod.child.wait(DEADLINE_S) == 0
             eventually(clients.met_a_closed_door, "the end of the traffic")
         assert [f for f in clients.faults if not any(word in f for word in CLOSED)] == []

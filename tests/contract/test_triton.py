@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 from tritonclient import grpc as triton
 
+from ports import free_port
 from serving import models
-from serving.tritonserver import IS_POSSIBLE, Server, assemble, free_port
+from serving.tritonserver import IS_POSSIBLE, Server, assemble
 from skerry_runtime.backends.base import (
     EngineAway,
     EngineDied,

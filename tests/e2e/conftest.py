@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -15,9 +16,14 @@ from digits_demo.artifacts import Index
 from digits_demo.cluster import Access
 from digits_demo.manifests import CHART_VALUES
 from digits_demo.model_server import ModelServer
-from e2e.lab import Lab
+from e2e.lab import LABEL, NODES, WITHIN_S, Lab
+from ports import free_port
 
 RELEASE, SYSTEM = "skerry", "skerry-system"
+HOME = f"--set-string=nodeSelector.kubernetes\\.io/hostname={NODES[1]}"
+"""Where the operator lives: on a node that no test reboots, deletes or cuts from the API server.
+Which one it were otherwise is the scheduler's choice, and the tests would test something else."""
+HELM_WAITS = ("--wait", f"--timeout={WITHIN_S:.0f}s")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -27,8 +33,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def access(running_cluster: None) -> Access:
-    return cluster.access()
+def access(running_cluster: None) -> Iterator[Access]:
+    """How the cluster is reached; at the end no namespace of the tests is left there."""
+    access = cluster.access()
+    yield access
+    kubectl = [access.kubectl, f"--kubeconfig={access.kubeconfig}"]
+    ours = ["namespace", "-l", LABEL]
+    subprocess.run([*kubectl, "delete", *ours, "--wait=false"], check=False)  # some go already
+    gone = ["wait", "--for=delete", *ours, f"--timeout={WITHIN_S:.0f}s"]
+    subprocess.run([*kubectl, *gone], check=True)
 
 
 @pytest.fixture(scope="session")
@@ -46,15 +59,29 @@ def operator(access: Access, images: dict[str, str], helm: list[str]) -> Iterato
     """Install the operator as a user does; returns its namespace."""
     command = [*helm, "upgrade", "--install", RELEASE, str(cluster.CHART), "--create-namespace"]
     values = ["--values", str(CHART_VALUES), *cluster.image_values(images)]
-    kubectl = [access.kubectl, f"--kubeconfig={access.kubeconfig}"]
+    kubectl = [access.kubectl, f"--kubeconfig={access.kubeconfig}", f"--namespace={SYSTEM}"]
     try:
-        subprocess.run([*command, *values, "--wait", "--timeout=120s"], check=True)
+        subprocess.run([*command, *values, HOME, *HELM_WAITS], check=True)
+        subprocess.run([*kubectl, "label", "namespace", SYSTEM, f"{LABEL}=e2e"], check=True)
         yield SYSTEM
     finally:
         subprocess.run([*helm, "uninstall", RELEASE, "--ignore-not-found", "--wait"], check=False)
-        subprocess.run([*kubectl, "delete", "namespace", SYSTEM, "--ignore-not-found"], check=False)
+        subprocess.run([*kubectl, "wait", "--for=delete", "pod", "--all"], check=False)
         crds = ["edgemodels.skerry.dev", "edgedeployments.skerry.dev"]
         subprocess.run([*kubectl, "delete", "crd", *crds, "--ignore-not-found"], check=False)
+
+
+@pytest.fixture(scope="module")
+def settings_come_back(operator: str, helm: list[str]) -> Iterator[None]:
+    """Let a module change the release's values; the others find them as they were."""
+    del operator
+    history = [*helm, "history", RELEASE, "--max=1", "-o", "json"]
+    told = subprocess.run(history, check=True, text=True, capture_output=True).stdout
+    revision = str(json.loads(told)[0]["revision"])
+    try:
+        yield
+    finally:
+        subprocess.run([*helm, "rollback", RELEASE, revision, *HELM_WAITS], check=True)
 
 
 @pytest.fixture(scope="session")
@@ -74,8 +101,8 @@ def files(trained: tuple[Path, Index], tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture(scope="session")
 def server(access: Access, files: Path) -> Iterator[ModelServer]:
-    log = files.parent / "model-server.log"
-    with ModelServer(files, access.host_address, log) as running:
+    host, log = access.host_address, files.parent / "model-server.log"
+    with ModelServer(files, host, log, free_port(host)) as running:
         yield running
 
 
@@ -96,7 +123,7 @@ def lab(
     finally:
         if request.session.testsfailed:
             sys.stderr.write(lab.story())
-        lab.delete_namespace()
+        lab.leave_namespace()
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,8 @@ from typing_extensions import override
 
 from digits_demo.model_server import FileHandler, FileServer, Span
 
-HELD_AT_MOST_S = 120.0
+HELD_AT_MOST_S = 900.0
+"""Longer than any test may take: what opens the gate is the test."""
 
 
 class GatedServer:

@@ -9,6 +9,7 @@ import time
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
+from http.client import HTTPException
 from typing import Any, TypeVar
 
 from digits_demo.artifacts import Index
@@ -20,6 +21,13 @@ from skerry_runtime.contract import ADMIN_PORT, StatusReport
 T = TypeVar("T")
 NODES = ("node-a", "node-b", "node-c")
 QUICK_STEPS = ({"units": "1", "soak": "1s"}, {"units": "100%", "soak": "1s"})
+WITHIN_S = 180.0
+"""How long anything may take: a loaded machine is slow, and not wrong. Nothing is measured here."""
+ANSWER_S = 10.0
+"""The same for one answer of one pod."""
+SELECTOR = "skerry.dev/deployment"
+LABEL = "skerry.dev/tests"
+"""Of every namespace that a test made."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +57,7 @@ class Lab:
         config = f"--kubeconfig={self.access.kubeconfig}"
         command = [self.access.kubectl, config, f"--namespace={self.namespace}", *words]
         done = subprocess.run(
-            command, input=stdin, text=True, capture_output=True, check=False, timeout=120
+            command, input=stdin, text=True, capture_output=True, check=False, timeout=WITHIN_S
         )
         if check and done.returncode:
             raise AssertionError(f"kubectl {' '.join(words)}: {done.stderr}")
@@ -59,7 +67,9 @@ class Lab:
         """Run the command line of the user."""
         where = ["--kubeconfig", str(self.access.kubeconfig), "--namespace", self.namespace]
         command = [sys.executable, "-m", "skerry_operator.ctl", *where, *words]
-        return subprocess.run(command, text=True, capture_output=True, check=False, timeout=120)
+        return subprocess.run(
+            command, text=True, capture_output=True, check=False, timeout=WITHIN_S
+        )
 
     def apply(self, *objects: dict[str, Any]) -> None:
         """Apply objects as a Git tool would: server-side, with a field manager of its own."""
@@ -67,16 +77,31 @@ class Lab:
         self.kubectl("apply", "--server-side", "--field-manager=git", "-f", "-", stdin=text)
 
     def create_namespace(self) -> None:
-        """Make the namespace, one that admits only restricted pods."""
-        self.delete_namespace()
-        labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+        """Make the namespace, one that admits only restricted pods; one that is left over goes."""
+        self.kubectl("delete", "namespace", self.namespace, "--wait=false", check=False)
+        gone = ("--for=delete", f"namespace/{self.namespace}", f"--timeout={WITHIN_S:.0f}s")
+        self.kubectl("wait", *gone)
+        labels = {"pod-security.kubernetes.io/enforce": "restricted", LABEL: "e2e"}
         metadata = {"name": self.namespace, "labels": labels}
         self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
 
-    def delete_namespace(self) -> None:
-        """Remove the namespace and all in it."""
-        gone = ("--ignore-not-found", "--wait=true", "--timeout=100s")
-        self.kubectl("delete", "namespace", self.namespace, *gone)
+    def leave_namespace(self) -> None:
+        """End all that runs, so that its devices are free, and let the namespace go by itself.
+
+        Kubernetes begins with a deleted namespace after 5 s, and anew after 5 s while pods are left
+        in it; then it asks for the objects of every kind. Nobody has to wait for that.
+        """
+        try:
+            self.kubectl("delete", "ed,em,pods", "--all", "--wait=false")
+            self.wait(lambda: not self.items("pods"), "every pod has ended")
+        finally:
+            self.kubectl("delete", "namespace", self.namespace, "--wait=false")
+
+    def delete_deployment(self, name: str = "digits") -> None:
+        """Delete an EdgeDeployment, and wait until its devices are free."""
+        self.kubectl("delete", "ed", name, "--ignore-not-found")
+        ended = lambda: not self.items("pods", "-l", f"{SELECTOR}={name}")  # noqa: E731
+        self.wait(ended, f"the pods of {name} have ended")
 
     def model(self, key: str, version: str = "", **variant: Any) -> dict[str, Any]:
         """Return an EdgeModel with the trained model `key`.
@@ -143,24 +168,41 @@ class Lab:
         return "", "", ""
 
     def events(self, reason: str) -> list[str]:
-        """Return the messages of events with a reason."""
+        """Return the messages of events with a reason; they follow what they tell of."""
         return [event["message"] for event in self.items("events") if event["reason"] == reason]
 
+    def living(self, deployment: str = "digits") -> list[dict[str, Any]]:
+        """Return the model pods that are neither ending nor over, the newest last."""
+        found = self.items("pods", "-l", f"{SELECTOR}={deployment}")
+        return sorted(
+            (
+                pod
+                for pod in found
+                if "deletionTimestamp" not in pod["metadata"]
+                and pod["status"].get("phase") not in ("Succeeded", "Failed")
+            ),
+            key=lambda pod: str(pod["metadata"]["creationTimestamp"]),
+        )
+
+    def only_pod(self, *words: str) -> dict[str, Any]:
+        """Wait until there is one pod, and none that is still ending: the model's, or any other."""
+
+        def look() -> dict[str, Any] | None:
+            found = self.items("pods", *(words or ("-l", f"{SELECTOR}=digits")))
+            return found[0] if len(found) == 1 else None
+
+        return self.wait(look, "there is one pod")
+
     def pods(self) -> dict[str, PodView]:
-        """Return the model pods by node."""
-        found = self.items("pods", "-l", "skerry.dev/deployment=digits")
-        views = [
-            PodView(
-                name=pod["metadata"]["name"],
-                uid=pod["metadata"]["uid"],
-                node=pod["spec"].get("nodeName", ""),
-                ip=pod["status"].get("podIP", ""),
-                restarts=sum(c["restartCount"] for c in pod["status"].get("containerStatuses", [])),
-            )
-            for pod in found
-            if "deletionTimestamp" not in pod["metadata"]
-        ]
-        return {view.node: view for view in views}
+        """Return the model pods by node, the newest of each."""
+        return {view.node: view for view in map(view_of, self.living())}
+
+    def cells(self) -> dict[str, str]:
+        """Node -> cell of the newest pod there."""
+        return {
+            pod["spec"].get("nodeName", ""): pod["metadata"]["labels"]["skerry.dev/cell"]
+            for pod in self.living()
+        }
 
     def report(self, node: str) -> StatusReport | None:
         """Return what the node's pod says of itself; None while it does not answer."""
@@ -169,18 +211,25 @@ class Lab:
             return None
         try:
             address = f"http://{pod.ip}:{ADMIN_PORT}/status"
-            with urllib.request.urlopen(address, timeout=2) as answer:
+            with urllib.request.urlopen(address, timeout=ANSWER_S) as answer:
                 return StatusReport.model_validate_json(answer.read())
-        except OSError:
+        except (OSError, HTTPException):
             return None
+
+    def reports(self) -> dict[str, StatusReport]:
+        """Wait until every pod answers; return what they say, by node."""
+
+        def look() -> dict[str, StatusReport] | None:
+            found = {node: self.report(node) for node in self.pods()}
+            told = {node: report for node, report in found.items() if report}
+            return told if len(told) == len(found) else None
+
+        return self.wait(look, "every pod answers")
 
     def versions(self) -> dict[str, str | None]:
         """Return the model version that each node serves."""
         reports = {node: self.report(node) for node in self.pods()}
-        return {
-            node: report.serving.version if report and report.serving else None
-            for node, report in reports.items()
-        }
+        return {node: report and served_by(report) for node, report in reports.items()}
 
     def story(self) -> str:
         """Return what a person would look at when something went wrong."""
@@ -191,20 +240,34 @@ class Lab:
 
     # how a test waits
 
-    def wait(self, look: Callable[[], T | None], what: str, timeout_s: float = 60) -> T:
+    def wait(self, look: Callable[[], T | None], what: str) -> T:
         """Return the first truthy answer.
 
         Raises:
             AssertionError: none came in time; the text tells the story.
         """
-        deadline = time.monotonic() + timeout_s
+        deadline = time.monotonic() + WITHIN_S
         while not (answer := look()):
             if time.monotonic() > deadline:
-                raise AssertionError(f"not within {timeout_s} s: {what}\n{self.story()}")
+                raise AssertionError(f"not within {WITHIN_S} s: {what}\n{self.story()}")
             time.sleep(0.2)
         return answer
 
-    def wait_stable(self, version: str, timeout_s: float = 90) -> EdgeDeploymentStatus:
+    def wait_serves(self, node: str, version: str) -> StatusReport:
+        """Wait until a node serves a version; return its report."""
+
+        def look() -> StatusReport | None:
+            report = self.report(node)
+            return report if report and served_by(report) == version else None
+
+        return self.wait(look, f"{node} serves {version}")
+
+    def wait_event(self, reason: str, text: str = "") -> str:
+        """Wait for an event with a reason whose message holds a text; return the message."""
+        found = lambda: next((m for m in self.events(reason) if text in m), None)  # noqa: E731
+        return self.wait(found, f"an event {reason} about {text!r}")
+
+    def wait_stable(self, version: str) -> EdgeDeploymentStatus:
         """Wait until the version is stable and the object says that it is ready."""
 
         def look() -> EdgeDeploymentStatus | None:
@@ -213,20 +276,37 @@ class Lab:
             is_it = status.model_version == version and ready == "True"
             return status if is_it else None
 
-        return self.wait(look, f"{version} is stable", timeout_s)
+        return self.wait(look, f"{version} is stable")
 
-    def wait_rolled_back(self, text: str, timeout_s: float = 60) -> EdgeDeploymentStatus:
-        """Wait until a rollout was taken back for a reason that holds `text`."""
+    def wait_rolled_back(self, version: str, text: str) -> EdgeDeploymentStatus:
+        """Wait until this version was taken back, and no earlier one, for a reason with `text`."""
 
         def look() -> EdgeDeploymentStatus | None:
             status = self.status()
             stalled = [c for c in status.conditions if c.type == "Stalled" and c.status == "True"]
             is_it = any(c.reason == "RolledBack" and text in c.message for c in stalled)
-            return status if is_it else None
+            return status if is_it and status.model_version == version else None
 
-        return self.wait(look, f"rolled back because of {text!r}", timeout_s)
+        return self.wait(look, f"{version} rolled back because of {text!r}")
 
     def start_stable(self, key: str = "v1", **spec: Any) -> EdgeDeploymentStatus:
         """Deploy a good model and wait until it is stable."""
         self.apply(self.model(key), self.deployment(**spec))
         return self.wait_stable(self.index.model(key).version)
+
+
+def served_by(report: StatusReport) -> str | None:
+    """Return the version that a pod says it serves."""
+    return report.serving.version if report.serving else None
+
+
+def view_of(pod: dict[str, Any]) -> PodView:
+    """Read a pod."""
+    containers = pod["status"].get("containerStatuses", [])
+    return PodView(
+        name=pod["metadata"]["name"],
+        uid=pod["metadata"]["uid"],
+        node=pod["spec"].get("nodeName", ""),
+        ip=pod["status"].get("podIP", ""),
+        restarts=sum(one["restartCount"] for one in containers),
+    )

@@ -13,7 +13,7 @@ import pytest
 from tritonclient import grpc, http
 from tritonclient.utils import InferenceServerException
 
-from e2e.lab import NODES, Lab, PodView
+from e2e.lab import ANSWER_S, NODES, Lab, PodView
 from unit.runtime.secrets_folder import certificate
 
 NODE = NODES[2]
@@ -63,7 +63,7 @@ def pod(lab: Lab, pairs: tuple[dict[str, bytes], dict[str, bytes]]) -> Iterator[
     serving = {"tls": {"secretName": TLS}, "auth": {"tokenSecretName": TOKENS}}
     lab.start_stable(serving=serving, placement=PLACEMENT)
     yield lab.pods()[NODE]
-    lab.kubectl("delete", "ed", "digits", "--wait=true")
+    lab.delete_deployment()
 
 
 def image(client: object) -> list[object]:
@@ -83,7 +83,7 @@ def rest(pod: PodView, token: str | None, root: Path | None) -> None:
     """
     trusts = {"ssl_options": {"ca_certs": str(root)}, "insecure": True}  # whatever its name
     options = {"ssl": True, **trusts} if root else {}
-    client = http.InferenceServerClient(f"{pod.ip}:8080", network_timeout=5, **options)
+    client = http.InferenceServerClient(f"{pod.ip}:8080", network_timeout=ANSWER_S, **options)
     try:
         client.infer("digits", image(client), headers=bearer(token))
     finally:
@@ -100,7 +100,7 @@ def rpc(pod: PodView, token: str | None, root: Path) -> None:
     with grpc.InferenceServerClient(
         f"{pod.ip}:8081", ssl=True, root_certificates=str(root), channel_args=named
     ) as client:
-        client.infer("digits", image(client), headers=bearer(token), client_timeout=5)
+        client.infer("digits", image(client), headers=bearer(token), client_timeout=ANSWER_S)
 
 
 def bearer(token: str | None) -> dict[str, str]:
@@ -109,7 +109,10 @@ def bearer(token: str | None) -> dict[str, str]:
 
 def shows(pod: PodView, pair: dict[str, bytes]) -> bool:
     """Say whether the REST port shows this certificate."""
-    shown = ssl.get_server_certificate((pod.ip, 8080), timeout=5)
+    try:
+        shown = ssl.get_server_certificate((pod.ip, 8080), timeout=ANSWER_S)
+    except OSError:
+        return False
     return ssl.PEM_cert_to_DER_cert(shown) == ssl.PEM_cert_to_DER_cert(pair["tls_crt"].decode())
 
 
@@ -146,8 +149,8 @@ def test_renewed_secrets_count_in_the_pod_that_runs(
     roots: tuple[Path, Path],
 ) -> None:
     give(lab, pairs[1], SECOND)
-    lab.wait(lambda: shows(pod, pairs[1]), "the new certificate", 90)
-    lab.wait(lambda: is_taken(pod, SECOND, roots[1]), "the new token is taken", 90)
+    lab.wait(lambda: shows(pod, pairs[1]), "the new certificate")
+    lab.wait(lambda: is_taken(pod, SECOND, roots[1]), "the new token is taken")
     rpc(pod, SECOND, roots[1])
     assert not is_taken(pod, FIRST, roots[1])
     assert lab.pods()[NODE] == pod

@@ -43,7 +43,7 @@ def test_a_model_that_disagrees_is_taken_back_before_it_ever_serves(
 ) -> None:
     pods = lab.pods()
     lab.apply(without_exam(lab.model("v3")), lab.deployment(rollout=ROLLOUT))
-    status = lab.wait_rolled_back("OutputDisagrees")
+    status = lab.wait_rolled_back(lab.index.model("v3").version, "OutputDisagrees")
     assert "live answers agree with what serves" in status.failed_revisions[0].message
     asked = {sample.version for sample in traffic.tally.all()}
     assert asked == {lab.index.model("v1").version}
@@ -54,9 +54,9 @@ def test_a_model_that_disagrees_is_taken_back_before_it_ever_serves(
 def test_a_model_that_agrees_is_promoted_with_what_was_compared(lab: Lab, traffic: Traffic) -> None:
     lab.apply(without_exam(lab.model("v2")), lab.deployment(rollout=ROLLOUT))
     lab.wait_stable(lab.index.model("v2").version)
-    for node in NODES:
-        report = lab.report(node)
-        assert report
+    reports = lab.reports()
+    assert set(reports) == set(NODES)
+    for report in reports.values():
         assert report.serving
         found = report.serving.agreement
         assert found

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from e2e.conftest import RELEASE
+from e2e.conftest import HELM_WAITS, RELEASE
 from e2e.lab import NODES, Lab
 from skerry_operator.api.base import Condition
 
@@ -20,28 +20,11 @@ Cluster = Callable[..., None]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def short_grace(operator: str, helm: list[str]) -> Iterator[None]:
+def short_grace(settings_come_back: None, helm: list[str]) -> None:
     """Let the operator wait 25 s for hardware, and know a few more simulated kinds of it."""
-    del operator
-    history = subprocess.run(
-        [*helm, "history", RELEASE, "--max=1", "-o", "yaml"],
-        check=True,
-        text=True,
-        capture_output=True,
-    ).stdout
-    revision = next(
-        line.partition(":")[2].strip() for line in history.splitlines() if "revision:" in line
-    )
     chart = str(Path(__file__).parents[2] / "charts/skerry")
     change = [*helm, "upgrade", RELEASE, chart, "--reuse-values", "--values", str(VALUES)]
-    # Not on the node that is deleted: how soon its pods come up elsewhere is not Skerry's matter.
-    home = [f"--set-string=nodeSelector.kubernetes\\.io/hostname={NODES[1]}"]
-    subprocess.run([*change, *home, "--wait", "--timeout=120s"], check=True)
-    try:
-        yield
-    finally:
-        back = [*helm, "rollback", RELEASE, revision, "--wait", "--timeout=120s"]
-        subprocess.run(back, check=True)
+    subprocess.run([*change, *HELM_WAITS], check=True)
 
 
 @pytest.fixture(scope="module")
@@ -56,18 +39,8 @@ def cluster(cluster_command: list[str]) -> Cluster:
 def digits(lab: Lab) -> Lab:
     """V1 is stable on all three nodes, each on its best hardware, before each test."""
     lab.start_stable()
-    lab.wait(lambda: cells(lab).get(NODES[0]) == NPU_CELL, "node-a serves on its NPU")
+    lab.wait(lambda: serves_on(lab, NODES[0], NPU_CELL), "node-a serves on its NPU")
     return lab
-
-
-def cells(lab: Lab) -> dict[str, str]:
-    """Node -> cell of the pod that runs there."""
-    found = lab.items("pods", "-l", "skerry.dev/deployment=digits")
-    return {
-        pod["spec"].get("nodeName", ""): pod["metadata"]["labels"]["skerry.dev/cell"]
-        for pod in found
-        if "deletionTimestamp" not in pod["metadata"]
-    }
 
 
 def allocatable(lab: Lab, node: str, resource: str) -> int:
@@ -80,23 +53,7 @@ def placed(lab: Lab) -> Condition:
 
 
 def serves_on(lab: Lab, node: str, cell: str) -> bool:
-    return cells(lab).get(node) == cell and bool(lab.versions().get(node))
-
-
-def test_a_device_plugin_that_restarts_moves_no_unit(digits: Lab, cluster: Cluster) -> None:
-    before = digits.pods()
-    cluster("device", "stop-plugin", NODES[0])
-    try:
-        digits.wait(lambda: allocatable(digits, NODES[0], NPU) == 0, "no NPU is allocatable")
-        lost = lambda: [one.node for one in digits.status().lost_hardware] == [NODES[0]]  # noqa: E731
-        digits.wait(lost, "the loss is on record")
-    finally:
-        cluster("device", "start-plugin", NODES[0])
-    digits.wait(lambda: allocatable(digits, NODES[0], NPU) == 1, "the NPU is back")
-    digits.wait(lambda: digits.status().lost_hardware == (), "nothing is missing")
-    assert digits.pods() == before
-    assert digits.events("HardwareLost")
-    assert digits.events("HardwareReturned")
+    return lab.cells().get(node) == cell and bool(lab.versions().get(node))
 
 
 def test_a_device_that_is_gone_for_good_leaves_the_unit_on_the_cpu_and_is_used_again_when_back(
@@ -104,11 +61,11 @@ def test_a_device_that_is_gone_for_good_leaves_the_unit_on_the_cpu_and_is_used_a
 ) -> None:
     cluster("device", "lose", NODES[0])
     try:
-        digits.wait(lambda: serves_on(digits, NODES[0], CPU_CELL), "it serves on the CPU", 90)
-        assert any(NODES[0] in text for text in digits.events("UnitMoved"))
+        digits.wait(lambda: serves_on(digits, NODES[0], CPU_CELL), "it serves on the CPU")
+        digits.wait_event("UnitMoved", NODES[0])
     finally:
         cluster("device", "regain", NODES[0])
-    digits.wait(lambda: serves_on(digits, NODES[0], NPU_CELL), "it serves on the NPU again", 60)
+    digits.wait(lambda: serves_on(digits, NODES[0], NPU_CELL), "it serves on the NPU again")
 
 
 def test_a_device_whose_resource_has_another_name_after_a_reboot_is_the_same_profile(
@@ -117,11 +74,11 @@ def test_a_device_whose_resource_has_another_name_after_a_reboot_is_the_same_pro
     cluster("device", "stop-plugin", NODES[0])
     cluster("device", "start-plugin", NODES[0], "--resource", f"{NPU}-renamed")
     try:
-        digits.wait(lambda: serves_on(digits, NODES[0], f"{NPU_CELL}-r2"), "the new name", 60)
+        digits.wait(lambda: serves_on(digits, NODES[0], f"{NPU_CELL}-r2"), "the new name")
     finally:
         cluster("device", "stop-plugin", NODES[0])
         cluster("device", "start-plugin", NODES[0])
-    digits.wait(lambda: serves_on(digits, NODES[0], NPU_CELL), "the usual name", 90)
+    digits.wait(lambda: serves_on(digits, NODES[0], NPU_CELL), "the usual name")
 
 
 def test_a_stick_that_changes_its_identity_keeps_its_unit(digits: Lab) -> None:
@@ -150,11 +107,11 @@ def test_a_node_that_loses_the_label_of_the_selector_loses_its_unit_and_gets_it_
     try:
         placement = {"nodeSelector": {label: "yes"}}
         digits.apply(digits.deployment(placement=placement))
-        digits.wait(lambda: set(cells(digits)) == {NODES[0], node}, "two nodes are selected")
+        digits.wait(lambda: set(digits.cells()) == {NODES[0], node}, "two nodes are selected")
         digits.kubectl("label", "node", node, f"{label}-")
-        digits.wait(lambda: set(cells(digits)) == {NODES[0]}, "one is left")
+        digits.wait(lambda: set(digits.cells()) == {NODES[0]}, "one is left")
         digits.kubectl("label", "node", node, f"{label}=yes")
-        digits.wait(lambda: set(cells(digits)) == {NODES[0], node}, "it is back")
+        digits.wait(lambda: set(digits.cells()) == {NODES[0], node}, "it is back")
         digits.wait_stable("1.0.0")
     finally:
         digits.kubectl("label", "node", NODES[0], node, f"{label}-")
@@ -169,15 +126,16 @@ def test_a_cordoned_node_keeps_its_unit_through_a_rollout_and_gets_no_new_one(di
         digits.wait_stable("2.0.0")
         assert digits.pods()[node] == pod
         assert set(digits.versions().values()) == {"2.0.0"}
-        digits.kubectl("delete", "ed", "digits", "--wait=true", "--cascade=foreground")
+        digits.delete_deployment()
         digits.apply(digits.deployment())
-        digits.wait(lambda: set(cells(digits)) == set(NODES[:2]), "the other two get a unit")
+        digits.wait(lambda: set(digits.cells()) == set(NODES[:2]), "the other two get a unit")
         digits.wait_stable("2.0.0")
-        assert placed(digits).reason == "NodesRejected"
+        rejected = lambda: placed(digits).reason == "NodesRejected"  # noqa: E731
+        digits.wait(rejected, "a node is rejected")
         assert f"kubectl uncordon {node}" in placed(digits).message
     finally:
         digits.kubectl("uncordon", node)
-    digits.wait(lambda: set(cells(digits)) == set(NODES), "it joins")
+    digits.wait(lambda: set(digits.cells()) == set(NODES), "it joins")
     digits.wait(lambda: placed(digits).status == "True", "and nothing is missing")
 
 
@@ -191,8 +149,8 @@ def test_a_node_that_is_deleted_is_forgotten_and_joins_anew(digits: Lab, cluster
         digits.wait_stable("2.0.0-two")
     finally:
         cluster("up")
-    digits.wait(lambda: digits.versions().get(node) == "2.0.0-two", "it has what is current", 90)
-    assert digits.status().units.eligible == 3
+    digits.wait_serves(node, "2.0.0-two")
+    digits.wait(lambda: digits.status().units.eligible == 3, "three units are there")
 
 
 # --- replicas ---
@@ -205,22 +163,23 @@ def replicas(lab: Lab, count: int, **placement: Any) -> dict[str, Any]:
     return body
 
 
-def delete_digits(lab: Lab) -> None:
-    """Delete the deployment of one unit per node, and wait until its devices are free."""
-    lab.kubectl("delete", "ed", "digits", "--ignore-not-found", "--wait=true")
-    lab.wait(lambda: not lab.items("pods", "-l", "skerry.dev/deployment=digits"), "its pods end")
-
-
 def spread(lab: Lab) -> dict[str, tuple[str, str]]:
-    """Unit -> node and cell of its pod."""
+    """Unit -> node and cell of its pod, of those that are ready."""
     return {
         pod["metadata"]["labels"]["skerry.dev/unit"]: (
             pod["spec"].get("nodeName", ""),
             pod["metadata"]["labels"]["skerry.dev/cell"].removeprefix("spread-"),
         )
-        for pod in lab.items("pods", "-l", "skerry.dev/deployment=spread")
-        if "deletionTimestamp" not in pod["metadata"]
+        for pod in lab.living("spread")
+        if {"Ready": "True"}.items()
+        <= {one["type"]: one["status"] for one in pod["status"].get("conditions", [])}.items()
     }
+
+
+def seats(lab: Lab, version: str) -> list[str] | None:
+    """Return the cells of the three units once all of them serve a version."""
+    cells = sorted(cell for _, cell in spread(lab).values())
+    return cells if spread_is(lab, version, 3) and len(cells) == 3 else None
 
 
 def spread_is(lab: Lab, version: str, ready: int) -> bool:
@@ -239,31 +198,29 @@ def spread_is(lab: Lab, version: str, ready: int) -> bool:
 def test_replicas_take_the_free_devices_first_spill_and_climb_back_with_a_rollout(
     lab: Lab, cluster: Cluster
 ) -> None:
-    delete_digits(lab)
+    lab.delete_deployment()
     lab.apply(lab.model("v1"), replicas(lab, 3))
     try:
-        lab.wait(lambda: spread_is(lab, "1.0.0", 3), "three replicas serve", 90)
-        taken = sorted(cell for _, cell in spread(lab).values())
+        taken = lab.wait(lambda: seats(lab, "1.0.0"), "three replicas serve")
         assert taken == ["cpu-amd64", "simulated-gpu-amd64", "simulated-npu-amd64"]
         cluster("device", "lose", NODES[0])
-        gone = lambda: "simulated-npu-amd64" not in {cell for _, cell in spread(lab).values()}  # noqa: E731
-        lab.wait(gone, "the one on the NPU goes elsewhere", 90)
-        lab.wait(lambda: spread_is(lab, "1.0.0", 3), "three replicas serve again", 60)
+        spilt = lambda: "simulated-npu-amd64" not in (seats(lab, "1.0.0") or taken)  # noqa: E731
+        lab.wait(spilt, "three replicas serve again, and none on the NPU")
+        before = spread(lab)
         cluster("device", "regain", NODES[0])
         lab.wait(lambda: allocatable(lab, NODES[0], NPU) == 1, "the NPU is back")
-        before = spread(lab)
         lab.apply(lab.model("v2"))
-        lab.wait(lambda: spread_is(lab, "2.0.0", 3), "the new version serves", 90)
+        now = lab.wait(lambda: seats(lab, "2.0.0"), "the new version serves")
+        assert "simulated-npu-amd64" in now
         moved = {unit for unit, seat in spread(lab).items() if seat != before[unit]}
         assert len(moved) == 1
-        assert "simulated-npu-amd64" in {cell for _, cell in spread(lab).values()}
     finally:
         cluster("device", "regain", NODES[0])
-        lab.kubectl("delete", "ed", "spread", "--ignore-not-found", "--wait=true")
+        lab.delete_deployment("spread")
 
 
-def test_two_deployments_never_share_the_one_device(lab: Lab) -> None:
-    lab.start_stable()
+def test_two_deployments_never_share_the_one_device(digits: Lab) -> None:
+    lab = digits
     lab.apply(replicas(lab, 1, accelerators=["npu"], fallback="Forbid"))
     try:
 
@@ -275,7 +232,7 @@ def test_two_deployments_never_share_the_one_device(lab: Lab) -> None:
         status = lab.wait(refused, "the device is in use")
         ready = {one["type"]: one for one in status["conditions"]}["Ready"]
         assert (ready["status"], ready["reason"]) == ("False", "InsufficientCapacity")
-        delete_digits(lab)
-        lab.wait(lambda: spread_is(lab, "1.0.0", 1), "it gets the device that was given back", 60)
+        lab.delete_deployment()
+        lab.wait(lambda: spread_is(lab, "1.0.0", 1), "it gets the device that was given back")
     finally:
-        lab.kubectl("delete", "ed", "spread", "--ignore-not-found", "--wait=true")
+        lab.delete_deployment("spread")

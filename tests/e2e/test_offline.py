@@ -1,4 +1,8 @@
-"""Nodes out of reach: before a rollout, in the middle of their swap, and after a reboot."""
+"""Nodes out of reach: before a rollout, in the middle of their swap, and after a reboot.
+
+A pod that wants a device keeps its disk over a reboot only if the device's plugin has registered
+before the kubelet admits the pod anew. Which of the two comes first is settled here, not by luck.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +19,11 @@ from digits_demo.cluster import Access
 from digits_demo.traffic import Traffic
 from e2e.gated_server import GatedServer
 from e2e.lab import NODES, Lab, PodView
+from skerry_cluster.device_api import HEALTHY
+from skerry_cluster.settings import Layout
 from skerry_runtime.contract import SwapPhase
 
-RETURNS_WITHIN_S = 90.0
-"""Longest time until a node that was silent is heard again; nothing is measured here."""
+WITH_DEVICE, _, WITHOUT_DEVICE = NODES
 
 
 @pytest.fixture(scope="module")
@@ -35,13 +40,35 @@ def pods(lab: Lab) -> dict[str, PodView]:
 
 
 @contextmanager
-def away(cluster_command: list[str], node: str, go: str, come_back: str) -> Iterator[None]:
-    """Do one thing to a node, and the other at the end."""
-    subprocess.run([*cluster_command, "node", go, node], check=True)
+def away(
+    cluster_command: list[str], node: str, go: str, come_back: str, what: str = "node"
+) -> Iterator[None]:
+    """Do one thing to a node (or to its device), and the other at the end."""
+    subprocess.run([*cluster_command, what, go, node], check=True)
     try:
         yield
     finally:
-        subprocess.run([*cluster_command, "node", come_back, node], check=True)
+        subprocess.run([*cluster_command, what, come_back, node], check=True)
+
+
+@contextmanager
+def outside_down(lab: Lab) -> Iterator[None]:
+    """The models come from outside, and nothing from outside is there."""
+    lab.server.stop()
+    try:
+        yield
+    finally:
+        lab.server.start()
+
+
+def reboot(cluster_command: list[str], node: str) -> None:
+    subprocess.run([*cluster_command, "node", "reboot", node], check=True)
+
+
+def offers(node: str) -> int:
+    """Count how often a kubelet has taken the node's device from its plugin."""
+    log = Layout.from_environment().logs / f"{node}-device-plugin.log"
+    return log.read_text().count(f": {HEALTHY}\n")
 
 
 def gated(lab: Lab, gate: GatedServer, files: Path, version: str) -> dict[str, Any]:
@@ -68,19 +95,24 @@ def wait_in_swap(lab: Lab, node: str) -> None:
     lab.wait(fetches, f"{node} fetches")
 
 
-def wait_serves(lab: Lab, node: str, version: str) -> None:
-    is_it = lambda: lab.versions().get(node) == version  # noqa: E731
-    lab.wait(is_it, f"{node} serves {version}", RETURNS_WITHIN_S)
+def wait_restarted(lab: Lab, before: PodView) -> None:
+    """Wait until the containers of a pod were started again: of the same pod."""
+
+    def restarted() -> bool:
+        now = lab.pods().get(before.node)
+        return now is not None and now.uid == before.uid and now.restarts > before.restarts
+
+    lab.wait(restarted, f"{before.name} was started again")
 
 
-def came_back(lab: Lab, before: PodView) -> bool:
-    """Say whether a pod was started since: the same again, or a new one.
+def wait_replaced(lab: Lab, before: PodView) -> PodView:
+    """Wait until another pod has the place of this one; return it."""
 
-    A kubelet that comes up before its device plugin ends a pod that wants a device
-    (UnexpectedAdmissionError); its DaemonSet makes another.
-    """
-    now = lab.pods().get(before.node)
-    return now is not None and (now.uid != before.uid or now.restarts > before.restarts)
+    def look() -> PodView | None:
+        now = lab.pods().get(before.node)
+        return now if now and now.ip and now.uid != before.uid else None
+
+    return lab.wait(look, f"{before.name} was replaced")
 
 
 def uids(pods: dict[str, PodView]) -> dict[str, str]:
@@ -104,8 +136,8 @@ def test_a_node_that_falls_silent_in_its_swap_neither_blocks_nor_fails_the_rollo
         assert status.failed_revisions == ()
         assert lab.versions()[node] == lab.index.model("v1").version
         gate.let_go()
-        wait_serves(lab, node, new)  # its own network is up: the swap goes on where it was
-    lab.wait(lambda: lab.status().units.offline == 0, "the node is back", RETURNS_WITHIN_S)
+        lab.wait_serves(node, new)  # its own network is up: the swap goes on where it was
+    lab.wait(lambda: lab.status().units.offline == 0, "the node is back")
     assert set(lab.versions().values()) == {new}
     assert uids(lab.pods()) == uids(pods)
 
@@ -116,15 +148,13 @@ def test_a_node_that_missed_two_rollouts_takes_what_is_current_when_it_returns(
     node, old = NODES[2], lab.index.model("v1").version
     stable = lab.status().stable_revision
     with away(cluster_command, node, "stop-kubelet", "start-kubelet"):
-        lab.wait(lambda: lab.status().units.offline == 1, "the node is offline", RETURNS_WITHIN_S)
+        lab.wait(lambda: lab.status().units.offline == 1, "the node is offline")
         for missed in ("2.0.0-missed", "2.0.0-current"):
             lab.apply(lab.model("v2", version=missed))
             lab.wait_stable(missed)
         assert lab.versions()[node] == old
         started = lab.status().rollout.started_at
-    wait_serves(lab, node, "2.0.0-current")
-    report = lab.report(node)
-    assert report is not None
+    report = lab.wait_serves(node, "2.0.0-current")
     assert report.last_swap is not None
     assert report.last_swap.from_revision == stable  # it passed over what it missed
     assert lab.status().rollout.started_at == started  # its return starts no rollout
@@ -149,11 +179,11 @@ def test_a_node_that_is_cut_off_from_the_api_server_in_its_swap_serves_on_and_co
         with away(cluster_command, node, "cut", "heal"):
             gate.let_go()
             lab.wait_stable(first)
-            assert lab.versions()[node] == first
+            lab.wait_serves(node, first)
             lab.apply(lab.model("v2", version=second))
             lab.wait_stable(second)
             assert lab.versions()[node] == first
-        wait_serves(lab, node, second)
+        lab.wait_serves(node, second)
     finally:
         traffic.stop()
     assert lab.pods() == pods
@@ -165,16 +195,51 @@ def test_a_node_that_is_cut_off_from_the_api_server_in_its_swap_serves_on_and_co
 def test_a_node_that_reboots_while_the_outside_is_down_serves_from_its_disk(
     lab: Lab, cluster_command: list[str], pods: dict[str, PodView]
 ) -> None:
-    node, version = NODES[0], lab.index.model("v1").version
-    before = pods[node]
-    lab.server.stop()
-    try:
-        subprocess.run([*cluster_command, "node", "reboot", node], check=True)
-        lab.wait(lambda: came_back(lab, before), "the pod runs again", RETURNS_WITHIN_S)
-        wait_serves(lab, node, version)
-    finally:
-        lab.server.start()
-    report = lab.report(node)
-    assert report is not None
+    node, version = WITHOUT_DEVICE, lab.index.model("v1").version
+    with outside_down(lab):
+        reboot(cluster_command, node)
+        wait_restarted(lab, pods[node])
+        report = lab.wait_serves(node, version)
     assert report.last_swap is not None
     assert not report.last_swap.fetched
+    assert uids(lab.pods()) == uids(pods)
+
+
+def test_so_does_one_whose_device_plugin_is_there_before_the_kubelet_admits_the_pod(
+    lab: Lab, cluster_command: list[str], pods: dict[str, PodView]
+) -> None:
+    node, version = WITH_DEVICE, lab.index.model("v1").version
+    before = offers(node)
+    with outside_down(lab):
+        with away(cluster_command, node, "cut", "heal"):  # the kubelet hears of no pod meanwhile
+            reboot(cluster_command, node)
+            lab.wait(lambda: offers(node) > before, "the kubelet has its device")
+        wait_restarted(lab, pods[node])
+        report = lab.wait_serves(node, version)
+    assert report.last_swap is not None
+    assert not report.last_swap.fetched
+    assert uids(lab.pods()) == uids(pods)
+
+
+def test_a_pod_that_is_admitted_before_its_device_plugin_is_replaced_and_fetches_again(
+    lab: Lab, cluster_command: list[str], pods: dict[str, PodView]
+) -> None:
+    node, version = WITH_DEVICE, lab.index.model("v1").version
+    stable, others = lab.status().stable_revision, {*NODES} - {WITH_DEVICE}
+    with outside_down(lab):
+        with away(cluster_command, node, "stop-plugin", "start-plugin", what="device"):
+            reboot(cluster_command, node)
+            is_refused = lambda: node not in lab.pods() or uids(lab.pods()) != uids(pods)  # noqa: E731
+            lab.wait(is_refused, "the kubelet refuses the pod")
+        wait_replaced(lab, pods[node])
+        told = lambda: f"{node}: Fetching" in lab.condition("Ready")[2]  # noqa: E731
+        lab.wait(told, "the condition says what the node waits for")
+        for kind in ("Ready", "Available"):
+            assert lab.condition(kind)[:2] == ("False", "NotServing")
+        assert lab.status().phase == "Degraded"
+        assert {lab.versions()[other] for other in others} == {version}
+    report = lab.wait_serves(node, version)
+    assert report.last_swap is not None
+    assert report.last_swap.fetched
+    lab.wait_stable(version)
+    assert lab.status().stable_revision == stable  # no rollout was needed

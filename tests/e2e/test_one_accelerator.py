@@ -75,11 +75,9 @@ def test_a_bad_canary_on_the_one_accelerator_restores_itself_and_costs_no_other_
     with traffic(lab, files, tmp_path) as running:
         began = time.time()
         lab.apply(lab.model("v3"))
-        status = lab.wait_rolled_back("ExamFailed")
+        status = lab.wait_rolled_back(lab.index.model("v3").version, "ExamFailed")
         ended = time.time()
-        lab.wait(lambda: lab.versions()[NODE] == old, f"{NODE} serves {old}")
-    report = lab.report(NODE)
-    assert report is not None
+        report = lab.wait_serves(NODE, old)
     assert report.last_swap is not None
     assert report.failures[0].reason == "ExamFailed"
     decided = status.rollout.rollback_at
@@ -116,8 +114,8 @@ def test_a_pod_that_cannot_start_on_the_one_accelerator_is_replaced_by_the_old_o
         replaced = lambda: lab.pods().get(NODE) != before[NODE]  # noqa: E731
         lab.wait(replaced, f"the pod of {NODE} goes first: the device is free for the new one")
         gone = time.time()
-        status = lab.wait_rolled_back("ProgressDeadlineExceeded")
-        lab.wait(lambda: lab.versions().get(NODE) == old, f"{NODE} serves {old} again")
+        status = lab.wait_rolled_back(old, "ProgressDeadlineExceeded")
+        lab.wait_serves(NODE, old)
         ended = time.time()
     decided = status.rollout.rollback_at
     assert decided is not None

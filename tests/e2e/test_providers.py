@@ -10,7 +10,6 @@ import json
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,8 @@ from tritonclient import http
 
 from digits_demo import cluster
 from digits_demo.cluster import Access
-from e2e.conftest import RELEASE
-from e2e.lab import Lab
+from e2e.conftest import HELM_WAITS, RELEASE
+from e2e.lab import ANSWER_S, Lab
 from serving import tflite_models
 from skerry_operator.api.v1alpha1.edgedeployment_status import CellStatus
 
@@ -62,17 +61,12 @@ def openvino_image(access: Access) -> str:
 
 
 @pytest.fixture(scope="module")
-def installed(operator: str, helm: list[str], openvino_image: str) -> Iterator[None]:
+def installed(settings_come_back: None, helm: list[str], openvino_image: str) -> None:
     """Give the operator the image of the flavor, and the profile that nothing fits."""
     upgrade = [*helm, "upgrade", RELEASE, str(cluster.CHART), "--reuse-values"]
-    wait = ["--wait", "--timeout=120s"]
     rows = f"--set-json=accelerators={json.dumps([WITHOUT_GPU])}"
     image = cluster.parse_image(openvino_image).settings("runtimeImages.openvino")
-    try:
-        subprocess.run([*upgrade, rows, *image, *wait], check=True)
-        yield
-    finally:
-        subprocess.run([*upgrade, "--set-json=accelerators=[]", *wait], check=False)
+    subprocess.run([*upgrade, rows, *image, *HELM_WAITS], check=True)
 
 
 @pytest.fixture(scope="module")
@@ -121,8 +115,7 @@ def deployment(lab: Lab, profile: str, fallback: str) -> dict[str, Any]:
         "accelerators": [profile],
         "fallback": fallback,
     }
-    rollout = {"progressDeadline": "60s"}
-    return lab.deployment(rollout=rollout, runtime=ROOMY, placement=placement)
+    return lab.deployment(runtime=ROOMY, placement=placement)
 
 
 def wait_for_cell(lab: Lab, profile: str, provider: str) -> CellStatus:
@@ -133,12 +126,12 @@ def wait_for_cell(lab: Lab, profile: str, provider: str) -> CellStatus:
         fits = len(cells) == 1 and (cells[0].profile, cells[0].provider) == (profile, provider)
         return cells[0] if fits else None
 
-    return lab.wait(look, f"one cell, {profile} on {provider}", 90)
+    return lab.wait(look, f"one cell, {profile} on {provider}")
 
 
 def answer(lab: Lab, output: str = "label") -> np.ndarray[Any, Any]:
     """Ask the node's pod what it sees in an empty image."""
-    client = http.InferenceServerClient(f"{lab.pods()[NODE].ip}:8080", network_timeout=5)
+    client = http.InferenceServerClient(f"{lab.pods()[NODE].ip}:8080", network_timeout=ANSWER_S)
     try:
         image = http.InferInput("image", [1, 64], "FP32")
         image.set_data_from_numpy(np.zeros((1, 64), np.float32))
@@ -155,10 +148,8 @@ def test_the_whole_graph_runs_on_the_provider_that_the_profile_names(
     lab.wait_stable(lab.index.model("v1").version)
     cell = wait_for_cell(lab, ON_CPU, OPENVINO)
     assert cell.accelerated_percent == 100
-    (pod,) = lab.items("pods", "-l", "skerry.dev/deployment=digits")
-    assert pod["spec"]["containers"][0]["image"] == openvino_image
-    report = lab.report(NODE)
-    assert report is not None
+    assert lab.only_pod()["spec"]["containers"][0]["image"] == openvino_image
+    report = lab.reports()[NODE]
     assert report.serving is not None
     assert report.serving.acceleration is not None
     assert set(report.serving.acceleration.nodes) == {OPENVINO}
@@ -171,8 +162,7 @@ def test_a_missing_device_is_visible_where_fallback_is_allowed(
     lab.apply(deployment(lab, ON_GPU, "Allow"))
     cell = wait_for_cell(lab, ON_GPU, CPU)
     assert cell.accelerated_percent == 0
-    report = lab.report(NODE)
-    assert report is not None
+    report = lab.reports()[NODE]
     assert report.serving is not None
     assert report.serving.acceleration is not None
     assert "device_type GPU" in report.serving.acceleration.reason
@@ -184,7 +174,7 @@ def test_a_missing_device_fails_the_canary_where_fallback_is_forbidden(
 ) -> None:
     before = lab.pods()[NODE]
     lab.apply(lab.model("v2", source=source), deployment(lab, ON_GPU, "Forbid"))
-    status = lab.wait_rolled_back("ProviderMissing")
+    status = lab.wait_rolled_back(lab.index.model("v2").version, "ProviderMissing")
     assert "device_type GPU" in status.failed_revisions[0].message
     assert lab.pods()[NODE] == before
     assert lab.versions() == {NODE: lab.index.model("v1").version}
@@ -203,6 +193,5 @@ def test_a_tflite_variant_serves_from_the_plain_image(
     lab.wait_stable("lite")
     cell = wait_for_cell(lab, "cpu", CPU)
     assert (cell.variant, cell.accelerated_percent) == ("lite", 100)
-    (pod,) = lab.items("pods", "-l", "skerry.dev/deployment=digits")
-    assert pod["spec"]["containers"][0]["image"] == images["runtime"]
+    assert lab.only_pod()["spec"]["containers"][0]["image"] == images["runtime"]
     assert answer(lab, "scores").shape == (1, 10)

@@ -26,7 +26,8 @@ def test_a_fixed_spec_then_goes_out_at_once(lab: Lab) -> None:
 
 def test_a_failed_revision_is_remembered_until_retry_changes(lab: Lab) -> None:
     lab.apply(lab.model("v3"))
-    first = lab.wait_rolled_back("ExamFailed").failed_revisions[0]
+    version = lab.index.model("v3").version
+    first = lab.wait_rolled_back(version, "ExamFailed").failed_revisions[0]
     lab.kubectl("annotate", "edgedeployment", "digits", "example.org/touched=yes")
     assert lab.status().rollout.stage == "Idle"
     lab.apply(lab.deployment(rollout={"retry": "again"}))
@@ -63,7 +64,7 @@ def test_a_pause_waits_for_a_person(lab: Lab, tmp_path: Path) -> None:
 def test_going_back_to_the_version_before_fetches_nothing(lab: Lab) -> None:
     lab.apply(lab.deployment(), lab.model("v1"))
     lab.wait_stable(lab.index.model("v1").version)
-    swaps = [report.last_swap for node in lab.pods() if (report := lab.report(node))]
+    swaps = [report.last_swap for report in lab.reports().values()]
     assert len(swaps) == 3
     assert all(swap is not None and not swap.fetched for swap in swaps)
 
@@ -77,10 +78,10 @@ def test_settings_that_need_new_pods_replace_them_and_lose_no_unit(lab: Lab) -> 
         same_nodes = now.keys() == before.keys()
         return same_nodes and all(now[node].uid != before[node].uid for node in now)
 
-    lab.wait(replaced, "every pod is a new one", 150)
-    lab.wait_stable(lab.index.model("v1").version)
-    status = lab.status()
-    assert len(lab.items("daemonsets")) == len(status.cells)
+    lab.wait(replaced, "every pod is a new one")
+    status = lab.wait_stable(lab.index.model("v1").version)
+    one_each = lambda: len(lab.items("daemonsets")) == len(status.cells)  # noqa: E731
+    lab.wait(one_each, "each cell has one DaemonSet")
     assert all((cell.max_outage_ms or 0) > 0 for cell in status.cells)  # one node, one pod
 
 

@@ -41,7 +41,6 @@ def deployment(lab: Lab, **runtime: Any) -> dict[str, Any]:
     return lab.deployment(
         placement=PLACEMENT,
         runtime={"threads": 1, "engine": "Triton", **runtime},
-        rollout={"progressDeadline": "60s"},
     )
 
 
@@ -59,8 +58,7 @@ def labels(lab: Lab) -> set[int]:
 
 def end_the_server(lab: Lab) -> None:
     """End it as if it had failed, and wait until its kubelet and the runtime have it back."""
-    pod, before = lab.pods()[NODE].name, lab.report(NODE)
-    assert before
+    pod, before = lab.pods()[NODE].name, lab.reports()[NODE]
     assert before.serving
     end = ("python3", "-c", "import os; os.kill(1, 15)")
     lab.kubectl("exec", pod, "--container=triton", "--", *end)
@@ -73,24 +71,22 @@ def end_the_server(lab: Lab) -> None:
         )
         return is_again and lab.versions() == {NODE: before.serving.version}
 
-    lab.wait(look, "the server is there again with its model", 40)
-    after = lab.report(NODE)
-    assert after
+    lab.wait(look, "the server is there again with its model")
+    after = lab.reports()[NODE]
     assert after.boot_id == before.boot_id  # the runtime itself went on
 
 
 def test_a_server_serves_swaps_in_place_and_takes_a_bad_model_back(lab: Lab, image: str) -> None:
     v1, v2 = (lab.index.model(key).version for key in ("v1", "v2"))
     lab.apply(lab.model("v1"), deployment(lab))
-    lab.wait(lambda: "tritonImage" in lab.condition("Ready")[2], "no image is the reason", 20)
+    lab.wait(lambda: "tritonImage" in lab.condition("Ready")[2], "no image is the reason")
     assert lab.pods() == {}
 
     lab.apply(deployment(lab, tritonImage=image))
     lab.wait_stable(v1)
     assert len(labels(lab)) == 1
     before = lab.pods()[NODE]
-    report = lab.report(NODE)
-    assert report
+    report = lab.reports()[NODE]
     assert report.serving
     assert report.serving.exam
     assert report.serving.exam.passed
@@ -104,7 +100,7 @@ def test_a_server_serves_swaps_in_place_and_takes_a_bad_model_back(lab: Lab, ima
     assert len(labels(lab)) == 1
 
     lab.apply(lab.model("v3"))
-    lab.wait_rolled_back("ExamFailed")
+    lab.wait_rolled_back(lab.index.model("v3").version, "ExamFailed")
     assert lab.versions() == {NODE: v2}
     assert lab.pods()[NODE] == before
     assert len(labels(lab)) == 1

@@ -15,16 +15,18 @@ import pytest
 from onnx import TensorProto, helper
 from tritonclient import http
 
-from e2e.lab import NODES, Lab, PodView
+from e2e.lab import ANSWER_S, NODES, Lab, PodView
+
+RESOURCES = {"memoryRequest": "128Mi", "memoryLimit": "512Mi", "diskLimit": "64Mi"}
+RUNTIME = {"threads": 1, "resources": RESOURCES}
+SOON = {"progressDeadline": "8s"}
+"""For what ends with the deadline and with nothing else."""
 
 
 @pytest.fixture(scope="module")
 def pods(lab: Lab) -> dict[str, PodView]:
     """V1 is stable on all nodes; the pods must be the same ones ever after."""
-    resources = {"memoryRequest": "128Mi", "memoryLimit": "512Mi", "diskLimit": "64Mi"}
-    lab.start_stable(
-        runtime={"threads": 1, "resources": resources}, rollout={"progressDeadline": "8s"}
-    )
+    lab.start_stable(runtime=RUNTIME)
     return lab.pods()
 
 
@@ -90,11 +92,13 @@ def test_a_bad_file_is_taken_back_and_says_why(
     lab: Lab, files: Path, pods: dict[str, PodView], wrong: str
 ) -> None:
     make, reason = WRONG[wrong]
-    lab.apply(lab.model("v2", source=make(lab, files)))
-    status = lab.wait_rolled_back(reason)
+    version = f"2.0.{list(WRONG).index(wrong)}"
+    lab.apply(lab.model("v2", version=version, source=make(lab, files)))
+    status = lab.wait_rolled_back(version, reason)
     assert_v1_was_never_harmed(lab, pods)
-    assert any(reason in message for message in lab.events("RolledBack"))
-    assert reason in status.failed_revisions[0].message
+    failed = status.failed_revisions[0]
+    assert reason in failed.message
+    assert reason in lab.wait_event("RolledBack", failed.revision)
     assert lab.condition("Available")[0] == "True"
 
 
@@ -125,22 +129,24 @@ def silent_server(host: str) -> Iterator[str]:
 def test_a_server_that_hangs_runs_into_the_deadline_and_says_what_was_waited_for(
     lab: Lab, pods: dict[str, PodView]
 ) -> None:
+    version = "2.0.0-slow"
     with silent_server(lab.access.host_address) as url:
-        lab.apply(lab.model("v2", source={"uri": f"{url}/slow.onnx", "sha256": "2" * 64}))
-        status = lab.wait_rolled_back("ProgressDeadlineExceeded")
+        source = {"uri": f"{url}/slow.onnx", "sha256": "2" * 64}
+        lab.apply(
+            lab.model("v2", version=version, source=source),
+            lab.deployment(rollout=SOON, runtime=RUNTIME),
+        )
+        status = lab.wait_rolled_back(version, "ProgressDeadlineExceeded")
     assert "Fetching" in status.failed_revisions[0].message
     assert_v1_was_never_harmed(lab, pods)
 
 
 def test_an_unknown_model_is_named_and_harms_nothing(lab: Lab, pods: dict[str, PodView]) -> None:
-    generous = {"memoryRequest": "128Mi", "memoryLimit": "512Mi", "diskLimit": "64Mi"}
-    spec = {"runtime": {"threads": 1, "resources": generous}, "modelRef": {"name": "nobody"}}
-    lab.apply(lab.deployment(rollout={"progressDeadline": "8s"}, **spec))
+    lab.apply(lab.deployment(runtime=RUNTIME, modelRef={"name": "nobody"}))
     lab.wait(lambda: lab.condition("Ready")[1] == "ModelNotFound", "Ready says ModelNotFound")
     assert "nobody" in lab.condition("Ready")[2]
     assert_v1_was_never_harmed(lab, pods)
-    spec["modelRef"] = {"name": "digits"}
-    lab.apply(lab.model("v1"), lab.deployment(rollout={"progressDeadline": "8s"}, **spec))
+    lab.apply(lab.model("v1"), lab.deployment(runtime=RUNTIME))
     lab.wait_stable(lab.index.model("v1").version)
     assert_v1_was_never_harmed(lab, pods)
 
@@ -167,7 +173,7 @@ def assert_v1_was_never_harmed(lab: Lab, pods: dict[str, PodView]) -> None:
 
 def infer(ip: str) -> np.ndarray[Any, Any]:
     """Ask a pod for the digit of an empty image, with the protocol's reference client."""
-    client = http.InferenceServerClient(f"{ip}:8080", network_timeout=5)
+    client = http.InferenceServerClient(f"{ip}:8080", network_timeout=ANSWER_S)
     try:
         image = http.InferInput("image", [1, 64], "FP32")
         image.set_data_from_numpy(np.zeros((1, 64), np.float32))

@@ -25,7 +25,7 @@ from aiohttp import web
 
 from fleet.runtimes import server_session
 
-START_WITHIN_S = 10.0
+START_WITHIN_S = 60.0
 LATE_S = 0.7
 _HOP_BY_HOP = frozenset({"host", "content-length", "transfer-encoding", "connection"})
 

@@ -43,6 +43,7 @@ _PROFILES = f"""
   description: simulated
 """
 SETTLED_S = 2.5
+START_WITHIN_S = 180.0
 _AT_ONCE = 16
 """Requests of the tests at one time."""
 _NOBODY = "nobody"
@@ -192,8 +193,12 @@ def fleet_of(count: int, folder: Path, way: Way = contextlib.nullcontext) -> Ite
         fleet = Fleet(client, runtimes, audit, operator, nodes)
         create = partial(client.create, "/api/v1/nodes", kind="Node")
         fleet._each(nodes, lambda node: create(body=_node(node, nodes.index(node))))
-        fleet.wait(lambda: _ready_nodes(client) == count, f"{count} nodes are ready", 60 + count)
-        fleet.wait(operator.is_ready, "the operator is ready", 60)
+        fleet.wait(
+            lambda: _ready_nodes(client) == count,
+            f"{count} nodes are ready",
+            START_WITHIN_S + count,
+        )
+        fleet.wait(operator.is_ready, "the operator is ready", START_WITHIN_S)
         yield fleet
 
 

@@ -8,6 +8,7 @@ starts, when a patch of the pod tells its kubelet, and once a minute.
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import json
 import socket
@@ -29,7 +30,8 @@ from skerry_runtime.contract import ADMIN_PORT, ASSIGNMENT_FILE
 
 Raw = dict[str, Any]
 KUBELET_SYNC_S = 60.0
-READY_WITHIN_S = 30.0
+READY_WITHIN_S = 120.0
+LIST_AGAIN_S = 0.2
 _CLOSES_WITHIN_S = 0.2
 """Time for TLS connections that were closed to say goodbye to each other."""
 _OURS = f"{LABEL_MANAGED_BY}={MANAGED_BY}"
@@ -66,11 +68,16 @@ class SimulatedRuntimes:
         self._thread = threading.Thread(target=self._main, name="simulated runtimes")
 
     def __enter__(self) -> Self:
-        """Start; return when it listens."""
+        """Start; return when it listens. Another fleet on this machine is waited for.
+
+        Raises:
+            RuntimeError: somebody else has the port for long.
+        """
+        self._listener = _wait_for_port()
         self._thread.start()
-        if not self._listens.wait(READY_WITHIN_S) or self._task is None:
+        if not self._listens.wait(READY_WITHIN_S):
             self.__exit__()
-            raise RuntimeError(f"port {ADMIN_PORT} of 127.0.0.0/8 could not be had")
+            raise RuntimeError("the simulated runtimes did not start: see the log above")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -102,29 +109,26 @@ class SimulatedRuntimes:
         self._loop.close()
 
     async def _run(self) -> None:
-        try:
-            answers = partial(_Answers, self._answer, self._connections)
-            server = await self._loop.create_server(answers, sock=_listen())
-        except OSError:
-            self._task = None
-            self._listens.set()
-            return
+        answers = partial(_Answers, self._answer, self._connections)
+        server = await self._loop.create_server(answers, sock=self._listener)
         async with (
             server,
             server_session(self._kubeconfig) as session,
             asyncio.TaskGroup() as group,
         ):
-            group.create_task(_follow(session, "/api/v1/nodes", {}, self._node))
+            group.create_task(follow(session, "/api/v1/nodes", {}, self._node))
             ours = {"labelSelector": _OURS}
-            group.create_task(_follow(session, "/api/v1/configmaps", ours, self._file))
-            group.create_task(_follow(session, "/api/v1/pods", ours, self._pod))
+            group.create_task(follow(session, "/api/v1/configmaps", ours, self._file))
+            group.create_task(follow(session, "/api/v1/pods", ours, self._pod))
             self._listens.set()
 
     def _node(self, kind: str, raw: Raw) -> None:
         del kind
         name = raw["metadata"]["name"]
         habit = Habit(raw["metadata"].get("labels", {}).get(LABEL_HABIT, Habit.GOOD))
-        self._habits[name] = habit
+        before, self._habits[name] = self._habits.get(name, Habit.GOOD), habit
+        if before is habit:  # a heartbeat
+            return
         for pod in self._pods.values():
             if pod.runtime.unit == name:
                 pod.runtime.habit = habit
@@ -216,16 +220,29 @@ class _Answers(asyncio.Protocol):
                 self._transport.write(head.encode() + body)
 
 
-def _listen() -> socket.socket:
-    """Listen on every address of 127.0.0.0/8, and on no other."""
+def _wait_for_port() -> socket.socket:
+    """Return the listener as soon as nobody else has the port, which the contract fixes."""
+    end = time.monotonic() + READY_WITHIN_S
+    while (listener := _listen()) is None:
+        if time.monotonic() > end:
+            text = f"somebody else has port {ADMIN_PORT} of the loopback device"
+            raise RuntimeError(f"{text}: end what `ss -tlnp` shows, or wait until it has ended")
+        time.sleep(LIST_AGAIN_S)
+    return listener
+
+
+def _listen() -> socket.socket | None:
+    """Listen on every address of 127.0.0.0/8, and on no other; None while somebody else does."""
     listener = socket.socket()
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.setsockopt(socket.SOL_SOCKET, _SO_BINDTODEVICE, b"lo")
         listener.bind(("0.0.0.0", ADMIN_PORT))  # of the loopback device only
         listener.listen(1024)
-    except OSError:
+    except OSError as error:
         listener.close()
+        if error.errno == errno.EADDRINUSE:
+            return None
         raise
     return listener
 
@@ -244,7 +261,7 @@ def server_session(kubeconfig: Path) -> aiohttp.ClientSession:
     )
 
 
-async def _follow(
+async def follow(
     session: aiohttp.ClientSession,
     path: str,
     query: Mapping[str, str],
@@ -254,6 +271,9 @@ async def _follow(
     while True:
         async with session.get(path, params=query) as answer:
             listed = await answer.json()
+        if answer.status != 200:  # a kind that was made a moment ago
+            await asyncio.sleep(LIST_AGAIN_S)
+            continue
         for raw in listed["items"]:
             tell("ADDED", raw)
         since = {"watch": "1", "resourceVersion": listed["metadata"]["resourceVersion"]}

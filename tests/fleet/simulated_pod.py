@@ -22,6 +22,7 @@ from skerry_runtime.contract import (
     RevisionContent,
     RevisionCounters,
     Served,
+    ServedModel,
     StatusReport,
     SwapMode,
     SwapPhase,
@@ -35,7 +36,7 @@ DISK_SWAP_S = 0.05
 SLOW_SWAP_S = 5.0
 NEVER_S = float("inf")
 REQUESTS_PER_S = 20.0
-FAILS_AFTER_S = 1.0
+FAILS_AFTER_S = 0.5
 """How long a model that fails later serves well."""
 LATENCY_BUCKET = 20
 """Bucket of the latency histogram in which every request lies."""
@@ -142,17 +143,18 @@ class SimulatedPod:
             return
         before = self.serving.revision if self.serving else None
         content = self._content(swap.revision)
-        self.serving = Served(
-            revision=swap.revision,
+        model = ServedModel(
             version=content.version,
-            variant=content.artifact.variant,
-            sha256=content.artifact.sha256,
-            since=swap.ends_at,
+            variant=content.model.variant,
+            sha256=content.model.files[0].sha256,
             acceleration=Acceleration(
                 requested=("SimulatedProvider",),
                 effective="SimulatedProvider",
                 delegated_percent=100,
             ),
+        )
+        self.serving = Served(
+            revision=swap.revision, since=swap.ends_at, models={content.name: model}
         )
         self.swaps.append(_record(swap, before))
         kept = (swap.revision, *(one for one in (before, *self.on_disk) if one))

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from documents import make_content
 from hostile.building import Case, good
 from hostile.corpus import cases
 from hostile.disguised import ESCAPED
@@ -29,7 +30,6 @@ from skerry_runtime.contract import (
     FailureReason,
     GoldenExam,
     GoldenMetric,
-    ModelArtifact,
     RevisionContent,
     SwapPhase,
 )
@@ -101,11 +101,10 @@ CASES_OF_GOOD = Case("good", good().SerializeToString(), frozenset(), golden=fai
 
 def described_case(source: FileServer, case: Case) -> RevisionContent:
     model, exam = sha256(case.body), case.golden
-    return RevisionContent(
-        version="1",
-        artifact=ModelArtifact(
-            uri=source.add(model, case.body), sha256=model, variant="v", format=case.format
-        ),
+    return make_content(
+        source.add(model, case.body),
+        model,
+        format=case.format,
         golden=None
         if exam is None
         else GoldenExam(

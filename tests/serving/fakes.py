@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from documents import make_served
 from skerry_runtime.backends.base import LoadRequest, ModelMetadata, Tensors, TensorSpec
 from skerry_runtime.backends.onnx import OnnxBackend, OnnxModel
-from skerry_runtime.contract import Acceleration, Execution, Format, Served, StatusReport
+from skerry_runtime.contract import Acceleration, Execution, Format, StatusReport
 from skerry_runtime.registry import ServingModel
 
 CPU = Acceleration(
@@ -82,5 +83,5 @@ def load(
 
 
 def serving(model: object, revision: str = "r1", version: str = "1.0.0") -> ServingModel:
-    served = Served(revision=revision, version=version, variant="v", sha256="0" * 64, since=0.0)
+    served = make_served(revision, version, variant="v")
     return ServingModel("digits", served, model)  # type: ignore[arg-type]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from tritonclient import grpc as triton
 
+from ports import free_port
 from skerry_cluster import images
 from skerry_cluster.settings import REPOSITORY, Layout
 from skerry_operator.manifests.triton import server_arguments
@@ -23,7 +23,7 @@ PYTHON = Path("/usr/bin/python3.11")
 """The server's Python backend embeds exactly this one."""
 IS_POSSIBLE = PYTHON.exists() and os.uname().machine == "x86_64"
 STAND_IN = REPOSITORY / "tests" / "serving" / "onnxruntime_stand_in"
-START_S = 60
+START_S = 180
 
 
 def assemble(target: Path) -> Path:
@@ -33,11 +33,6 @@ def assemble(target: Path) -> Path:
     script = REPOSITORY / "images" / "tritonserver_python_test.py"
     subprocess.run([sys.executable, script, packages, STAND_IN, target, packages], check=True)
     return packages
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 @dataclass

@@ -54,6 +54,34 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- .Values.lease.name | default (include "skerry.fullname" .) -}}
 {{- end -}}
 
+{{/* Name of objects that have no namespace; the release's own tells two of one name apart. */}}
+{{- define "skerry.clusterName" -}}
+{{- printf "%s-%s" .Release.Namespace (include "skerry.fullname" .) -}}
+{{- end -}}
+
+{{/*
+Whether the server has ValidatingAdmissionPolicy. A rendering without a server knows versions and
+no kinds; then the version of Kubernetes tells: it is there, and on, from 1.30.
+*/}}
+{{- define "skerry.hasAdmissionPolicies" -}}
+{{- if .Capabilities.APIVersions.Has "v1/Pod" -}}
+{{- ternary "yes" "" (.Capabilities.APIVersions.Has "admissionregistration.k8s.io/v1/ValidatingAdmissionPolicy") -}}
+{{- else -}}
+{{- ternary "yes" "" (semverCompare ">=1.30-0" .Capabilities.KubeVersion.Version) -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
+Who reaches the admin ports of the model pods, as NetworkPolicy peers: the operator, and whom the
+values name.
+*/}}
+{{- define "skerry.adminPeers" -}}
+{{- $namespace := dict "matchLabels" (dict "kubernetes.io/metadata.name" .Release.Namespace) -}}
+{{- $pods := dict "matchLabels" (include "skerry.selectorLabels" . | fromYaml) -}}
+{{- $operator := dict "namespaceSelector" $namespace "podSelector" $pods -}}
+{{- concat (list $operator) .Values.modelNetworkPolicies.adminFrom | toJson -}}
+{{- end -}}
+
 {{/* What the operator does to the objects in the namespaces that it watches. */}}
 {{- define "skerry.namespacedRules" -}}
 # What users write: read only.
@@ -80,6 +108,9 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [apps]
   resources: [daemonsets, replicasets, controllerrevisions]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [networking.k8s.io]
+  resources: [networkpolicies]
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [""]
   resources: [events]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from digits_demo.cluster import CHART, Access, image_values
 from digits_demo.kube import Kube
-from digits_demo.manifests import CHART_VALUES
+from digits_demo.manifests import CHART_VALUES, DEPLOYMENT
 from digits_demo.shell import run
 from digits_demo.waiting import wait_for
 
@@ -44,9 +44,18 @@ def install(access: Access, images: dict[str, str]) -> None:
 def remove_namespace(kube: Kube) -> None:
     """Delete the demo's namespace and wait until it is gone.
 
+    The pods end before: for those that it finds Kubernetes lets another 5 s pass.
+
     Raises:
         DemoError: it is still there at the deadline.
     """
+    kube.delete_deployment(DEPLOYMENT)
+    wait_for(
+        lambda: None if kube.pods(DEPLOYMENT) else True,
+        "the end of the demo's pods",
+        timeout_s=NAMESPACE_TIMEOUT_S,
+        remedy="look at `kubectl -n digits get pods -o wide`",
+    )
     kube.delete_namespace()
     wait_for(
         lambda: None if kube.has_namespace() else True,

@@ -107,8 +107,16 @@ class Kube:
 
     def delete_namespace(self) -> None:
         """Ask for the namespace to go; it is fine when there is none."""
+        self._delete(self._namespace)
+
+    def delete_deployment(self, name: str) -> None:
+        """Ask for an EdgeDeployment to go; it is fine when there is none."""
+        self._delete(f"{self._customs}/edgedeployments/{name}")
+
+    def _delete(self, path: str) -> None:
+        """Ask for an object to go; it is fine when there is none, or when it goes already."""
         try:
-            self._call("DELETE", self._namespace)
+            self._call("DELETE", path)
         except client.ApiException as error:
             if error.status not in (404, 409):
                 raise

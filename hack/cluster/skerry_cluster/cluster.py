@@ -14,6 +14,7 @@ from skerry_cluster import (
     cgroups,
     control_plane,
     dns,
+    netpol,
     network,
     node,
     packages,
@@ -57,7 +58,7 @@ def up(layout: Layout, count: int) -> None:
         raise ClusterError("the cluster makes namespaces and cgroups: run it as root")
     _refuse_another(layout)
     packages.install(packages.CLUSTER)
-    programs = tools.ensure(layout, tools.KUBERNETES, tools.COREDNS)
+    programs = tools.ensure(layout, tools.KUBERNETES, tools.COREDNS, tools.NETPOL)
     pause_archive = pause.ensure_archive(layout)
     with step("control plane: kine, API server, controller manager, scheduler"):
         network.ensure_bridge()
@@ -73,6 +74,8 @@ def up(layout: Layout, count: int) -> None:
     with step(f"nodes: {', '.join(spec.name for spec in specs)}"):
         restarted = in_parallel(nodes, lambda item: _start_node(item, programs, pause_archive))
         _join_networks(api, nodes)
+        netpol.prepare(layout, api)
+        in_parallel(nodes, lambda item: netpol.start(item, programs["netpol"]))
     with step("waiting until the nodes are ready and offer their simulated devices"):
         for item, was_restarted in zip(nodes, restarted, strict=True):
             _wait_ready(api, item, began if was_restarted else 0.0)

@@ -64,7 +64,7 @@ IMAGES = (
         (
             "operator/skerry_operator",
             "runtime/skerry_runtime/__init__.py",
-            "runtime/skerry_runtime/contract.py",
+            "runtime/skerry_runtime/contract",
         ),
     ),
 )

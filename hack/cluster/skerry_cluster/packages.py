@@ -17,6 +17,7 @@ CLUSTER = {
     "nft": "nftables",
     "iptables": "iptables",
     "conntrack": "conntrack",
+    "ipset": "ipset",
     "ethtool": "ethtool",
     "socat": "socat",
     "nsenter": "util-linux",

@@ -6,7 +6,7 @@ from skerry_cluster.command import ClusterError
 from skerry_cluster.settings import Layout
 
 Row = tuple[str, str, str]
-_NODE_PARTS = ("holder", "containerd", "kubelet", "kube-proxy")
+_NODE_PARTS = ("holder", "containerd", "kubelet", "kube-proxy", "netpol")
 
 
 def table(rows: list[Row]) -> str:

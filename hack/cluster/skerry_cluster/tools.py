@@ -58,6 +58,9 @@ KUBERNETES = Module(
     cgo=True,  # kine's SQLite
 )
 COREDNS = Module("coredns", ("coredns",), target=".")
+NETPOL = Module("netpol", ("netpol",), target=".", cgo=True)
+"""With C code, of which it has none, it shares what Go compiled for Kubernetes: seconds, not
+minutes. Its go.mod names the versions of tools/go.mod for the same reason."""
 KWOK = Module("kwok", ("kwok",))
 REGISTRY = Module("registry", ("registry",))
 """Used by tests only."""

@@ -11,6 +11,8 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
+from skerry_operator.api.bounds import PLAIN
+
 
 @dataclass(frozen=True)
 class Cel:
@@ -51,6 +53,8 @@ SecretName = Annotated[
 ]
 """Name of a secret in the same namespace."""
 ShortText = Annotated[str, StringConstraints(max_length=256)]
+PlainText = Annotated[ShortText, PLAIN]
+"""Text that people write: it is printed as it is."""
 LongText = Annotated[str, StringConstraints(max_length=1024)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$", max_length=64)]
 Duration = Annotated[
@@ -67,6 +71,18 @@ CountOrPercent = Annotated[
     str, StringConstraints(pattern=r"^([1-9][0-9]{0,5}|([1-9][0-9]?|100)%)$", max_length=7)
 ]
 """A count such as "1", or a percentage such as "25%"."""
+LabelKey = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$",
+        min_length=1,
+        max_length=317,
+    ),
+]
+LabelValue = Annotated[
+    str,
+    StringConstraints(pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$", max_length=63),
+]
 Revision = Annotated[str, StringConstraints(max_length=32)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 

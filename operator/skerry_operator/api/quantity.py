@@ -1,9 +1,18 @@
-"""Reads the API's texts: durations, quantities, counts and percentages."""
+"""Reads the API's texts: durations, quantities, counts and percentages.
+
+Impossible numbers are taken as the largest possible ones: what is beyond was let in by an older
+CRD, and must not end a look with an overflow.
+"""
 
 from __future__ import annotations
 
 import math
 import re
+
+LONGEST_S = 720 * 3600.0
+"""Longest duration that a spec may ask for, 30 days."""
+LARGEST = 2.0**62
+"""Largest quantity: it fits the integers of every reader."""
 
 _DURATION_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _QUANTITY_UNITS = {
@@ -22,13 +31,15 @@ _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
 _QUANTITY = re.compile(r"^([0-9]+(?:\.[0-9]+)?)([A-Za-z]*)$")
 
 
-def duration_s(text: str) -> float:
-    """Return a Go duration in seconds.
+def duration_s(text: str, longest_s: float = LONGEST_S) -> float:
+    """Return a Go duration in seconds, at most `longest_s`.
 
     >>> duration_s("1m30s")
     90.0
     >>> duration_s("50ms")
     0.05
+    >>> duration_s("99999999h") == LONGEST_S
+    True
 
     Raises:
         ValueError: not a duration of h, m, s and ms.
@@ -36,11 +47,11 @@ def duration_s(text: str) -> float:
     parts = _DURATION.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise ValueError(f"{text!r} is no duration: write for example 30s, 5m or 1h30m")
-    return sum(float(number) * _DURATION_UNITS_S[unit] for number, unit in parts)
+    return min(longest_s, sum(float(number) * _DURATION_UNITS_S[unit] for number, unit in parts))
 
 
 def quantity(text: str) -> float:
-    """Return a Kubernetes quantity as a number in its base unit.
+    """Return a Kubernetes quantity as a number in its base unit, at most LARGEST.
 
     >>> quantity("200Mi")
     209715200.0
@@ -53,7 +64,7 @@ def quantity(text: str) -> float:
     match = _QUANTITY.match(text)
     if match is None or match[2] not in _QUANTITY_UNITS:
         raise ValueError(f"{text!r} is no quantity: write for example 200Mi or 500m")
-    return float(match[1]) * _QUANTITY_UNITS[match[2]]
+    return min(LARGEST, float(match[1]) * _QUANTITY_UNITS[match[2]])
 
 
 def share_of(text: str, total: int) -> int:

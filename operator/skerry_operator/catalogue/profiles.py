@@ -18,7 +18,7 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from skerry_operator.api.v1alpha1.edgedeployment import LabelValue
+from skerry_operator.api.base import LabelValue
 from skerry_operator.api.v1alpha1.edgemodel import Precision
 from skerry_runtime.contract import Format
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from skerry_operator.api.base import KubeModel
+from skerry_operator.api.bounds import RULES
 from skerry_operator.api.v1alpha1.edgedeployment import EdgeDeployment
 from skerry_operator.api.v1alpha1.edgemodel import EdgeModel
 from skerry_operator.constants import GROUP, VERSION
-from skerry_operator.crdgen.schema import RULES, Schema, schema_of, structural
+from skerry_operator.crdgen.schema import Schema, schema_of, structural
 
 CATEGORY = "skerry"
 """`kubectl get skerry` lists all kinds."""
@@ -41,7 +42,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Kind:
+class CustomKind:
     """A kind of the group: its type, its names and what `kubectl get` prints."""
 
     model: type[KubeModel]
@@ -68,8 +69,8 @@ _READY = Column("Ready", _of_ready("status"), "Whether the spec as written is wh
 _REASON = Column("Reason", _of_ready("reason"), "Why it is ready or not.", priority=_WIDE)
 _AGE = Column("Age", ".metadata.creationTimestamp", "Time since it was created.", type="date")
 
-KINDS: tuple[Kind, ...] = (
-    Kind(
+KINDS: tuple[CustomKind, ...] = (
+    CustomKind(
         model=EdgeModel,
         plural="edgemodels",
         short_name="em",
@@ -81,7 +82,7 @@ KINDS: tuple[Kind, ...] = (
             _AGE,
         ),
     ),
-    Kind(
+    CustomKind(
         model=EdgeDeployment,
         plural="edgedeployments",
         short_name="ed",
@@ -108,7 +109,7 @@ _TYPE_META: Schema = {
 }
 
 
-def definition(kind: Kind) -> dict[str, Any]:
+def definition(kind: CustomKind) -> dict[str, Any]:
     """Return the CustomResourceDefinition of the kind.
 
     Raises:
@@ -127,7 +128,7 @@ def definition(kind: Kind) -> dict[str, Any]:
     }
 
 
-def _names(kind: Kind) -> dict[str, Any]:
+def _names(kind: CustomKind) -> dict[str, Any]:
     return {
         "kind": kind.name,
         "listKind": f"{kind.name}List",
@@ -138,7 +139,7 @@ def _names(kind: Kind) -> dict[str, Any]:
     }
 
 
-def _version(kind: Kind) -> dict[str, Any]:
+def _version(kind: CustomKind) -> dict[str, Any]:
     return {
         "name": VERSION,
         "served": True,

@@ -7,6 +7,7 @@ none there. A refusal names the field, so a wrong type fails the build and not a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,14 +16,13 @@ from pydantic_core import core_schema
 from typing_extensions import override
 
 from skerry_operator.api.base import KubeModel
+from skerry_operator.api.bounds import RULES
 
 Schema = dict[str, Any]
 
 MAP_KEYS: Mapping[str, tuple[str, ...]] = {"Condition": ("type",)}
 """Types whose lists are maps: each writer owns entries by these keys. All other lists are atomic,
 because their order means something or they have a single writer."""
-
-RULES = "x-kubernetes-validations"
 
 _SILENT = frozenset({"title", "default"})
 """Keywords that are left out: names of Python classes, and defaults, which live in code."""
@@ -31,7 +31,7 @@ _ALLOWED: Mapping[str, frozenset[str]] = {
         {"properties", "required", "additionalProperties", "propertyNames", "maxProperties", RULES}
     ),
     "array": frozenset({"items", "minItems", "maxItems"}),
-    "string": frozenset({"enum", "const", "pattern", "minLength", "maxLength", "format"}),
+    "string": frozenset({"enum", "const", "pattern", "minLength", "maxLength", "format", RULES}),
     "integer": frozenset({"enum", "const", "minimum", "maximum"}),
     "boolean": frozenset(),
 }
@@ -149,6 +149,7 @@ def structural(node: Schema, path: str = "", *, tell_defaults: bool = True) -> S
         result["enum"] = [node["const"]]
     if kind == "string":
         _refuse_unbounded_text(result, path)
+        result |= {RULES: node[RULES]} if RULES in node else {}
     elif kind == "array":
         result |= _list(node, path, tell_defaults=tell_defaults)
     elif kind == "object":
@@ -232,13 +233,20 @@ def _map(node: Schema, path: str, *, tell_defaults: bool) -> Schema:
         "additionalProperties": structural(values, f"{path}{{}}", tell_defaults=tell_defaults),
     }
     if "propertyNames" in node:
-        result[RULES] = [_key_rule(node["propertyNames"], path)]
+        names = node["propertyNames"]
+        result[RULES] = [_key_rule(names, path), *map(_of_keys, names.get(RULES, ()))]
     return result
+
+
+def _of_keys(rule: Mapping[str, str]) -> Schema:
+    """Return a rule about a text as one about every key of a map."""
+    about_key = re.sub(r"\bself\b", "k", rule["rule"])
+    return {"rule": f"self.all(k, {about_key})", "message": f"keys {rule['message']}"}
 
 
 def _key_rule(names: Schema, path: str) -> Schema:
     """Return the limits of a map's keys as a rule: a structural schema has no other way."""
-    unknown = names.keys() - {"minLength", "maxLength", "pattern", "title", "type"}
+    unknown = names.keys() - {"minLength", "maxLength", "pattern", "title", "type", RULES}
     if unknown or "maxLength" not in names:
         raise InexpressibleType(path, "keys need max_length, and may have min_length and a pattern")
     least, most = names.get("minLength", 0), names["maxLength"]

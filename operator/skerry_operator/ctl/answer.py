@@ -27,7 +27,7 @@ MEANINGS: Mapping[Exit, str] = {
 """Exit status -> what it tells."""
 
 
-class Refused(Exception):  # noqa: N818 (an outcome, said in one line with its remedy)
+class Declined(Exception):  # noqa: N818 (an outcome, said in one line with its remedy)
     """What was asked cannot be done; the text says why, and what to do."""
 
 

@@ -7,16 +7,17 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 from typing_extensions import override
 
 from skerry_operator.api.quantity import duration_s
 from skerry_operator.clock import SystemClock
 from skerry_operator.ctl import commands, files, infer
-from skerry_operator.ctl.answer import MEANINGS, Answer, Exit, Refused
+from skerry_operator.ctl.answer import MEANINGS, Answer, Declined, Exit
 from skerry_operator.ctl.cluster import Cluster
-from skerry_operator.ctl.follow import Watch
+from skerry_operator.ctl.follow import Following
+from skerry_operator.ctl.table import printable
 from skerry_operator.kube.access import open_access
 from skerry_operator.kube.errors import Forbidden, KubeError, Unavailable
 
@@ -36,12 +37,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = vars(parser(program).parse_args(arguments))
     try:
         answer = _COMMANDS[options["command"]](options)
-    except (Refused, KubeError) as error:
-        print(f"{program}: {_one_line(error)}", file=sys.stderr)
+    except (Declined, KubeError) as error:
+        _say(f"{program}: {_one_line(error)}", sys.stderr)
         return Exit.REFUSED
     except KeyboardInterrupt:
         return Exit.TIMED_OUT
-    print(answer.text)
+    _say(answer.text)
     return answer.code
 
 
@@ -61,20 +62,21 @@ def _status(options: Mapping[str, Any]) -> Answer:
     if not options["watch"]:
         return commands.status(cluster, name, json=options["output"] == "json")
     if options["output"] == "json":
-        raise Refused("-w and -o json exclude each other: leave one out")
+        raise Declined("-w and -o json exclude each other: leave one out")
     return commands.watch(cluster, name, _say, _watch(options["timeout"]))
 
 
-def _watch(timeout: str | None) -> Watch:
+def _watch(timeout: str | None) -> Following:
     try:
         limit = None if timeout is None else duration_s(timeout)
     except ValueError as error:
-        raise Refused(f"--timeout: {error}") from error
-    return Watch(time.monotonic, time.sleep, limit)
+        raise Declined(f"--timeout: {error}") from error
+    return Following(time.monotonic, time.sleep, limit)
 
 
-def _say(line: str) -> None:
-    print(line, flush=True)
+def _say(text: str, to: TextIO | None = None) -> None:
+    """Print: the one way to the terminal."""
+    print(printable(text), file=to, flush=True)
 
 
 def _history(options: Mapping[str, Any]) -> Answer:

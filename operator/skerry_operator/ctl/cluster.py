@@ -8,7 +8,7 @@ from typing import Any
 
 from skerry_operator.api.v1alpha1.edgedeployment import EdgeDeployment
 from skerry_operator.constants import LABEL_DEPLOYMENT
-from skerry_operator.ctl.answer import Refused
+from skerry_operator.ctl.answer import Declined
 from skerry_operator.ctl.documents import Raw
 from skerry_operator.ctl.story import Event, Story, read_events
 from skerry_operator.decide.names import bounded
@@ -16,7 +16,7 @@ from skerry_operator.decide.revision import Snapshot, revision_of
 from skerry_operator.kube.access import Access
 from skerry_operator.kube.children import read_child
 from skerry_operator.kube.errors import Forbidden, NotFound
-from skerry_operator.kube.paths import API_VERSIONS, collection_path, object_path
+from skerry_operator.kube.paths import API_VERSIONS, CHILDREN, collection_path, object_path
 from skerry_operator.kube.read import (
     BadResource,
     deployment_entry,
@@ -25,8 +25,6 @@ from skerry_operator.kube.read import (
     read_model,
 )
 
-CHILDREN = ("ConfigMap", "DaemonSet", "ReplicaSet", "Service", "ControllerRevision")
-"""Kinds that the operator generates."""
 INFER_TIMEOUT_S = 60.0
 """Longest wait for one answer of a model."""
 
@@ -46,11 +44,11 @@ class Cluster:
         """Return an EdgeDeployment.
 
         Raises:
-            Refused: there is none of that name.
+            Declined: there is none of that name.
         """
         found = self._get("EdgeDeployment", name)
         if found is None:
-            raise Refused(
+            raise Declined(
                 f"EdgeDeployment {self.namespace}/{name} does not exist: check the name and the "
                 "namespace (-n); `kubectl get ed -A` lists them"
             )
@@ -84,7 +82,7 @@ class Cluster:
         """Return all that is told of a deployment.
 
         Raises:
-            Refused: there is no such deployment, or it cannot be read.
+            Declined: there is no such deployment, or it cannot be read.
         """
         raw = self.deployment(name)
         try:
@@ -92,7 +90,7 @@ class Cluster:
             model = self.model(deployment.spec.model_ref.name)
             wanted = _wanted(deployment, model)
         except BadResource as error:
-            raise Refused(f"{self.namespace}/{name}: {error}: is this CLI too old?") from error
+            raise Declined(f"{self.namespace}/{name}: {error}: is this CLI too old?") from error
         return Story(deployment, wanted, self._versions(name), self._events(name))
 
     def patch(self, name: str, body: Mapping[str, Any]) -> None:
@@ -170,7 +168,7 @@ def _wanted(deployment: EdgeDeployment, model: Raw | None) -> str | None:
 def _refuse_unknown_kind(error: NotFound) -> None:
     """Tell a cluster without our definitions from one without the object."""
     if str(error).endswith((": HTTP 404", "could not find the requested resource")):
-        raise Refused(
+        raise Declined(
             "the cluster does not know Skerry's resources: install the chart, or choose another "
             "--context"
         ) from error

@@ -7,9 +7,9 @@ from datetime import datetime
 
 from skerry_operator.api.v1alpha1.edgedeployment import EdgeDeployment
 from skerry_operator.ctl import steer
-from skerry_operator.ctl.answer import Answer, Refused
+from skerry_operator.ctl.answer import Answer, Declined
 from skerry_operator.ctl.cluster import Cluster
-from skerry_operator.ctl.follow import Watch, follow
+from skerry_operator.ctl.follow import Following, follow
 from skerry_operator.ctl.status_view import (
     history_json,
     history_text,
@@ -28,7 +28,7 @@ def status(cluster: Cluster, name: str, *, json: bool) -> Answer:
     return Answer(as_json(status_json(story)) if json else status_text(story))
 
 
-def watch(cluster: Cluster, name: str, say: Say, watching: Watch) -> Answer:
+def watch(cluster: Cluster, name: str, say: Say, watching: Following) -> Answer:
     """Tell how a deployment is, then every change until its rollout ends."""
     say(status_text(cluster.story(name)) + "\n")
     return follow(lambda: cluster.story(name), say, watching)
@@ -62,13 +62,13 @@ def set_paused(cluster: Cluster, name: str, *, paused: bool) -> Answer:
 
 
 def _changed(
-    cluster: Cluster, name: str, decide: Callable[[EdgeDeployment], steer.Change]
+    cluster: Cluster, name: str, decide: Callable[[EdgeDeployment], steer.Steering]
 ) -> Answer:
     raw = cluster.deployment(name)
     try:
         found = read_deployment(deployment_entry(raw)).deployment
     except BadResource as error:
-        raise Refused(f"{cluster.namespace}/{name}: {error}: is this CLI too old?") from error
+        raise Declined(f"{cluster.namespace}/{name}: {error}: is this CLI too old?") from error
     change = decide(found)
     if change.patch:
         cluster.patch(name, change.patch)

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from skerry_operator.ctl.answer import Refused
+from skerry_operator.ctl.answer import Declined
 
 Raw = dict[str, Any]
 
@@ -23,7 +23,7 @@ class _Loader(yaml.SafeLoader):
 
 
 @dataclass(frozen=True)
-class Document:
+class Written:
     """One object of a file."""
 
     origin: str
@@ -47,33 +47,33 @@ class Document:
         return f"{self.kind or 'object'}/{self.metadata.get('name') or '?'}"
 
 
-def parse_documents(origin: str, text: str) -> tuple[Document, ...]:
+def parse_documents(origin: str, text: str) -> tuple[Written, ...]:
     """Return the objects in a text of YAML or JSON, those in Lists too.
 
     Raises:
-        Refused: it is no YAML, or holds something else than objects.
+        Declined: it is no YAML, or holds something else than objects.
     """
     try:
         bodies = [body for body in yaml.load_all(text, _Loader) if body is not None]
     except yaml.YAMLError as error:
         where = " ".join(str(error).split())
-        raise Refused(f"{origin}: not YAML: {where}: correct the file") from error
+        raise Declined(f"{origin}: not YAML: {where}: correct the file") from error
     objects = [item for body in bodies for item in _items(origin, body)]
     return tuple(
-        Document(f"{origin} (object {index})" if len(objects) > 1 else origin, item)
+        Written(f"{origin} (object {index})" if len(objects) > 1 else origin, item)
         for index, item in enumerate(objects, 1)
     )
 
 
-def node_bodies(documents: Iterable[Document]) -> tuple[Raw, ...]:
+def node_bodies(documents: Iterable[Written]) -> tuple[Raw, ...]:
     """Return the nodes among the objects.
 
     Raises:
-        Refused: there is none.
+        Declined: there is none.
     """
     nodes = tuple(one.body for one in documents if one.kind == "Node" and one.metadata.get("name"))
     if not nodes:
-        raise Refused("--nodes: no Node in the file: write it with `kubectl get nodes -o yaml`")
+        raise Declined("--nodes: no Node in the file: write it with `kubectl get nodes -o yaml`")
     return nodes
 
 
@@ -81,7 +81,7 @@ def _items(origin: str, body: object) -> Iterator[Raw]:
     items = body if isinstance(body, list) else [body]
     for item in items:
         if not isinstance(item, dict):
-            raise Refused(f"{origin}: holds {item!r} where an object should be: correct the file")
+            raise Declined(f"{origin}: holds {item!r} where an object should be: correct the file")
         if str(item.get("kind", "")).endswith("List") and isinstance(item.get("items"), list):
             yield from _items(origin, item["items"])
         else:

@@ -15,12 +15,12 @@ from skerry_operator.catalogue.profiles import (
     builtin_profiles,
     extended_profiles,
 )
-from skerry_operator.ctl.answer import Answer, Exit, Refused
+from skerry_operator.ctl.answer import Answer, Declined, Exit
 from skerry_operator.ctl.cluster import Cluster
-from skerry_operator.ctl.documents import Document, Raw, node_bodies, parse_documents
+from skerry_operator.ctl.documents import Raw, Written, node_bodies, parse_documents
 from skerry_operator.ctl.foresee import (
+    ForeseenNodes,
     Foresight,
-    Hardware,
     Surroundings,
     foresee,
     manifest_of,
@@ -82,15 +82,15 @@ def plan(
     return Answer("\n\n".join(plan_text(one) for one in foresights), worst)
 
 
-def read_documents(names: Iterable[str]) -> tuple[Document, ...]:
+def read_documents(names: Iterable[str]) -> tuple[Written, ...]:
     """Return the objects in the files; `-` is the standard input.
 
     Raises:
-        Refused: a file cannot be read, or there is no object in them.
+        Declined: a file cannot be read, or there is no object in them.
     """
     found = tuple(one for name in names for one in parse_documents(name, read_text(name)))
     if not found:
-        raise Refused(f"no object in {', '.join(names)}: name a file with manifests")
+        raise Declined(f"no object in {', '.join(names)}: name a file with manifests")
     return found
 
 
@@ -98,13 +98,13 @@ def read_text(name: str) -> str:
     """Return a file's text; `-` is the standard input.
 
     Raises:
-        Refused: it cannot be read.
+        Declined: it cannot be read.
     """
     try:
         return sys.stdin.read() if name == "-" else Path(name).read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or "is no text"
-        raise Refused(f"{name}: {why}: name a file with manifests") from error
+        raise Declined(f"{name}: {why}: name a file with manifests") from error
 
 
 class _Planner:
@@ -112,14 +112,14 @@ class _Planner:
 
     def __init__(
         self,
-        documents: Sequence[Document],
+        documents: Sequence[Written],
         wish: PlanWish,
         cluster: Cluster | None,
         now: datetime,
     ) -> None:
         self._cluster = cluster
         self._now = now
-        self._hardware = Hardware(_profiles(wish.profiles), wish.image)
+        self._hardware = ForeseenNodes(_profiles(wish.profiles), wish.image)
         default = wish.namespace or (cluster.namespace if cluster else "default")
         self._ours = {
             kind: [_manifest(one, default) for one in documents if one.kind == kind]
@@ -131,11 +131,11 @@ class _Planner:
         """Return a plan for every deployment in the files, and for those that use their models.
 
         Raises:
-            Refused: there is no deployment to plan.
+            Declined: there is no deployment to plan.
         """
         deployments = [*self._ours["EdgeDeployment"], *self._users_of_models()]
         if not deployments:
-            raise Refused("no EdgeDeployment to plan: name a file that holds one with -f")
+            raise Declined("no EdgeDeployment to plan: name a file that holds one with -f")
         return [self._foresee(one) for one in deployments]
 
     def _users_of_models(self) -> list[Raw]:
@@ -155,7 +155,7 @@ class _Planner:
         try:
             return foresee(deployment, self._around(deployment), self._hardware, self._now)
         except BadResource as error:
-            raise Refused(f"{'/'.join(_key(deployment))}: {error}: correct it") from error
+            raise Declined(f"{'/'.join(_key(deployment))}: {error}: correct it") from error
 
     def _around(self, deployment: Raw) -> Surroundings:
         namespace, name = _key(deployment)
@@ -174,7 +174,7 @@ class _Planner:
         )
 
 
-def _problems(document: Document, cluster: Cluster | None) -> list[str]:
+def _problems(document: Written, cluster: Cluster | None) -> list[str]:
     """Return what is wrong with an object of ours; of others nothing is known."""
     if document.kind not in SPECS:
         return []
@@ -182,7 +182,7 @@ def _problems(document: Document, cluster: Cluster | None) -> list[str]:
     return found or ([] if cluster is None else _server_problems(document, cluster))
 
 
-def _server_problems(document: Document, cluster: Cluster) -> list[str]:
+def _server_problems(document: Written, cluster: Cluster) -> list[str]:
     namespace = document.metadata.get("namespace") or cluster.namespace
     try:
         cluster.within(namespace).try_apply(document.body)
@@ -193,7 +193,7 @@ def _server_problems(document: Document, cluster: Cluster) -> list[str]:
     return []
 
 
-def _told(document: Document, problems: Sequence[str]) -> list[str]:
+def _told(document: Written, problems: Sequence[str]) -> list[str]:
     """Return the lines about an object."""
     where = f"{document.origin}: {document.label}"
     if problems:
@@ -202,7 +202,7 @@ def _told(document: Document, problems: Sequence[str]) -> list[str]:
     return [f"{where}: {word}"]
 
 
-def _checked_json(document: Document, problems: Sequence[str]) -> dict[str, Any]:
+def _checked_json(document: Written, problems: Sequence[str]) -> dict[str, Any]:
     """Return what was found out about an object, for scripts; fields are only ever added."""
     return {
         "origin": document.origin,
@@ -214,7 +214,7 @@ def _checked_json(document: Document, problems: Sequence[str]) -> dict[str, Any]
     }
 
 
-def _manifest(document: Document, default: str) -> Raw:
+def _manifest(document: Written, default: str) -> Raw:
     namespace = document.metadata.get("namespace") or default
     return manifest_of(document.kind, document.body, namespace)
 
@@ -223,7 +223,7 @@ def _nodes(name: str | None, cluster: Cluster | None) -> Sequence[Raw]:
     if name is not None:
         return node_bodies(parse_documents(name, read_text(name)))
     if cluster is None:
-        raise Refused("neither a cluster nor --nodes: name a file of `kubectl get nodes -o yaml`")
+        raise Declined("neither a cluster nor --nodes: name a file of `kubectl get nodes -o yaml`")
     return cluster.nodes()
 
 
@@ -233,7 +233,7 @@ def _profiles(name: str | None) -> tuple[Profile, ...]:
     try:
         return extended_profiles(read_text(name), name)
     except BadProfile as error:
-        raise Refused(str(error)) from error
+        raise Declined(str(error)) from error
 
 
 def _key(raw: Raw) -> tuple[str, str]:

@@ -19,7 +19,7 @@ _OF_THE_SPEC = frozenset({Reason.MODEL_INVALID, Reason.INVALID_SPEC})
 
 
 @dataclass(frozen=True)
-class Watch:
+class Following:
     """How long and how often to look."""
 
     monotonic: Callable[[], float]
@@ -44,7 +44,7 @@ def outcome(story: Story) -> Exit | None:
     return Exit.NOT_READY if is_ours else None
 
 
-def follow(read: Callable[[], Story], say: Callable[[str], None], watch: Watch) -> Answer:
+def follow(read: Callable[[], Story], say: Callable[[str], None], watch: Following) -> Answer:
     """Say every change in one line until the rollout ends, or the time is over."""
     end = None if watch.timeout_s is None else watch.monotonic() + watch.timeout_s
     said = ""

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from pydantic import ValidationError
+
+from skerry_operator.api.v1alpha1.edgedeployment_network import NetworkPeer
 from skerry_operator.api.v1alpha1.edgedeployment_status import RejectedNode
 from skerry_operator.catalogue.profiles import SHIPPED_FLAVORS, Profile
 from skerry_operator.constants import ConditionType, Reason
@@ -26,6 +29,7 @@ from skerry_operator.kube.read import (
     read_deployment,
 )
 from skerry_operator.kube.tables import Cache
+from skerry_operator.manifests.networkpolicy import NetworkDefaults
 from skerry_operator.plan import PlanSettings, plan
 
 UNKNOWN_IMAGE = "the-operator's-default"
@@ -49,7 +53,7 @@ class Surroundings:
 
 
 @dataclass(frozen=True)
-class Hardware:
+class ForeseenNodes:
     """What a plan knows besides objects."""
 
     profiles: tuple[Profile, ...]
@@ -89,7 +93,9 @@ class Foresight:
     """Nothing would be done: the manifests are wrong, or the model is missing."""
 
 
-def foresee(deployment: Raw, around: Surroundings, known: Hardware, now: datetime) -> Foresight:
+def foresee(
+    deployment: Raw, around: Surroundings, known: ForeseenNodes, now: datetime
+) -> Foresight:
     """Return what the operator would do at its next look, were the deployment applied now.
 
     Raises:
@@ -101,6 +107,7 @@ def foresee(deployment: Raw, around: Surroundings, known: Hardware, now: datetim
         # the chart names them all; what it was told only the operator knows
         flavor_images=dict.fromkeys(SHIPPED_FLAVORS, UNKNOWN_IMAGE),
         triton_image=UNKNOWN_IMAGE,
+        network=_network(around.children.get("NetworkPolicy", ())),
     )
     made = plan(observed, known.profiles, settings)
     whole = plan(replace(observed, generated={}), known.profiles, settings)
@@ -133,6 +140,19 @@ class _Look:
     """The same plan for a cluster that holds no generated object yet."""
     wanted: Snapshot | None
     profiles: tuple[Profile, ...]
+
+
+def _network(policies: Sequence[Raw]) -> NetworkDefaults:
+    """Return what the operator was told, as far as the policy that it made shows it."""
+    rules = [
+        rule for policy in policies for rule in (policy.get("spec") or {}).get("ingress") or ()
+    ]
+    peers = rules[-1].get("from") or () if rules else ()
+    try:
+        known = tuple(NetworkPeer.model_validate(peer) for peer in peers)
+    except ValidationError:  # edited into something else: the operator will write it again
+        known = ()
+    return NetworkDefaults(bool(policies), known)
 
 
 def _observed(deployment: Raw, around: Surroundings, now: datetime) -> Observed:
@@ -215,7 +235,7 @@ def _cell(fleet: Fleet, wanted: Snapshot, cell: Cell) -> CellForesight:
 def _change(fleet: Fleet, wanted: Snapshot, cell: Cell) -> str:
     """Return what a rollout of the wanted revision would do to the units of a cell."""
     berth = fleet.berth(wanted.revision, cell.name)
-    listed = [fleet.listed.get(unit, ()) for unit in cell.units]
+    listed = [fleet.row(unit).berths for unit in cell.units]
     if not any(listed):
         return "new pods"
     if any(berth not in berths for berths in listed):

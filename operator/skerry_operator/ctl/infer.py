@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from skerry_operator.ctl.answer import Answer, Exit, Refused
+from skerry_operator.ctl.answer import Answer, Declined, Exit
 from skerry_operator.ctl.cluster import INFER_TIMEOUT_S, Cluster
 from skerry_operator.ctl.documents import Raw
 from skerry_operator.ctl.files import read_text
@@ -58,7 +58,7 @@ def infer(cluster: Cluster, wish: InferWish, *, json: bool) -> Answer:
     """Send the request and tell the answer.
 
     Raises:
-        Refused: there is nothing to send, nobody to send it to, or the server refuses it.
+        Declined: there is nothing to send, nobody to send it to, or the server refuses it.
     """
     request = read_request(wish.file)
     spec = cluster.deployment(wish.name)["spec"]
@@ -71,7 +71,7 @@ def infer(cluster: Cluster, wish: InferWish, *, json: bool) -> Answer:
         code, data = _posted(_address(wish.url, path), request, wish)
     answer = _parsed(data)
     if code >= 300 or answer is None:
-        raise Refused(f"HTTP {code}: {_why(code, data, answer)}")
+        raise Declined(f"HTTP {code}: {_why(code, data, answer)}")
     return Answer(as_json(answer) if json else answer_text(answer), Exit.OK)
 
 
@@ -79,7 +79,7 @@ def read_request(name: str) -> Raw:
     """Return the request in a file: JSON as the protocol has it, or an .npz with the inputs.
 
     Raises:
-        Refused: it is neither.
+        Declined: it is neither.
     """
     _check_size(name)
     if name.endswith(".npz"):
@@ -87,9 +87,9 @@ def read_request(name: str) -> Raw:
     try:
         request = json_module.loads(read_text(name))
     except ValueError as error:
-        raise Refused(f"{name}: no JSON: {error}: write a request, or name an .npz") from error
+        raise Declined(f"{name}: no JSON: {error}: write a request, or name an .npz") from error
     if not isinstance(request, dict) or not isinstance(request.get("inputs"), list):
-        raise Refused(f'{name}: no request: it needs a list "inputs" as the protocol has it')
+        raise Declined(f'{name}: no request: it needs a list "inputs" as the protocol has it')
     return request
 
 
@@ -109,13 +109,13 @@ def _through_the_api_server(
     """Post through the API server's proxy; return code and answer.
 
     Raises:
-        Refused: the pods want a token, or files were given that only a direct request can use.
+        Declined: the pods want a token, or files were given that only a direct request can use.
     """
     if wish.token_file or wish.ca_file:
-        raise Refused("--token-file and --ca-file go with --url: write where the pods are reached")
+        raise Declined("--token-file and --ca-file go with --url: write where the pods are reached")
     if serving.get("auth"):
         text = "the pods want a token, which the API server would not pass on"
-        raise Refused(f"{text}: give --url and --token-file")
+        raise Declined(f"{text}: give --url and --token-file")
     scheme = "https:" if serving.get("tls") else ""
     service = scheme + service_name(wish.name, wish.service or "")
     return cluster.ask_service(service, path, request, ANSWER_LIMIT)
@@ -123,7 +123,7 @@ def _through_the_api_server(
 
 def _address(url: str, path: str) -> str:
     if urlsplit(url).scheme not in {"http", "https"}:
-        raise Refused(f"--url: {url!r} is no address: write for example http://10.0.0.7:8080")
+        raise Declined(f"--url: {url!r} is no address: write for example http://10.0.0.7:8080")
     return f"{url.rstrip('/')}/{path}"
 
 
@@ -131,11 +131,11 @@ def _token(file: str) -> dict[str, str]:
     """Return the header with the token of a file.
 
     Raises:
-        Refused: it holds none.
+        Declined: it holds none.
     """
     words = read_text(file).split()
     if len(words) != 1:
-        raise Refused(f"{file}: {len(words)} words, a token is one")  # never the words themselves
+        raise Declined(f"{file}: {len(words)} words, a token is one")  # never the words themselves
     return {"Authorization": f"Bearer {words[0]}"}
 
 
@@ -143,7 +143,7 @@ def _trust(file: str | None) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=file)
     except OSError as error:  # TLS' own errors are such
-        raise Refused(f"{file}: no certificates: {error}") from error
+        raise Declined(f"{file}: no certificates: {error}") from error
 
 
 def _posted(url: str, request: Raw, wish: InferWish) -> tuple[int, bytes]:
@@ -163,13 +163,13 @@ def _posted(url: str, request: Raw, wish: InferWish) -> tuple[int, bytes]:
         return error.code, error.read(ANSWER_LIMIT)
     except OSError as error:
         reason = getattr(error, "reason", error)
-        raise Refused(f"{url}: {reason}: is the address right, and does a pod serve?") from error
+        raise Declined(f"{url}: {reason}: is the address right, and does a pod serve?") from error
 
 
 def _check_size(name: str) -> None:
     path = Path(name)
     if path.is_file() and path.stat().st_size > REQUEST_LIMIT:
-        raise Refused(f"{name}: larger than {REQUEST_LIMIT // 2**20} MiB: send less at once")
+        raise Declined(f"{name}: larger than {REQUEST_LIMIT // 2**20} MiB: send less at once")
 
 
 def _arrays(name: str) -> list[Raw]:
@@ -177,18 +177,18 @@ def _arrays(name: str) -> list[Raw]:
     try:
         import numpy  # noqa: PLC0415 (the command line needs it for nothing else)
     except ImportError as error:
-        raise Refused("an .npz needs numpy: pip install numpy, or send JSON") from error
+        raise Declined("an .npz needs numpy: pip install numpy, or send JSON") from error
     try:
         with numpy.load(name, allow_pickle=False) as arrays:
             return [_input(key, arrays[key]) for key in arrays.files]
     except (OSError, ValueError) as error:
-        raise Refused(f"{name}: no .npz with plain arrays: {error}") from error
+        raise Declined(f"{name}: no .npz with plain arrays: {error}") from error
 
 
 def _input(name: str, array: Any) -> Raw:
     datatype = _DATATYPES.get(array.dtype.name)
     if datatype is None:
-        raise Refused(f"array {name!r}: {array.dtype} has no name in the protocol: use numbers")
+        raise Declined(f"array {name!r}: {array.dtype} has no name in the protocol: use numbers")
     data = array.ravel().tolist()
     return {"name": name, "shape": list(array.shape), "datatype": datatype, "data": data}
 

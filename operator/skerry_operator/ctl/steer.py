@@ -9,7 +9,7 @@ from typing import Any
 from skerry_operator.api.v1alpha1.edgedeployment import EdgeDeployment
 from skerry_operator.api.v1alpha1.edgedeployment_status import Stage
 from skerry_operator.constants import ANNOTATION_ABORT, ANNOTATION_PROMOTE, Reason
-from skerry_operator.ctl.answer import Refused
+from skerry_operator.ctl.answer import Declined
 
 GITOPS_HINT = (
     "A tool that keeps the object as it is in Git (Flux, Argo CD) sets this field back: "
@@ -20,7 +20,7 @@ _ABORTABLE = frozenset({Stage.DEPLOYING, Stage.STEPPING, Stage.SOAKING, Stage.PA
 
 
 @dataclass(frozen=True)
-class Change:
+class Steering:
     """A merge patch of an EdgeDeployment, and what it means to a person."""
 
     text: str
@@ -28,30 +28,30 @@ class Change:
     """Empty: it is so already."""
 
 
-def promote(deployment: EdgeDeployment, revision: str | None) -> Change:
+def promote(deployment: EdgeDeployment, revision: str | None) -> Steering:
     """Return the change that lets a waiting rollout go on.
 
     Raises:
-        Refused: nothing waits for a person.
+        Declined: nothing waits for a person.
     """
     target = _under_way(deployment, revision)
     if problem := _not_waiting(deployment, target):
-        raise Refused(problem)
+        raise Declined(problem)
     return _annotated(
         ANNOTATION_PROMOTE, target, f"{target} goes on past step {deployment.status.step}"
     )
 
 
-def abort(deployment: EdgeDeployment, revision: str | None) -> Change:
+def abort(deployment: EdgeDeployment, revision: str | None) -> Steering:
     """Return the change that ends a rollout and brings stable back.
 
     Raises:
-        Refused: no rollout can be ended.
+        Declined: no rollout can be ended.
     """
     target = _under_way(deployment, revision)
     status = deployment.status
     if status.rollout.stage not in _ABORTABLE:
-        raise Refused(
+        raise Declined(
             f"{target} cannot be aborted any more, its stage is {status.rollout.stage}: wait for "
             "the end with `skerry status -w`"
         )
@@ -60,14 +60,14 @@ def abort(deployment: EdgeDeployment, revision: str | None) -> Change:
     return _annotated(ANNOTATION_ABORT, target, f"{target} is aborted, {back}")
 
 
-def retry(deployment: EdgeDeployment, text: str) -> Change:
+def retry(deployment: EdgeDeployment, text: str) -> Steering:
     """Return the change that gives failed revisions another chance.
 
     Raises:
-        Refused: the text is the one that is there.
+        Declined: the text is the one that is there.
     """
     if text == deployment.spec.rollout.retry:
-        raise Refused(f"spec.rollout.retry is {text!r} already: give another text, or none")
+        raise Declined(f"spec.rollout.retry is {text!r} already: give another text, or none")
     failed = [entry.revision for entry in deployment.status.failed_revisions]
     effect = (
         f"a failed revision that the spec asks for is tried again (failed: {', '.join(failed)})"
@@ -77,11 +77,11 @@ def retry(deployment: EdgeDeployment, text: str) -> Change:
     return _with_rollout({"retry": text}, f"spec.rollout.retry is {text!r}: {effect}")
 
 
-def set_paused(deployment: EdgeDeployment, *, paused: bool) -> Change:
+def set_paused(deployment: EdgeDeployment, *, paused: bool) -> Steering:
     """Return the change that freezes a rollout, or lets it move again."""
     word = str(paused).lower()
     if deployment.spec.rollout.paused is paused:
-        return Change(f"spec.rollout.paused is {word} already")
+        return Steering(f"spec.rollout.paused is {word} already")
     effect = "nothing new is started, failures still roll back" if paused else "rollouts go on"
     return _with_rollout({"paused": paused}, f"spec.rollout.paused is {word}: {effect}")
 
@@ -93,9 +93,13 @@ def _under_way(deployment: EdgeDeployment, revision: str | None) -> str:
     if target is None or status.rollout.stage is Stage.IDLE:
         stable = status.stable_revision
         serves = f", {stable} is stable" if stable else ""
-        raise Refused(f"no rollout is under way{serves}: change the model or the spec to start one")
+        raise Declined(
+            f"no rollout is under way{serves}: change the model or the spec to start one"
+        )
     if revision not in {None, target}:
-        raise Refused(f"{revision} is not under way, {target} is: leave --revision out, or name it")
+        raise Declined(
+            f"{revision} is not under way, {target} is: leave --revision out, or name it"
+        )
     return target
 
 
@@ -113,9 +117,9 @@ def _not_waiting(deployment: EdgeDeployment, target: str) -> str | None:
     return f"{step} of {target} waits for no person, its stage is {status.rollout.stage}"
 
 
-def _annotated(name: str, revision: str, text: str) -> Change:
-    return Change(f"{text}\n{name}={revision}", {"metadata": {"annotations": {name: revision}}})
+def _annotated(name: str, revision: str, text: str) -> Steering:
+    return Steering(f"{text}\n{name}={revision}", {"metadata": {"annotations": {name: revision}}})
 
 
-def _with_rollout(fields: Mapping[str, Any], text: str) -> Change:
-    return Change(f"{text}\n{GITOPS_HINT}", {"spec": {"rollout": dict(fields)}})
+def _with_rollout(fields: Mapping[str, Any], text: str) -> Steering:
+    return Steering(f"{text}\n{GITOPS_HINT}", {"spec": {"rollout": dict(fields)}})

@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 from typing_extensions import override
 
 from skerry_operator.api.base import KubeModel, Name
+from skerry_operator.api.bounds import STRICT
 from skerry_operator.api.v1alpha1.edgedeployment import EdgeDeployment, EdgeDeploymentSpec
 from skerry_operator.api.v1alpha1.edgedeployment_analysis import MetricName
 from skerry_operator.api.v1alpha1.edgemodel import EdgeModel, EdgeModelSpec
@@ -73,7 +74,7 @@ def spec_of(body: Mapping[str, Any]) -> KubeModel:
     """
     text = json.dumps(body.get("spec"), default=str)
     return SPECS[str(body["kind"])].model_validate_json(
-        text, strict=True, extra="forbid", by_alias=True, by_name=False
+        text, strict=True, extra="forbid", by_alias=True, by_name=False, context=STRICT
     )
 
 

@@ -10,6 +10,23 @@ NOTHING = "-"
 """Stands in a cell of a table that has no value."""
 
 
+def printable(text: str) -> str:
+    r"""Return the text as a terminal may have it: lines, and characters that people see.
+
+    What comes from the cluster (names, messages of pods, texts of other people's specs) may hold
+    sequences that a terminal obeys. The form is also that of JSON, so that its texts stay what
+    they are.
+
+    >>> printable("1.0\x1b[31m")
+    '1.0\\u001b[31m'
+    """
+    return "".join(one if one.isprintable() or one == "\n" else _escaped(one) for one in text)
+
+
+def _escaped(character: str) -> str:
+    return json.dumps(character, ensure_ascii=True)[1:-1] if character != "\x7f" else "\\u007f"
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Return aligned columns under their names; without rows, nothing.
 
@@ -41,7 +58,7 @@ def as_json(value: object) -> str:
 
 
 def _cell(value: object) -> str:
-    return NOTHING if value is None or value == "" else str(value)
+    return NOTHING if value is None or value == "" else " ".join(str(value).split("\n"))
 
 
 def _line(values: Sequence[str], widths: Sequence[int]) -> str:

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Annotated
 
 from pydantic import Field
 
-from skerry_operator.api.base import KubeModel
+from skerry_operator.api.base import KubeModel, Name
 from skerry_operator.api.v1alpha1.edgedeployment import EdgeDeploymentSpec, Runtime, Serving
 from skerry_operator.api.v1alpha1.edgemodel import EdgeModelSpec
 from skerry_operator.constants import REVISION_SCHEME
 
 HASH_LENGTH = 10
+_BESIDE_THE_PODS = frozenset({"networkPolicy", "service"})
+"""Fields of `serving` that make objects beside the pods, which follow the spec at once."""
+
+
+class KeptModel(KubeModel):
+    """One model of a revision."""
+
+    name: Name
+    """Name under which clients asked for it when the revision was made."""
+    spec: EdgeModelSpec
 
 
 class Snapshot(KubeModel):
@@ -24,8 +35,10 @@ class Snapshot(KubeModel):
     """
 
     revision: str
-    model_name: str
-    model: EdgeModelSpec
+    models: Annotated[tuple[KeptModel, ...], Field(min_length=1, max_length=8)]
+    names: tuple[Name, ...] = Field(default=(), exclude=True)
+    """Names under which clients ask for them today, in the same order; not in the data, which
+    never changes. Empty: those of the day the revision was made."""
     runtime: Runtime
     serving: Serving
     default_image: str
@@ -35,6 +48,21 @@ class Snapshot(KubeModel):
     pods_of: str | None = None
     """The last revision before this one, or itself, that was made for new pods (`update:
     Recreate`): pods of another such revision are not taken over. None: there was none."""
+
+    @property
+    def model(self) -> EdgeModelSpec:
+        """The only model there is today, or the first."""
+        return self.models[0].spec
+
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """Names under which clients ask for the models."""
+        return self.names or tuple(model.name for model in self.models)
+
+    def named(self, names: Sequence[str]) -> Snapshot:
+        """Return the snapshot with other names; as it is, unless there is one for each model."""
+        fits = len(names) == len(self.models)
+        return self.model_copy(update={"names": tuple(names)}) if fits else self
 
 
 def canonical_json(value: object) -> str:
@@ -48,14 +76,20 @@ def content_hash(value: object, length: int = HASH_LENGTH) -> str:
 
 
 def revision_of(model: EdgeModelSpec, deployment: EdgeDeploymentSpec) -> str:
-    """Return the revision that the two specs ask for, for example `v1-0a1b2c3d4e`.
+    """Return the revision that the two specs ask for, for example `r1-0a1b2c3d4e`.
 
-    Only fields that the user set count, so a new field with a default, or an operator upgrade,
-    starts no rollout. Placement and rollout settings decide where and how, not what.
+    Equal specs give equal revisions for ever: whatever is added to the specs later counts only
+    where the user sets it, so a new field with a default, or an operator upgrade, starts no
+    rollout. Placement and rollout settings decide where and how, not what; neither do the model's
+    name nor the Service decide what runs in a pod.
     """
     content = {
         "model": model.to_dict(),
         "runtime": deployment.runtime.to_dict(),
-        "serving": deployment.serving.to_dict(),
+        "serving": _without(deployment.serving.to_dict(), _BESIDE_THE_PODS),
     }
     return f"{REVISION_SCHEME}-{content_hash(content)}"
+
+
+def _without(section: Mapping[str, object], fields: frozenset[str]) -> dict[str, object]:
+    return {name: value for name, value in section.items() if name not in fields}

@@ -27,7 +27,7 @@ V = TypeVar("V")
 
 
 @dataclass
-class Feed(Generic[V]):
+class KindFeed(Generic[V]):
     """Everything about one watched kind."""
 
     kind: str
@@ -95,7 +95,7 @@ class Feed(Generic[V]):
         return key_of(raw)
 
 
-def select_generated(settings: kopf.OperatorSettings, feeds: Iterable[Feed[Any]]) -> None:
+def select_generated(settings: kopf.OperatorSettings, feeds: Iterable[KindFeed[Any]]) -> None:
     """Let the API server filter the kinds that the operator makes."""
     for feed in feeds:
         if feed.is_generated:

@@ -14,7 +14,7 @@ import kopf
 from skerry_operator.handlers.change import Key
 from skerry_operator.handlers.children import node_wakes, owner_wakes, pod_wakes
 from skerry_operator.handlers.door import Door
-from skerry_operator.handlers.feed import Feed, select_generated
+from skerry_operator.handlers.feed import KindFeed, select_generated
 from skerry_operator.handlers.resources import model_wakes, resource_wakes
 from skerry_operator.kube.client import user_agent
 from skerry_operator.kube.read import (
@@ -32,7 +32,7 @@ WATCH_S = 240
 
 
 async def watch(
-    feeds: Sequence[Feed[Any]],
+    feeds: Sequence[KindFeed[Any]],
     trace: aiohttp.TraceConfig,
     *,
     namespaces: Sequence[str],
@@ -62,7 +62,7 @@ async def watch(
 
 def build_feeds(
     cache: Cache, add: Callable[[Key], None], relisted: Callable[[str], None]
-) -> tuple[Feed[Any], ...]:
+) -> tuple[KindFeed[Any], ...]:
     """Return one feed per watched kind."""
     sinks: dict[str, Any] = {"add": add, "relisted": relisted}
     generated: dict[str, Any] = {
@@ -71,32 +71,36 @@ def build_feeds(
         **sinks,
     }
     children = (
-        Feed(kind, table, partial(child_entry, kind), **generated)
+        KindFeed(kind, table, partial(child_entry, kind), **generated)
         for kind, table in cache.children.items()
     )
-    models: Feed[Any] = Feed(
+    models: KindFeed[Any] = KindFeed(
         "EdgeModel", cache.models, model_entry, partial(model_wakes, cache), **sinks
     )
-    deployments: Feed[Any] = Feed(
+    deployments: KindFeed[Any] = KindFeed(
         "EdgeDeployment",
         cache.deployments,
         deployment_entry,
         partial(resource_wakes, "EdgeDeployment"),
         **sinks,
     )
-    nodes: Feed[Any] = Feed("Node", cache.nodes, node_entry, partial(node_wakes, cache), **sinks)
-    pods: Feed[Any] = Feed(
+    nodes: KindFeed[Any] = KindFeed(
+        "Node", cache.nodes, node_entry, partial(node_wakes, cache), **sinks
+    )
+    pods: KindFeed[Any] = KindFeed(
         "Pod", cache.pods, pod_entry, partial(pod_wakes, cache), is_generated=True, **sinks
     )
     others = (
-        Feed(kind, table, partial(resource_entry, kind), partial(resource_wakes, kind), **sinks)
+        KindFeed(kind, table, partial(resource_entry, kind), partial(resource_wakes, kind), **sinks)
         for kind, table in cache.resources.items()
         if kind not in {"EdgeModel", "EdgeDeployment"}
     )
     return (models, deployments, nodes, pods, *children, *others)
 
 
-def build_registry(feeds: Iterable[Feed[Any]], trace: aiohttp.TraceConfig) -> kopf.OperatorRegistry:
+def build_registry(
+    feeds: Iterable[KindFeed[Any]], trace: aiohttp.TraceConfig
+) -> kopf.OperatorRegistry:
     """Return kopf's registry: a login, and for each kind an index and an event handler."""
     registry = kopf.OperatorRegistry()
     for feed in feeds:
@@ -109,7 +113,7 @@ def build_registry(feeds: Iterable[Feed[Any]], trace: aiohttp.TraceConfig) -> ko
     return registry
 
 
-def build_settings(feeds: Iterable[Feed[Any]]) -> kopf.OperatorSettings:
+def build_settings(feeds: Iterable[KindFeed[Any]]) -> kopf.OperatorSettings:
     """Return kopf's settings: it watches and writes nothing.
 
     No finalizer, annotation or event of kopf is ever written: they belong to handlers that are

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from skerry_operator.constants import (
     ANNOTATION_DIGEST,
+    ANNOTATION_MODELS,
     GROUP,
     LABEL_CELL,
     LABEL_MANAGED_BY,
@@ -24,6 +25,7 @@ from skerry_operator.decide.observed import ObservedCell, ObservedTemplate
 from skerry_operator.decide.revision import Snapshot
 from skerry_operator.kube.owners import is_made_by_us
 from skerry_operator.kube.raw import Raw, metadata_of
+from skerry_operator.manifests.snapshot import read_snapshot
 from skerry_runtime.contract import ASSIGNMENT_FILE, Assignment
 
 CONTENT = ("spec", "data", "binaryData", "immutable", "revision")
@@ -105,7 +107,7 @@ class Child:
         if content is None:
             return None
         try:
-            return Snapshot.model_validate(content.get("data"))
+            return read_snapshot(content)
         except ValidationError:  # not written by this operator
             return None
 
@@ -148,7 +150,11 @@ def content_of(raw: Mapping[str, Any]) -> Raw:
     content = {name: raw[name] for name in CONTENT if name in raw}
     labels: Mapping[str, str] = (raw.get("metadata") or {}).get("labels") or {}
     ours = {k: v for k, v in labels.items() if k == LABEL_MANAGED_BY or k.startswith(f"{GROUP}/")}
-    return {**content, "metadata": {"labels": ours}}
+    kept: Raw = {"labels": ours}
+    annotations: Mapping[str, str] = (raw.get("metadata") or {}).get("annotations") or {}
+    if ANNOTATION_MODELS in annotations:
+        kept["annotations"] = {ANNOTATION_MODELS: annotations[ANNOTATION_MODELS]}
+    return {**content, "metadata": kept}
 
 
 def _canonical(content: Mapping[str, Any]) -> bytes:

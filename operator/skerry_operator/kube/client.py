@@ -14,6 +14,7 @@ skerry.dev                 edgemodels/status,                 patch
 (core)                     events                             create patch
 (core)                     pods/proxy                         get  (only with status access Proxy)
 apps                       daemonsets, controllerrevisions    list watch create patch delete
+networking.k8s.io          networkpolicies                    list watch create patch delete
 coordination.k8s.io        leases (its own, by name)          get update  (Role in its namespace)
 coordination.k8s.io        leases                             create      (same Role)
 =========================  =================================  ===================================

@@ -12,6 +12,7 @@ PLURALS = {
     "EdgeModel": "edgemodels",
     "Event": "events",
     "Lease": "leases",
+    "NetworkPolicy": "networkpolicies",
     "Node": "nodes",
     "Pod": "pods",
     "ReplicaSet": "replicasets",
@@ -27,12 +28,23 @@ API_VERSIONS = {
     "EdgeModel": API_VERSION,
     "Event": "v1",
     "Lease": "coordination.k8s.io/v1",
+    "NetworkPolicy": "networking.k8s.io/v1",
     "Node": "v1",
     "Pod": "v1",
     "ReplicaSet": "apps/v1",
     "Service": "v1",
 }
 """Group and version of each of them."""
+
+CHILDREN = (
+    "ConfigMap",
+    "DaemonSet",
+    "ReplicaSet",
+    "Service",
+    "ControllerRevision",
+    "NetworkPolicy",
+)
+"""Kinds that the operator generates."""
 
 
 def collection_path(kind: str, namespace: str = "") -> str:

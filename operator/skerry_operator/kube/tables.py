@@ -18,6 +18,7 @@ from skerry_operator.kube.claims import Claims
 from skerry_operator.kube.complaints import Complaints
 from skerry_operator.kube.mends import Mends
 from skerry_operator.kube.owners import Owner
+from skerry_operator.kube.paths import CHILDREN
 from skerry_operator.kube.raw import Raw
 from skerry_operator.kube.read import child_entry
 from skerry_operator.telemetry import Telemetry
@@ -34,9 +35,6 @@ deployments come to a third of it."""
 
 LOGGED = 1_000
 """Namespaces and kinds of which the log was told that they are full."""
-
-CHILDREN = ("ConfigMap", "DaemonSet", "ReplicaSet", "Service", "ControllerRevision")
-"""Every kind that Skerry generates."""
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from skerry_operator.api.base import ObjectMeta
 from skerry_operator.api.quantity import duration_s, quantity
-from skerry_operator.api.v1alpha1.edgedeployment import Batching
+from skerry_operator.api.v1alpha1.edgedeployment import BatchingSpec
 from skerry_operator.api.v1alpha1.edgemodel import Golden, Variant
 from skerry_operator.decide.observed import ObservedCell
 from skerry_operator.decide.placement.hardware import Hardware
@@ -18,14 +18,25 @@ from skerry_operator.decide.revision import Snapshot, canonical_json
 from skerry_operator.manifests.metadata import cell_labels, manifest, ref
 from skerry_runtime.contract import (
     ASSIGNMENT_FILE,
+    MAX_COUNT,
     Assignment,
     Execution,
+    Format,
     GoldenExam,
-    ModelArtifact,
+    ModelContent,
+    ModelFile,
     RevisionContent,
     Shadow,
 )
 from skerry_runtime.contract import Batching as BatchingContent
+
+_PATHS = {
+    Format.ONNX: "model.onnx",
+    Format.ORT: "model.ort",
+    Format.TFLITE: "model.tflite",
+}
+_OTHER_PATH = "model.bin"
+"""Of a format that only the vendor's own image reads."""
 
 
 @dataclass(frozen=True)
@@ -114,18 +125,23 @@ def _content(snapshot: Snapshot, hardware: Hardware, retry: str) -> RevisionCont
     variant = variant_of(hardware, snapshot.model.variants, snapshot.runtime.engine)
     if variant is None:
         return None
-    return RevisionContent(
+    model = ModelContent(
         version=snapshot.model.version,
-        artifact=_artifact(variant),
+        variant=variant.name,
+        format=variant.format,
+        files=_files(variant),
+        memory_bytes=_memory_bytes(variant),
+        input_shapes=dict(variant.input_shapes),
         golden=_exam(snapshot.model.golden),
         threads=snapshot.runtime.threads,
-        swap=snapshot.runtime.swap,
         batching=_batching(snapshot.runtime.batching),
-        retry=retry,
+    )
+    return RevisionContent(
+        models={snapshot.model_names[0]: model}, swap=snapshot.runtime.swap, retry=retry
     )
 
 
-def _batching(asked: Batching | None) -> BatchingContent | None:
+def _batching(asked: BatchingSpec | None) -> BatchingContent | None:
     if asked is None:
         return None
     delay_s = 0.0 if asked.max_delay is None else duration_s(asked.max_delay)
@@ -133,15 +149,14 @@ def _batching(asked: Batching | None) -> BatchingContent | None:
     return BatchingContent(max_size=asked.max_size, max_delay_s=min(delay_s, 1.0), mode=asked.mode)
 
 
-def _artifact(variant: Variant) -> ModelArtifact:
-    return ModelArtifact(
-        variant=variant.name,
-        format=variant.format,
-        uri=variant.source.uri,
-        sha256=variant.source.sha256,
-        memory_bytes=None if variant.memory is None else int(quantity(variant.memory)),
-        input_shapes=dict(variant.input_shapes),
-    )
+def _files(variant: Variant) -> tuple[ModelFile, ...]:
+    """Return the variant's files; the one that the engine opens comes first."""
+    path = _PATHS.get(variant.format, _OTHER_PATH)
+    return (ModelFile(path=path, uri=variant.source.uri, sha256=variant.source.sha256),)
+
+
+def _memory_bytes(variant: Variant) -> int | None:
+    return None if variant.memory is None else min(int(quantity(variant.memory)), MAX_COUNT)
 
 
 def _exam(golden: Golden | None) -> GoldenExam | None:

@@ -10,8 +10,9 @@ from typing import Any
 
 from skerry_operator.api.base import ObjectMeta
 from skerry_operator.api.v1alpha1.edgedeployment import Toleration
-from skerry_operator.decide.fleet.fleet import HOSTNAME_LABEL, Berth
+from skerry_operator.decide.fleet.fleet import HOSTNAME_LABEL
 from skerry_operator.decide.fleet.podtemplate import PodTemplate
+from skerry_operator.decide.fleet.row import Berth
 from skerry_operator.decide.placement.hardware import Hardware
 from skerry_operator.decide.planned import Manifest
 from skerry_operator.manifests.metadata import (
@@ -35,11 +36,12 @@ class CellPods:
     hardware: Hardware
     hostnames: tuple[str, ...]
     tolerations: tuple[Toleration, ...] = ()
+    fetch_allow: str = ""
 
 
 def build_daemonset(owner: ObjectMeta, pods: CellPods) -> Manifest:
     """Return the DaemonSet; its pods find their assignment in the cell's ConfigMap."""
-    pod = UnitPod(pods.berth, pods.template, pods.hardware, _THE_NODE)
+    pod = UnitPod(pods.berth, pods.template, pods.hardware, _THE_NODE, pods.fetch_allow)
     scheduling = {
         "affinity": {**_affinity(pods.hostnames), **alone_on_its_node(pods.hardware)},
         "tolerations": _tolerations(pods.tolerations),

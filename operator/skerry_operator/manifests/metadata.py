@@ -15,7 +15,7 @@ from skerry_operator.constants import (
     LABEL_TEMPLATE,
     MANAGED_BY,
 )
-from skerry_operator.decide.fleet.fleet import Berth
+from skerry_operator.decide.fleet.row import Berth
 from skerry_operator.decide.names import bounded
 from skerry_operator.decide.planned import Manifest, ObjectRef
 from skerry_operator.decide.revision import content_hash
@@ -30,6 +30,7 @@ API_VERSIONS: Mapping[str, str] = {
     "DaemonSet": "apps/v1",
     "ReplicaSet": "apps/v1",
     "ControllerRevision": "apps/v1",
+    "NetworkPolicy": "networking.k8s.io/v1",
 }
 """Every kind that Skerry generates."""
 
@@ -60,6 +61,11 @@ def service_name(deployment: str, role: str = "") -> str:
     return bounded(f"{deployment}-{role}" if role else deployment)
 
 
+def network_policy_name(deployment: str) -> str:
+    """Return the name of the NetworkPolicy of the deployment's pods."""
+    return bounded(f"{deployment}-pods", NAME_LIMIT)
+
+
 def deployment_labels(owner: ObjectMeta) -> dict[str, str]:
     """Return the labels of everything that belongs to a deployment."""
     return {LABEL_MANAGED_BY: MANAGED_BY, LABEL_DEPLOYMENT: bounded(owner.name)}
@@ -85,6 +91,7 @@ def manifest(
     target: ObjectRef,
     content: Mapping[str, Any],
     labels: Mapping[str, str] | None = None,
+    annotations: Mapping[str, str] | None = None,
     owner_kind: str = "EdgeDeployment",
 ) -> Manifest:
     """Return an object of its owner: owned by it, labelled, with its digest as annotation."""
@@ -96,6 +103,8 @@ def manifest(
         "labels": {**own, **(labels or {})},
         "ownerReferences": [_owner_reference(owner, owner_kind)],
     }
+    if annotations:
+        metadata["annotations"] = dict(annotations)
     body = {
         "apiVersion": target.api_version,
         "kind": target.kind,
@@ -103,7 +112,7 @@ def manifest(
         **content,
     }
     digest = content_hash(body, DIGEST_LENGTH)
-    metadata["annotations"] = {ANNOTATION_DIGEST: digest}
+    metadata["annotations"] = {**(annotations or {}), ANNOTATION_DIGEST: digest}
     return Manifest(target, body, digest)
 
 

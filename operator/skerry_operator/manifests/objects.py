@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from skerry_operator.api.base import ObjectMeta
 from skerry_operator.api.v1alpha1.edgedeployment import Fallback, Serving, TrafficPolicy
 from skerry_operator.decide.analysis.shadow import shadow_of
-from skerry_operator.decide.fleet.fleet import Berth, Fleet, hostname_of
+from skerry_operator.decide.fleet.fleet import Fleet, hostname_of
 from skerry_operator.decide.fleet.podtemplate import PodTemplate
+from skerry_operator.decide.fleet.row import Berth
 from skerry_operator.decide.fleet.seating import Seat
 from skerry_operator.decide.observed import ObservedCell
 from skerry_operator.decide.planned import Manifest, ObjectRef
@@ -24,6 +25,7 @@ from skerry_operator.manifests.assignment import (
 )
 from skerry_operator.manifests.daemonset import CellPods, build_daemonset
 from skerry_operator.manifests.metadata import API_VERSIONS, ref, snapshot_name
+from skerry_operator.manifests.networkpolicy import NetworkDefaults, build_network_policy
 from skerry_operator.manifests.replicaset import Replica, build_replicaset
 from skerry_operator.manifests.service import (
     RevisionService,
@@ -42,6 +44,8 @@ class Scene:
     """Revision that the spec asks for."""
     transition: Transition
     seats: tuple[Seat, ...]
+    fetch_allow: str = ""
+    """What the operator's administrator lets pods fetch from besides."""
 
     @property
     def owner(self) -> ObjectMeta:
@@ -63,10 +67,18 @@ def next_cells(scene: Scene) -> dict[str, ObservedCell]:
     return {name: as_cell(_assignment(scene, name, given)) for name, given in sorted(units.items())}
 
 
-def build_objects(scene: Scene, cells: Mapping[str, ObservedCell]) -> tuple[Manifest, ...]:
-    """Return all objects in the order of writing: files before the pods that mount them."""
+def build_objects(
+    scene: Scene, cells: Mapping[str, ObservedCell], network: NetworkDefaults
+) -> tuple[Manifest, ...]:
+    """Return all objects in the order of writing.
+
+    Files come before the pods that mount them, and what guards pods before these are there.
+    """
+    access = scene.fleet.observed.deployment.spec.serving.network_policy
+    policy = build_network_policy(scene.owner, access, network)
     return (
         *(build_config_map(scene.owner, cell.assignment) for cell in cells.values()),
+        *((policy,) if policy else ()),
         *_services(scene),
         *(_daemonsets(scene) if scene.fleet.is_per_node else _replicasets(scene)),
     )
@@ -156,6 +168,7 @@ def _daemonset(scene: Scene, berth: Berth, seats: list[Seat]) -> Manifest:
         hardware=scene.fleet.hardware[berth.cell],
         hostnames=tuple(hostname_of(scene.fleet.nodes[seat.unit]) for seat in seats),
         tolerations=scene.fleet.observed.deployment.spec.placement.tolerations,
+        fetch_allow=scene.fetch_allow,
     )
     return build_daemonset(scene.owner, pods)
 
@@ -170,6 +183,7 @@ def _replicasets(scene: Scene) -> list[Manifest]:
                 template=_template(scene, seat.berth, [seat]),
                 hardware=scene.fleet.hardware[seat.berth.cell],
                 placement=scene.fleet.observed.deployment.spec.placement,
+                fetch_allow=scene.fetch_allow,
             ),
         )
         for seat in scene.seats
@@ -215,5 +229,7 @@ def _usual_policy(scene: Scene) -> TrafficPolicy:
 
 
 def _client_serving(scene: Scene) -> Serving:
+    """Return stable's ports, and what the spec says now of the Service itself."""
+    wanted = scene.fleet.observed.deployment.spec.serving
     stable = scene.fleet.snapshots.get(scene.transition.state.stable or "")
-    return stable.serving if stable else scene.fleet.observed.deployment.spec.serving
+    return stable.serving.model_copy(update={"service": wanted.service}) if stable else wanted

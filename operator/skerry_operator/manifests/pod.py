@@ -13,17 +13,18 @@ from typing import Any
 from skerry_operator.api.base import ObjectMeta
 from skerry_operator.api.quantity import quantity
 from skerry_operator.constants import LABEL_PROFILE
-from skerry_operator.decide.fleet.fleet import HOSTNAME_LABEL, Berth
+from skerry_operator.decide.fleet.fleet import HOSTNAME_LABEL
 from skerry_operator.decide.fleet.podtemplate import PodTemplate
+from skerry_operator.decide.fleet.row import Berth
 from skerry_operator.decide.placement.hardware import Hardware
 from skerry_operator.manifests import triton
 from skerry_operator.manifests.metadata import berth_labels, deployment_labels
 from skerry_runtime.contract import (
     ADMIN_PORT,
     ASSIGNMENT_DIR,
+    ENV_FETCH_ALLOW,
     ENV_GRPC_PORT,
     ENV_HTTP_PORT,
-    ENV_MODEL_NAME,
     ENV_SLOTS_LIMIT_BYTES,
     ENV_TLS_DIR,
     ENV_TOKEN_DIR,
@@ -49,6 +50,9 @@ class UnitPod:
     hardware: Hardware
     unit: Mapping[str, Any]
     """Value of the environment variable that names the unit: `value` or `valueFrom`."""
+    fetch_allow: str = ""
+    """Networks that the pod may fetch from besides. It is of the operator and of no revision, and
+    is not in the template's hash: only pods that are made for another reason have a new one."""
 
 
 def pod_template(
@@ -90,7 +94,7 @@ def _pod_spec(pod: UnitPod) -> dict[str, Any]:
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": GRACE_S,
         "securityContext": _pod_security(template),
-        "containers": [_container(template, pod.unit)],
+        "containers": [_container(template, _environment(pod))],
         "volumes": [
             *_volumes(pod.berth.cell, template.disk_limit),
             *(mount.volume for mount in _secrets(template)),
@@ -126,13 +130,13 @@ def _container_security() -> dict[str, Any]:
     }
 
 
-def _container(template: PodTemplate, unit: Mapping[str, Any]) -> dict[str, Any]:
+def _container(template: PodTemplate, environment: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "name": CONTAINER,
         "image": template.image,
         "imagePullPolicy": "IfNotPresent",
         "args": ["serve"],
-        "env": _environment(template, unit),
+        "env": environment,
         "ports": [
             _port("http", template.http_port),
             _port("grpc", template.grpc_port),
@@ -147,15 +151,16 @@ def _container(template: PodTemplate, unit: Mapping[str, Any]) -> dict[str, Any]
     }
 
 
-def _environment(template: PodTemplate, unit: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _environment(pod: UnitPod) -> list[dict[str, Any]]:
+    template = pod.template
     limit = template.disk_limit
     disk = [] if limit is None else [{"name": ENV_SLOTS_LIMIT_BYTES, "value": _bytes(limit)}]
     return [
-        {"name": ENV_UNIT, **unit},
-        {"name": ENV_MODEL_NAME, "value": template.model_name},
+        {"name": ENV_UNIT, **pod.unit},
         {"name": ENV_HTTP_PORT, "value": str(template.http_port)},
         {"name": ENV_GRPC_PORT, "value": str(template.grpc_port)},
         *disk,
+        *([{"name": ENV_FETCH_ALLOW, "value": pod.fetch_allow}] if pod.fetch_allow else []),
         *triton.runtime_environment(template),
         *({"name": mount.env, "value": mount.folder} for mount in _secrets(template)),
     ]

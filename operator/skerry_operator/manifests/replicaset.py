@@ -12,8 +12,9 @@ from typing import Any
 from skerry_operator.api.base import ObjectMeta
 from skerry_operator.api.v1alpha1.edgedeployment import Placement
 from skerry_operator.constants import LABEL_UNIT
-from skerry_operator.decide.fleet.fleet import HOSTNAME_LABEL, Berth
+from skerry_operator.decide.fleet.fleet import HOSTNAME_LABEL
 from skerry_operator.decide.fleet.podtemplate import PodTemplate
+from skerry_operator.decide.fleet.row import Berth
 from skerry_operator.decide.placement.hardware import Hardware
 from skerry_operator.decide.planned import Manifest
 from skerry_operator.manifests.metadata import (
@@ -37,12 +38,14 @@ class Replica:
     template: PodTemplate
     hardware: Hardware
     placement: Placement
+    fetch_allow: str = ""
 
 
 def build_replicaset(owner: ObjectMeta, replica: Replica) -> Manifest:
     """Return the ReplicaSet; its pod finds its assignment in the cell's ConfigMap."""
     labels = {**berth_labels(replica.berth), LABEL_UNIT: replica.unit}
-    pod = UnitPod(replica.berth, replica.template, replica.hardware, {"value": replica.unit})
+    name = {"value": replica.unit}
+    pod = UnitPod(replica.berth, replica.template, replica.hardware, name, replica.fetch_allow)
     spec = {
         "replicas": 1,
         "selector": {"matchLabels": {**selector_labels(owner), **labels}},

@@ -8,26 +8,24 @@ import time
 from random import Random
 
 from skerry_operator.clock import Clock
-from skerry_operator.constants import API_VERSION
 from skerry_operator.handlers.change import Key
 from skerry_operator.handlers.watch import build_feeds, watch
 from skerry_operator.kube.client import KubeClient, Threads
-from skerry_operator.kube.errors import KubeError, NotFound
 from skerry_operator.kube.events import Recorder
 from skerry_operator.kube.lease import Elector, LeaseLost, LeaseName
-from skerry_operator.kube.paths import PLURALS
 from skerry_operator.kube.tables import Cache
 from skerry_operator.kube.writer import Writer
 from skerry_operator.metricsource.prometheus import Prometheus, PrometheusAddress
+from skerry_operator.process.definitions import Definitions
 from skerry_operator.process.probes import Probes, Watchdog
 from skerry_operator.process.queue import Backlog, Workers
 from skerry_operator.process.status_proxy import ProxyFetch
 from skerry_operator.process.sweeper import Sweeper
 from skerry_operator.reconcile import Edges, Planner, Reconciler
 from skerry_operator.reports.base import DeploymentKey
+from skerry_operator.reports.cadence import Cadence
 from skerry_operator.reports.fetch import HttpFetch
-from skerry_operator.reports.pace import Pace
-from skerry_operator.reports.poller import Poller, Watch
+from skerry_operator.reports.poller import Clocks, Poller
 from skerry_operator.settings import Settings, StatusAccess
 from skerry_operator.telemetry import Telemetry
 
@@ -36,8 +34,6 @@ STOP_WITHIN_S = 20.0
 
 PROXY_THREADS = 16
 """Pods that are read at one time through the API server; apart from the writers' threads."""
-
-CRD_RETRY_S = 2.0
 
 log = logging.getLogger(__name__)
 
@@ -79,11 +75,12 @@ class Operator:
         )
         self._feeds = build_feeds(self._cache, self._workers.add, self._sweeper.relisted)
         self._sweeper.serve(self._feeds)
+        self._definitions = Definitions(client, self._threads)
         self._watchdog = Watchdog(settings.silence_seconds, self._workers.oldest_running_s)
         streams = sum(
             1 if feed.kind == "Node" else len(settings.namespaces) or 1 for feed in self._feeds
         )
-        self._probes = Probes(self._watchdog, telemetry, self._cache, streams)
+        self._probes = Probes(self._watchdog, telemetry, self._cache, streams, self._definitions)
 
     async def run(self) -> int:
         """Run until a signal, or until the Lease is lost; return the exit status."""
@@ -103,27 +100,12 @@ class Operator:
     async def _start(self) -> None:
         if self._settings.metrics_port:
             await self._probes.start(self._settings.metrics_port)
-        await self._wait_for_definitions()
+        await self._definitions.wait()
         self._tasks = (
             asyncio.create_task(self._lead(), name="lead"),
             asyncio.create_task(self._sweeper.run(), name="sweep"),
+            asyncio.create_task(self._definitions.run(), name="definitions"),
         )
-
-    async def _wait_for_definitions(self) -> None:
-        """Wait until the API server serves both kinds; kopf looks for them only once."""
-        while missing := await self._missing_definitions():
-            log.warning("waiting for the CRDs: %s", missing)
-            await asyncio.sleep(CRD_RETRY_S)
-
-    async def _missing_definitions(self) -> str:
-        try:
-            answer = await self._threads.run(self._client.get, f"/apis/{API_VERSION}")
-        except NotFound:
-            return f"{API_VERSION} is not served: install crds/"
-        except KubeError as error:
-            return str(error)
-        served = {resource["name"] for resource in answer["resources"]}
-        return ", ".join(sorted({PLURALS["EdgeModel"], PLURALS["EdgeDeployment"]} - served))
 
     async def _lead(self) -> None:
         """Work while the Lease is held. Watching goes on without it: a successor starts warm."""
@@ -181,8 +163,8 @@ class Operator:
             self._fetch,
             self._telemetry,
             slots=PROXY_THREADS if is_proxy else settings.status_concurrency,
-            pace=Pace(Random(), settings.idle_period_seconds),  # noqa: S311 (jitter, no secret)
-            watch=Watch(time.monotonic, clock.now),
+            cadence=Cadence(Random(), settings.idle_period_seconds),  # noqa: S311 (jitter, no secret)
+            clocks=Clocks(time.monotonic, clock.now),
             wake=self._wake,
         )
 

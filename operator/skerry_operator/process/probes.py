@@ -10,6 +10,7 @@ import aiohttp
 from aiohttp import web
 
 from skerry_operator.kube.tables import Cache
+from skerry_operator.process.definitions import Definitions
 from skerry_operator.telemetry import Telemetry
 
 
@@ -66,12 +67,18 @@ class Probes:
     """The HTTP server of /healthz, /readyz and /metrics."""
 
     def __init__(
-        self, watchdog: Watchdog, telemetry: Telemetry, cache: Cache, expected_streams: int
+        self,
+        watchdog: Watchdog,
+        telemetry: Telemetry,
+        cache: Cache,
+        expected_streams: int,
+        definitions: Definitions,
     ) -> None:
         self._watchdog = watchdog
         self._telemetry = telemetry
         self._cache = cache
         self._expected_streams = expected_streams
+        self._definitions = definitions
         self._runner: web.AppRunner | None = None
 
     async def start(self, port: int) -> None:
@@ -98,9 +105,15 @@ class Probes:
         return web.Response(text=problem or "ok", status=503 if problem else 200)
 
     async def _readyz(self, _: web.Request) -> web.Response:
-        """Ready once every watch is open; a process that waits for the Lease is ready too."""
+        """Ready once every watch is open; a process that waits for the Lease is ready too.
+
+        Definitions that are not the operator's own are told, and are no reason to be unready: the
+        operator works on, and people would lose their rollbacks to a hint.
+        """
         missing = self._expected_streams - self._watchdog.streams
         text = f"{missing} watches are not open yet" if missing > 0 else "ok"
+        if self._definitions.problem:
+            text = f"{text}; {self._definitions.problem}"
         return web.Response(text=text, status=503 if missing > 0 else 200)
 
     async def _metrics(self, _: web.Request) -> web.Response:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from skerry_operator.handlers.feed import SELECTOR, Feed
+from skerry_operator.handlers.feed import SELECTOR, KindFeed
 from skerry_operator.kube.client import KubeClient, Threads
 from skerry_operator.kube.errors import KubeError
 from skerry_operator.kube.sweep import gone, list_existing
@@ -28,11 +28,11 @@ class Sweeper:
         self._threads = threads
         self._namespaces = tuple(namespaces)
         self._period_s = period_s
-        self._feeds: Mapping[str, Feed[Any]] = {}
+        self._feeds: Mapping[str, KindFeed[Any]] = {}
         self._suspects: set[str] = set()
         self._wake = asyncio.Event()
 
-    def serve(self, feeds: Iterable[Feed[Any]]) -> None:
+    def serve(self, feeds: Iterable[KindFeed[Any]]) -> None:
         """Take the feeds whose tables are swept."""
         self._feeds = {feed.kind: feed for feed in feeds}
 
@@ -58,7 +58,7 @@ class Sweeper:
             return
         await asyncio.sleep(SETTLE_S)
 
-    async def _sweep(self, feed: Feed[Any]) -> None:
+    async def _sweep(self, feed: KindFeed[Any]) -> None:
         selector = SELECTOR if feed.is_generated else ""
         namespaces = ("",) if feed.kind == "Node" else self._namespaces or ("",)
         try:

@@ -33,7 +33,7 @@ from skerry_operator.decide.reported import (
     UnitReport,
 )
 from skerry_operator.reports.base import BODY_LIMIT, Question, ReadError, ReadResult
-from skerry_runtime.contract import LATENCY_BOUNDS_MS
+from skerry_runtime.contract import LATENCY_BOUNDS_MS, MAX_MODELS
 
 MOST = 2**53
 """Largest count: beyond it a float, which shares and quantiles are made of, skips numbers."""
@@ -94,22 +94,30 @@ class _Agreement(_Said):
         return ReportedAgreement(self.compared, min(self.agreed, self.compared), self.message)
 
 
-class _Serving(_Said):
-    revision: Name
-    version: Name
-    since: Number
+class _Trial(_Said):
     exam: _Exam | None = None
-    acceleration: _Acceleration | None = None
     agreement: _Agreement | None = None
 
+
+class _Served(_Trial):
+    version: Name
+    acceleration: _Acceleration | None = None
+
+
+class _Serving(_Said):
+    revision: Name
+    since: Number
+    models: Annotated[dict[Name, _Served], Field(min_length=1, max_length=MAX_MODELS)]
+
     def reduced(self) -> ReportedServing:
+        model = next(iter(self.models.values()))  # a revision has one model today
         return ReportedServing(
             revision=intern(self.revision),
-            version=intern(self.version),
+            version=intern(model.version),
             since=self.since,
-            exam=self.exam.reduced() if self.exam else None,
-            acceleration=self.acceleration.reduced() if self.acceleration else None,
-            agreement=self.agreement.reduced() if self.agreement else None,
+            exam=model.exam.reduced() if model.exam else None,
+            acceleration=model.acceleration.reduced() if model.acceleration else None,
+            agreement=model.agreement.reduced() if model.agreement else None,
         )
 
 
@@ -118,17 +126,19 @@ class _Progress(_Said):
     phase: Name
     reason: Name | None = None
     message: Text = ""
-    exam: _Exam | None = None
-    agreement: _Agreement | None = None
+    trials: Annotated[dict[Name, _Trial], Field(max_length=MAX_MODELS)] = Field(
+        default_factory=dict
+    )
 
     def reduced(self) -> ReportedProgress:
+        trial = next(iter(self.trials.values()), _Trial())
         return ReportedProgress(
             revision=intern(self.revision),
             phase=intern(self.phase),
             reason=self.reason and intern(self.reason),
             message=self.message,
-            exam=self.exam.reduced() if self.exam else None,
-            agreement=self.agreement.reduced() if self.agreement else None,
+            exam=trial.exam.reduced() if trial.exam else None,
+            agreement=trial.agreement.reduced() if trial.agreement else None,
         )
 
 

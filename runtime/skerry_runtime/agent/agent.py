@@ -29,7 +29,7 @@ from skerry_runtime.agent.switch import Switchboard
 from skerry_runtime.agent.worker import Worker
 from skerry_runtime.backends.base import Backend
 from skerry_runtime.clock import unix_now
-from skerry_runtime.contract import FailureReason, Progress, StatusReport
+from skerry_runtime.contract import MAX_COUNTED, FailureReason, Progress, StatusReport
 from skerry_runtime.registry import Registry
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ class Agent:
         self._worker = Worker("skerry-agent")
         self._slots = Slots(settings.slots_dir)
         self._journal = Journal(self._slots, self._worker, unix_now)
-        self._board = Switchboard(registry, metrics, settings.model_name)
+        self._board = Switchboard(registry, metrics)
         self._host = Host()
         self._swap = Swap(
             Stages(
@@ -116,7 +116,7 @@ class Agent:
             serving=self._board.served,
             progress=self._progress(goal) if goal else None,
             failures=tuple(r.failure for r in self._journal.state.refusals),
-            on_disk=self._slots.revisions(),
+            on_disk=self._slots.revisions()[:MAX_COUNTED],
             counters=self._metrics.counters(),
             restarts=self._journal.state.restarts,
             last_swap=self._board.last_swap,
@@ -186,6 +186,7 @@ class Agent:
         self._order = order
         if isinstance(order, Goal):
             self._swap.ask(order, time.monotonic())
+            self._board.expect(order)
             log.info("assigned: %s", order.revision, extra={"revision": order.revision})
 
     def _situation(self) -> Situation:
@@ -212,6 +213,8 @@ class Agent:
                 await self._pause(until)
             case machine.Settle():
                 await self._swap.settle()
+            case machine.Rename(goal):
+                await self._swap.rename(goal)
             case machine.Unload():
                 await self._swap.stop_serving()
             case machine.Abandon():
@@ -262,21 +265,22 @@ class Agent:
                 await self._swap.verify(goal, attempt)
                 self._reach(Stage.VERIFIED)
             case machine.Probe():
-                if await self._interruptible(self._swap.probe(goal, attempt)):
-                    self._reach(Stage.PROBED)
+                await self._through(self._swap.probe(goal, attempt), Stage.PROBED)
             case machine.Load():
-                await self._swap.load(goal, attempt)
-                self._reach(Stage.LOADED)
+                await self._through(self._swap.load(goal, attempt), Stage.LOADED)
             case machine.Examine():
-                await self._swap.examine(goal, attempt)
-                self._reach(Stage.EXAMINED)
+                await self._through(self._swap.examine(goal, attempt), Stage.EXAMINED)
             case machine.Compare():
-                if await self._interruptible(self._swap.compare(goal, attempt)):
-                    self._reach(Stage.SHADOWED)
+                await self._through(self._swap.compare(goal, attempt), Stage.SHADOWED)
             case machine.Switch():
                 await self._swap.switch(goal)
                 self._attempt = None
                 await self._swap.prune(self._order, self._attempt)
+
+    async def _through(self, work: Coroutine[None, None, None], stage: Stage) -> None:
+        """Reach the stage by this work, unless the assignment moves on meanwhile."""
+        if await self._interruptible(work):
+            self._reach(stage)
 
     def _reach(self, stage: Stage) -> None:
         if self._attempt:

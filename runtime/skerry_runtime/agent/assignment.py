@@ -7,14 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
+from pydantic_core import from_json
 
 from skerry_runtime.agent.goal import Goal
 from skerry_runtime.agent.machine import Nothing, Order
-from skerry_runtime.agent.refusal import clipped
-from skerry_runtime.contract import ASSIGNMENT_FILE, SCHEMA, Assignment
-
-_MAX_BYTES = 4 * 1024 * 1024
-_MAX_REVISION_CHARS = 80
+from skerry_runtime.contract import (
+    ASSIGNMENT_FILE,
+    MAX_ASSIGNMENT_BYTES,
+    SCHEMA,
+    Envelope,
+    RevisionContent,
+    clipped,
+)
 
 
 class Unreadable(Exception):  # noqa: N818 (says what the file is)
@@ -38,45 +42,63 @@ def parse(content: bytes, unit: str) -> Reading:
     """Return what the bytes ask of the unit; an error is part of the answer."""
     digest = hashlib.sha256(content).hexdigest()
     try:
-        assignment = _validated(content)
+        assignment = _opened(content)
         order = order_of(assignment, unit)
     except Unreadable as err:
         return Reading(digest, clipped(str(err)))
     return Reading(digest, None, order, assignment.deployment, assignment.cell)
 
 
-def order_of(assignment: Assignment, unit: str) -> Order:
-    """Return what the assignment asks of the unit.
+def order_of(assignment: Envelope, unit: str) -> Order:
+    """Return what the assignment asks of the unit; no other revision is read.
 
     Raises:
-        Unreadable: it names a revision that it does not describe.
+        Unreadable: it names a revision that it does not describe, or not so that it can be read.
     """
     revision = assignment.revision_of(unit)
     if revision is None:
         return Nothing()
     if revision not in assignment.revisions:
         raise Unreadable(f"revision {revision!r} is assigned to {unit} but not described")
-    if not 0 < len(revision) <= _MAX_REVISION_CHARS:
-        raise Unreadable(f"a revision's name has 1 to {_MAX_REVISION_CHARS} characters")
-    return Goal(revision, assignment.revisions[revision], assignment.execution)
+    return Goal(revision, _content(assignment, revision), assignment.execution)
 
 
-def _validated(content: bytes) -> Assignment:
-    if len(content) > _MAX_BYTES:
-        raise Unreadable(f"the assignment is larger than {_MAX_BYTES} bytes")
+def _content(assignment: Envelope, revision: str) -> RevisionContent:
     try:
-        assignment = Assignment.model_validate_json(content)
+        return assignment.content_of(revision)
+    except ValidationError as err:
+        where = f"revisions.{revision}"
+        raise Unreadable(f"no valid assignment: {_first_error(err, where)}") from err
+
+
+def _opened(content: bytes) -> Envelope:
+    if len(content) > MAX_ASSIGNMENT_BYTES:
+        raise Unreadable(f"the assignment is larger than {MAX_ASSIGNMENT_BYTES} bytes")
+    try:
+        document = from_json(content)
+        _require_schema(document)
+        return Envelope.model_validate(document)
     except ValidationError as err:
         raise Unreadable(f"no valid assignment: {_first_error(err)}") from err
-    if assignment.schema_ > SCHEMA:
-        raise Unreadable(f"schema {assignment.schema_} is newer than this runtime's ({SCHEMA})")
-    return assignment
+    except ValueError as err:
+        raise Unreadable(f"no valid assignment: {err}") from err
 
 
-def _first_error(err: ValidationError) -> str:
-    first = err.errors(include_url=False, include_input=False)[0]
-    place = ".".join(str(part) for part in first["loc"])
-    return f"{place}: {first['msg']}" if place else str(first["msg"])
+def _require_schema(document: object) -> None:
+    """Name another schema before its fields are missed."""
+    schema = document.get("schema", SCHEMA) if isinstance(document, dict) else SCHEMA
+    if schema != SCHEMA:
+        text = f"this runtime reads schema {SCHEMA}, and not {schema!r:.20}: use an image of the"
+        raise Unreadable(f"{text} operator's version")
+
+
+def _first_error(err: ValidationError, where: str = "") -> str:
+    """Return field, value and what is wrong with it."""
+    first = err.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in (where, *first["loc"]) if part != "")
+    is_plain = isinstance(first["input"], str | int | float | bool)
+    value = f" = {first['input']!r:.80}" if is_plain and first["loc"] else ""
+    return f"{place}{value}: {first['msg']}" if place else str(first["msg"])
 
 
 class AssignmentFile:
@@ -106,6 +128,6 @@ class AssignmentFile:
     def _read(self) -> Reading:
         try:
             with self._path.open("rb") as file:
-                return parse(file.read(_MAX_BYTES + 1), self._unit)
+                return parse(file.read(MAX_ASSIGNMENT_BYTES + 1), self._unit)
         except OSError as err:
             return Reading(None, f"{ASSIGNMENT_FILE} cannot be read: {err.strerror}")

@@ -13,9 +13,18 @@ import numpy as np
 from skerry_runtime.agent.npz import Arrays
 from skerry_runtime.agent.ports import MIB
 from skerry_runtime.agent.sample import DTYPES
-from skerry_runtime.agent.score import LABELS_KEY, Array, InvalidExam, has_nan, score
+from skerry_runtime.agent.score import (
+    LABELS_KEY,
+    Array,
+    InvalidExam,
+    Marks,
+    has_nan,
+    joined,
+    mark,
+    score,
+)
 from skerry_runtime.backends.base import Model, ModelMetadata, Tensors, TensorSpec
-from skerry_runtime.contract import ExamResult, GoldenExam, GoldenMetric
+from skerry_runtime.contract import ExamResult, GoldenExam, GoldenMetric, is_known
 
 BATCH = 64
 BATCH_BYTES = 4 * MIB
@@ -50,8 +59,11 @@ def prepare(golden: GoldenExam, arrays: Arrays, metadata: ModelMetadata) -> Exam
     """Fit the golden file to the model.
 
     Raises:
-        InvalidExam: a key is missing, or its shape, type or length does not fit.
+        InvalidExam: a key is missing, its shape, type or length does not fit, or the metric is
+            one that this runtime does not know.
     """
+    if not is_known(golden.metric):
+        raise InvalidExam(f"this runtime knows no metric '{golden.metric}': it needs a newer image")
     questions = {spec.name: _question(spec, arrays, metadata) for spec in metadata.inputs}
     answers = _answers(golden.metric, arrays, metadata)
     samples = _common_length({**questions, **answers})
@@ -68,16 +80,22 @@ def prepare(golden: GoldenExam, arrays: Arrays, metadata: ModelMetadata) -> Exam
 
 
 def run(exam: Exam, model: Model) -> Outcome:
-    """Put every question to the model and score the answers. Blocking.
+    """Put every question to the model and mark the answers batch by batch. Blocking.
+
+    No answer is kept: a few samples may have large ones.
 
     Raises:
         InvalidExam: the outputs cannot be held against what the file expects.
         InferenceFailed: the model failed on a question.
     """
-    given = _collect(exam, model)
-    if any(has_nan(array) for array in given.values()):
-        return _failed_by_nan(exam)
-    return _judged(exam, score(exam.metric, exam.answers, given))
+    marks: Marks = {}
+    for start, outputs, count in _batches(exam, model):
+        given = {name: _rows(name, np.asarray(a), count, exam) for name, a in outputs.items()}
+        if any(has_nan(array) for array in given.values()):
+            return _failed_by_nan(exam)
+        answers = {name: array[start : start + count] for name, array in exam.answers.items()}
+        marks = joined(exam.metric, marks, mark(exam.metric, answers, given))
+    return _judged(exam, score(exam.metric, marks, exam.samples))
 
 
 def first_questions(arrays: Arrays, metadata: ModelMetadata) -> Tensors:
@@ -192,21 +210,13 @@ def _fitting(questions: Mapping[str, Array], samples: int) -> int:
     return max(1, min(BATCH, BATCH_BYTES // sample_bytes))
 
 
-def _collect(exam: Exam, model: Model) -> dict[str, Array]:
-    """Return each output over all samples."""
-    parts: dict[str, list[Array]] = {}
-    for outputs, count in _batches(exam, model):
-        for name, array in outputs.items():
-            parts.setdefault(name, []).append(_rows(name, np.asarray(array), count, exam))
-    return {name: np.concatenate(arrays) for name, arrays in parts.items()}
-
-
-def _batches(exam: Exam, model: Model) -> Iterator[tuple[Tensors, int]]:
+def _batches(exam: Exam, model: Model) -> Iterator[tuple[int, Tensors, int]]:
+    """Yield where a batch begins, its outputs, and how many samples it had."""
     for start in range(0, exam.samples, exam.batch):
         rows = {name: array[start : start + exam.batch] for name, array in exam.questions.items()}
         count = min(exam.batch, exam.samples - start)
         fed = {n: _padded(a, exam.batch) for n, a in rows.items()} if exam.is_batch_fixed else rows
-        yield model.infer(fed), count
+        yield start, model.infer(fed), count
 
 
 def _padded(array: Array, size: int) -> Array:

@@ -5,7 +5,9 @@ Blocking file work runs in the agent's thread, so that the event loop goes on se
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import logging
 import re
 import time
 from collections.abc import AsyncIterator, Callable
@@ -13,9 +15,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import aiohttp
 
+from skerry_runtime.agent.addresses import Gate
 from skerry_runtime.agent.part import Part
 from skerry_runtime.agent.ports import MIB, Tuning
 from skerry_runtime.agent.refusal import Refused, Transient
@@ -29,6 +33,12 @@ _PASSING_4XX = frozenset({408, 425, 429})
 _CHUNK = MIB
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)$")
 _UNSATISFIED_RANGE = re.compile(r"bytes \*/(\d+)$")
+_UNREACHED = (
+    "the server could not be reached: its name, address or port is wrong, it is down, or TLS "
+    "failed; the pod's log has the cause"
+)
+
+_log = logging.getLogger(__name__)
 
 OnProgress = Callable[[int, int | None], None]
 """Called with the bytes on disk and the bytes in all, if known."""
@@ -46,6 +56,10 @@ class Download:
 
 class _Unresumable(Exception):  # noqa: N818 (says what the begun file is)
     """The server does not go on from the bytes on disk: begin anew."""
+
+
+class _Unreached(Exception):  # noqa: N818 (says what the server is)
+    """No answer came at all."""
 
 
 class _Trickles(TimeoutError):  # noqa: N818 (says what the source does)
@@ -82,6 +96,7 @@ class Fetcher:
         self._tuning = tuning
         self._worker = worker
         self._free_bytes = free_bytes
+        self._gate = Gate(tuning.fetch_allow)
 
     async def fetch(self, download: Download, on_progress: OnProgress) -> None:
         """Bring the file to its target, going on from what an earlier try left.
@@ -100,7 +115,9 @@ class Fetcher:
                 digest = await self._whole(download, part, on_progress)
             if digest != download.sha256:
                 await self._worker.run(part.restart)
-                raise Refused(FailureReason.DIGEST_MISMATCH, _mismatch(download, digest))
+                # Who may only write an EdgeModel must not learn here what an address answers.
+                _log.error("%s has sha256 %s", shown(download.uri), digest)
+                raise Refused(FailureReason.DIGEST_MISMATCH, _mismatch(download))
             await self._worker.run(part.land, download.target)
 
     @asynccontextmanager
@@ -129,7 +146,15 @@ class Fetcher:
                 except _Unresumable:
                     await self._worker.run(part.restart)
                     await self._stream(session, download, part, on_progress)
+        except _Unreached as err:
+            _log.warning("GET %s: %s", shown(download.uri), _cause(err.__cause__ or err))
+            if self._gate.refused is not None:
+                raise _out_of_bounds(download.uri, self._gate.refused) from err
+            # Whether a port is closed, filtered or speaks something else is not told: who may
+            # write an EdgeModel need not be able to look around in the cluster's network.
+            raise Transient(f"GET {shown(download.uri)}: {_UNREACHED}") from err
         except (aiohttp.ClientError, TimeoutError, ConnectionError) as err:
+            _log.warning("GET %s: %s", shown(download.uri), _cause(err))
             raise Transient(f"GET {shown(download.uri)}: {_reason(err)}") from err
         return await self._worker.run(part.hexdigest)
 
@@ -141,6 +166,8 @@ class Fetcher:
         )
         return aiohttp.ClientSession(
             timeout=timeout,
+            # A socket for each address, also of a redirect and of a host that is an address.
+            connector=aiohttp.TCPConnector(socket_factory=self._gate.socket, force_close=True),
             auto_decompress=False,
             headers={"Accept-Encoding": "identity", "User-Agent": "skerry-runtime"},
         )
@@ -153,7 +180,7 @@ class Fetcher:
         on_progress: OnProgress,
     ) -> None:
         headers = await self._worker.run(_range_headers, part)
-        async with _get(session, download.uri, headers) as response:
+        async with self._get(session, download.uri, headers) as response:
             if _is_complete(response, part):
                 return
             total = _accept(response, part, download.uri)
@@ -163,6 +190,42 @@ class Fetcher:
             await self._worker.run(part.describe, response.headers.get("ETag", ""))
             await self._copy(response, part, total, on_progress)
             _require_whole(download.uri, part, total)
+
+    @asynccontextmanager
+    async def _get(
+        self, session: aiohttp.ClientSession, uri: str, headers: dict[str, str]
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """GET and follow redirects, few of them and never to a weaker scheme."""
+        place = uri
+        for _ in range(MAX_REDIRECTS + 1):
+            async with self._answer(session, place, headers) as response:
+                if response.status not in _REDIRECTS:
+                    yield response
+                    return
+                place = next_place(place, response.headers.get("Location", ""))
+        raise Refused(
+            FailureReason.FETCH_FAILED, f"GET {shown(uri)}: more than {MAX_REDIRECTS} redirects"
+        )
+
+    @asynccontextmanager
+    async def _answer(
+        self, session: aiohttp.ClientSession, place: str, headers: dict[str, str]
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        self._gate.begin()
+        limit_s = self._tuning.connect_timeout_s + self._tuning.idle_timeout_s
+        try:
+            async with asyncio.timeout(limit_s):  # also for a head that drips in
+                response = await session.get(place, headers=headers, allow_redirects=False)
+        except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError, UnicodeError) as err:
+            raise Refused(
+                FailureReason.FETCH_FAILED, "no valid URL, or a redirect to none"
+            ) from err
+        except (aiohttp.ClientError, TimeoutError, ConnectionError) as err:
+            raise _Unreached from err
+        try:
+            yield response
+        finally:
+            response.close()
 
     async def _copy(
         self,
@@ -194,37 +257,6 @@ class Fetcher:
             f"{self._tuning.disk_reserve_bytes / MIB:.1f} MiB stay reserved: "
             "raise the size limit of the slots' volume, or free space on the node",
         )
-
-
-@asynccontextmanager
-async def _get(
-    session: aiohttp.ClientSession, uri: str, headers: dict[str, str]
-) -> AsyncIterator[aiohttp.ClientResponse]:
-    """GET and follow redirects, few of them and never to a weaker scheme."""
-    place = uri
-    for _ in range(MAX_REDIRECTS + 1):
-        async with _answer(session, place, headers) as response:
-            if response.status not in _REDIRECTS:
-                yield response
-                return
-            place = next_place(place, response.headers.get("Location", ""))
-    raise Refused(
-        FailureReason.FETCH_FAILED, f"GET {shown(uri)}: more than {MAX_REDIRECTS} redirects"
-    )
-
-
-@asynccontextmanager
-async def _answer(
-    session: aiohttp.ClientSession, place: str, headers: dict[str, str]
-) -> AsyncIterator[aiohttp.ClientResponse]:
-    try:
-        response = await session.get(place, headers=headers, allow_redirects=False)
-    except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError, UnicodeError) as err:
-        raise Refused(FailureReason.FETCH_FAILED, f"{shown(place)} is no valid URL") from err
-    try:
-        yield response
-    finally:
-        response.close()
 
 
 def _range_headers(part: Part) -> dict[str, str]:
@@ -292,23 +324,41 @@ def _require_whole(uri: str, part: Part, total: int | None) -> None:
         raise Transient(f"GET {shown(uri)}: ended after {part.size} of {total} bytes")
 
 
-def _mismatch(download: Download, digest: str) -> str:
+def _mismatch(download: Download) -> str:
     return (
-        f"{shown(download.uri)} has sha256 {digest}, the spec names {download.sha256}: "
-        "the file was changed at its source, or the spec is wrong"
+        f"{shown(download.uri)} has another sha256 than {download.sha256}, which the spec names: "
+        "the file was changed at its source, or the spec is wrong; the pod's log has its sha256"
+    )
+
+
+def _out_of_bounds(uri: str, kind: str) -> Refused:
+    """Return the refusal of an address; which one it is, and whether something is there, stays."""
+    host = urlsplit(uri).hostname
+    return Refused(
+        FailureReason.FETCH_FAILED,
+        f"GET {shown(uri)}: {host}, or where it redirects to, has a {kind} address, from which "
+        "pods may not fetch: name another host, or have the address allowed by the operator's "
+        "setting fetch_allow (chart value fetch.allowCIDRs)",
     )
 
 
 def _reason(err: BaseException) -> str:
-    """Describe a network error without the URL, which may hold credentials."""
+    """Describe how an answer that had begun broke off."""
     match err:
-        case aiohttp.ClientConnectorError():
-            return f"cannot connect to {err.host}:{err.port}: {err.os_error.strerror or 'failed'}"
         case _Trickles():
             return str(err)
         case TimeoutError():
             return "no answer in time"
-        case aiohttp.ClientPayloadError():
+        case _:
             return "the connection ended in the middle of the file"
+
+
+def _cause(err: BaseException) -> str:
+    """Describe a network error for the log, without the URL, which may hold credentials."""
+    match err:
+        case aiohttp.ClientConnectorError():
+            return f"cannot connect to {err.host}:{err.port}: {err.os_error}"
+        case aiohttp.ClientResponseError():
+            return f"{type(err).__name__}: {err.message}"
         case _:
             return type(err).__name__

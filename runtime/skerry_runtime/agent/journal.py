@@ -11,7 +11,7 @@ from skerry_runtime.agent.refusal import Refused
 from skerry_runtime.agent.slots import Slots
 from skerry_runtime.agent.state import Manifest, NodeState, RefusalRecord
 from skerry_runtime.agent.worker import Worker
-from skerry_runtime.contract import Agreement, Failure
+from skerry_runtime.contract import Agreement, Failure, Trial
 
 log = logging.getLogger(__name__)
 
@@ -82,9 +82,8 @@ class Journal:
         failure = Failure(
             revision=goal.revision, reason=refused.reason, message=str(refused), at=self._now()
         )
-        record = RefusalRecord(
-            key=goal.key, failure=failure, exam=refused.exam, agreement=refused.agreement
-        )
+        trial = Trial(exam=refused.exam, agreement=refused.agreement)
+        record = RefusalRecord(key=goal.key, failure=failure, trials={goal.name: trial})
         await self._keep(self.state.with_refusal(record))
         self._forget_others()
 

@@ -71,6 +71,8 @@ class Serving:
     sha256: str
     settles_at: float | None = None
     """When the revision counts as good; None: it does."""
+    name: str = ""
+    """Name under which clients ask for it."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,13 @@ class Wait:
 @dataclass(frozen=True)
 class Settle:
     """Count what serves as good."""
+
+
+@dataclass(frozen=True)
+class Rename:
+    """Let what serves answer to the goal's name: it is the same in all else."""
+
+    goal: Goal
 
 
 @dataclass(frozen=True)
@@ -173,13 +182,15 @@ class Switch:
 Step = Fetch | Verify | Probe | Load | Examine | Compare | Switch
 """Actions that take an attempt further."""
 
-Action = Wait | Settle | Unload | Abandon | Step
+Action = Wait | Settle | Rename | Unload | Abandon | Step
 
 
 def decide(s: Situation) -> Action:
     """Return the next action."""
     if s.serving and s.serving.settles_at is not None and s.serving.settles_at <= s.now:
         return Settle()
+    if s.serving and isinstance(s.order, Goal) and is_misnamed(s.serving, s.order):
+        return Rename(s.order)
     wanted = choose(s)
     if s.attempt and (wanted is None or s.attempt.goal.key != wanted.key):
         return Abandon()  # a safe point: between two actions
@@ -222,6 +233,12 @@ def is_served(s: Situation, goal: Goal) -> bool:
     """Tell whether the goal's very file answers requests under its revision."""
     serving = s.serving
     return bool(serving and serving.revision == goal.revision and serving.sha256 == goal.sha256)
+
+
+def is_misnamed(serving: Serving, goal: Goal) -> bool:
+    """Tell whether clients ask by another name for the very model that serves."""
+    is_same = serving.revision == goal.revision and serving.sha256 == goal.sha256
+    return is_same and serving.name != goal.name
 
 
 def is_open(s: Situation, goal: Goal) -> bool:

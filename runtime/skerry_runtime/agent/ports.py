@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Protocol
+from typing import Annotated, Protocol
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
+from skerry_runtime.agent.addresses import as_networks
 from skerry_runtime.contract import FailureReason, RevisionCounters, SwapRecord
 
 MIB = 1024 * 1024
+Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(as_networks)]
 ENV_PREFIX = "SKERRY_"
 
 
@@ -20,11 +23,6 @@ class AgentSettings(Protocol):
     @property
     def unit(self) -> str:
         """The unit this pod is."""
-        ...
-
-    @property
-    def model_name(self) -> str:
-        """The name under which clients ask for the model."""
         ...
 
     @property
@@ -83,6 +81,9 @@ class Tuning(BaseModel):
     """A revision is good after it served this long."""
     drain_s: float = 30.0
     """How long a Sequential swap waits for requests on the old model."""
+    fetch_allow: Networks = ()
+    """Networks to fetch from that are else out of bounds (loopback, link-local, ...), with commas
+    between."""
     connect_timeout_s: float = 10.0
     idle_timeout_s: float = 30.0
     """A download in which no byte arrives for this long is broken off."""
@@ -105,6 +106,10 @@ class Tuning(BaseModel):
     """CPU time of the probe, which no neighbour uses up; 0: the timeout, on every thread."""
     probe_memory_bytes: int = 0
     """Memory limit of the probe; 0 means what the pod has left."""
+    load_timeout_s: float = 300.0
+    """A model that is not open after this long is refused: its driver hangs."""
+    leftover_s: float = 10.0
+    """How long a call that was given up is waited for before the next model is loaded."""
     exam_timeout_s: float = 300.0
     """A model that has not answered its exam after this long did not pass it."""
 

@@ -8,9 +8,7 @@ AgentError
 
 from __future__ import annotations
 
-from skerry_runtime.contract import Agreement, ExamResult, FailureReason
-
-MESSAGE_CHARS = 1024
+from skerry_runtime.contract import Agreement, ExamResult, FailureReason, clipped
 
 
 class AgentError(Exception):
@@ -43,9 +41,3 @@ class Transient(AgentError):  # noqa: N818 (reads as the outcome it is)
 
 class Corrupt(AgentError):  # noqa: N818 (reads as the outcome it is)
     """A file in the slots has other bytes than when it was verified."""
-
-
-def clipped(text: str) -> str:
-    """Return the text in one line, without control characters, at most MESSAGE_CHARS long."""
-    line = "".join(c if c.isprintable() else " " for c in text).strip()
-    return line if len(line) <= MESSAGE_CHARS else line[: MESSAGE_CHARS - 1] + "…"

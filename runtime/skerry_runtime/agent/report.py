@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 
 from skerry_runtime.agent.goal import Goal
-from skerry_runtime.agent.refusal import clipped
 from skerry_runtime.agent.state import RefusalRecord
 from skerry_runtime.contract import (
     Agreement,
@@ -14,6 +13,8 @@ from skerry_runtime.contract import (
     Served,
     SwapPhase,
     SwapRecord,
+    Trial,
+    clipped,
 )
 
 log = logging.getLogger("skerry_runtime.agent")
@@ -24,12 +25,13 @@ class Tracker:
 
     def __init__(self) -> None:
         self._key = ""
+        self._name = ""
         self._progress: Progress | None = None
 
     def enter(self, goal: Goal, phase: SwapPhase, attempt: int) -> None:
         """Begin a phase and log it."""
         before = self._progress if self._key == goal.key else None
-        self._key = goal.key
+        self._key, self._name = goal.key, goal.name
         self._progress = Progress(
             revision=goal.revision,
             phase=phase,
@@ -52,7 +54,7 @@ class Tracker:
     def compared(self, agreement: Agreement) -> None:
         """Note how far the shadow is."""
         message = f"{agreement.compared} answers compared, {agreement.agreed} agree"
-        self._update(agreement=agreement, message=message)
+        self._update(trials={self._name: Trial(agreement=agreement)}, message=message)
 
     def of(self, goal: Goal) -> Progress | None:
         """Return the progress of this goal."""
@@ -78,8 +80,10 @@ def progress_of(
         return Progress(
             revision=goal.revision,
             phase=SwapPhase.SERVING,
-            exam=served.exam,
-            agreement=served.agreement,
+            trials={
+                name: Trial(exam=model.exam, agreement=model.agreement)
+                for name, model in served.models.items()
+            },
         )
     if refusal:
         return Progress(
@@ -88,8 +92,7 @@ def progress_of(
             reason=refusal.failure.reason,
             message=refusal.failure.message,
             attempt=live.attempt if live else 1,
-            exam=refusal.exam,
-            agreement=refusal.agreement,
+            trials=dict(refusal.trials),
         )
     return live or Progress(
         revision=goal.revision,

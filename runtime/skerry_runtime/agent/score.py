@@ -26,24 +26,43 @@ def has_nan(array: Array) -> bool:
     return array.dtype.kind == "f" and bool(np.isnan(array).any())
 
 
-def score(metric: GoldenMetric, answers: Mapping[str, Array], given: Mapping[str, Array]) -> float:
-    """Return the value of the metric.
+Marks = Mapping[str, float]
+"""By answer: how many samples met it, or for MaxAbsError the largest error."""
+
+
+def mark(metric: GoldenMetric, answers: Mapping[str, Array], given: Mapping[str, Array]) -> Marks:
+    """Mark some of the samples.
 
     Args:
         metric: how to score.
         answers: LABELS_KEY -> labels, or an output's name -> its expected values.
-        given: what the model answered, by output.
+        given: what the model answered to these samples, by output.
 
     Raises:
         InvalidExam: the outputs cannot be held against the answers.
     """
     if metric is GoldenMetric.ACCURACY:
         labels = answers[LABELS_KEY]
-        return float(np.mean(_predicted(given, labels) == labels))
-    pairs = [(_output(given, name), wanted, name) for name, wanted in answers.items()]
-    if metric is GoldenMetric.AGREEMENT:
-        return min(_agreement(*pair) for pair in pairs)
-    return max(_largest_error(*pair) for pair in pairs)
+        return {LABELS_KEY: float(np.sum(_predicted(given, labels) == labels))}
+    judge = _agreeing if metric is GoldenMetric.AGREEMENT else _largest_error
+    return {name: judge(_output(given, name), wanted, name) for name, wanted in answers.items()}
+
+
+def joined(metric: GoldenMetric, some: Marks, more: Marks) -> Marks:
+    """Return the marks of both groups of samples together."""
+    add = max if metric is GoldenMetric.MAX_ABS_ERROR else _sum
+    return {name: add(some.get(name, 0.0), value) for name, value in more.items()}
+
+
+def score(metric: GoldenMetric, marks: Marks, samples: int) -> float:
+    """Return the value of the metric over all samples: that of the worst answer."""
+    if metric is GoldenMetric.MAX_ABS_ERROR:
+        return max(marks.values())
+    return min(marks.values()) / samples
+
+
+def _sum(one: float, other: float) -> float:
+    return one + other
 
 
 def _output(given: Mapping[str, Array], name: str) -> Array:
@@ -73,8 +92,8 @@ def _texts(array: Array, like: Array) -> Array:
     return np.array(decoded).astype(like.dtype)
 
 
-def _agreement(given: Array, wanted: Array, name: str) -> float:
-    return float(np.mean(_choice(given, name) == _choice(wanted, name)))
+def _agreeing(given: Array, wanted: Array, name: str) -> float:
+    return float(np.sum(_choice(given, name) == _choice(wanted, name)))
 
 
 def _choice(array: Array, name: str) -> Array:

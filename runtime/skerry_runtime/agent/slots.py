@@ -2,10 +2,10 @@
 
     <slots>/state.json                    the agent's memory
     <slots>/revisions/<revision>.json     a manifest
-    <slots>/blobs/<sha256>/model.onnx     a file, alone in its folder
+    <slots>/blobs/<digest>/model.onnx     the files of one model, and nothing else
     <slots>/parts/<sha256>[.json]         a download under way, and what it is of
 
-Two revisions with one file share it: a file is named by its digest.
+Two revisions with equal files share them: a folder is named by the digest of what is in it.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Slots:
 
     def path(self, blob: Blob) -> Path:
         """Return where the file is, or will be."""
-        return self._root / "blobs" / blob.sha256 / blob.name
+        return self._root / "blobs" / blob.folder / blob.path
 
     def part(self, blob: Blob) -> Path:
         """Return where the file is while it is downloaded."""
@@ -76,7 +76,7 @@ class Slots:
 
     def discard(self, blob: Blob) -> None:
         """Remove one file."""
-        remove(self.path(blob).parent)
+        remove(self.path(blob))
 
     def revisions(self) -> tuple[str, ...]:
         """Return the revisions whose files are all here, sorted."""
@@ -85,17 +85,18 @@ class Slots:
     def prune(self, keep: Iterable[Goal]) -> None:
         """Remove everything that none of these goals needs, begun downloads included."""
         goals = tuple(keep)
-        shas = {blob.sha256 for goal in goals for blob in goal.blobs}
-        gone = self._unneeded({goal.revision for goal in goals}, shas)
+        blobs = [blob for goal in goals for blob in goal.blobs]
+        gone = self._unneeded({goal.revision for goal in goals}, blobs)
         for path in gone:
             remove(path)
         for folder in {path.parent for path in gone}:
             sync_folder(folder)
 
-    def _unneeded(self, revisions: set[str], shas: set[str]) -> list[Path]:
+    def _unneeded(self, revisions: set[str], blobs: Iterable[Blob]) -> list[Path]:
         self._manifests = {r: m for r, m in self._manifests.items() if r in revisions}
         files = {self._manifest_path(revision).name for revision in revisions}
-        wanted = {"revisions": files, "blobs": shas, "parts": shas | {f"{s}.json" for s in shas}}
+        parts = {name for b in blobs for name in (b.sha256, f"{b.sha256}.json")}
+        wanted = {"revisions": files, "blobs": {b.folder for b in blobs}, "parts": parts}
         return [
             path
             for name, names in wanted.items()

@@ -24,7 +24,7 @@ from skerry_runtime.agent.sample import is_guess, zeros
 from skerry_runtime.agent.score import InvalidExam
 from skerry_runtime.agent.slots import Slots
 from skerry_runtime.agent.verify import Verifier, check_format
-from skerry_runtime.agent.worker import Worker
+from skerry_runtime.agent.worker import Overdue, Worker
 from skerry_runtime.backends.base import (
     Backend,
     EngineAway,
@@ -72,7 +72,7 @@ def fingerprint(goal: Goal) -> str:
         goal.sha256,
         golden.sha256 if golden else "",
         goal.execution.model_dump(mode="json"),
-        sorted(goal.content.artifact.input_shapes.items()),
+        sorted(goal.model.input_shapes.items()),
     ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
@@ -93,8 +93,9 @@ class Stages:
         """Bring every missing file of the goal into the slots.
 
         Raises:
-            Refused, Transient: see `Fetcher.fetch`.
+            Refused, Transient: see `Fetcher.fetch`; a revision of several models.
         """
+        _require_one_model(goal)
         fetcher = self._fetcher()
         done = 0
         for blob in self.slots.missing(goal):
@@ -123,6 +124,7 @@ class Stages:
             Corrupt: a file has to be fetched again.
             Refused: InvalidModel.
         """
+        _require_one_model(goal)
         await self.worker.run(self._verify, goal)
 
     def _verify(self, goal: Goal) -> None:
@@ -132,7 +134,7 @@ class Stages:
             except Corrupt:
                 self.slots.discard(blob)
                 raise
-        check_format(self.slots.path(goal.model_blob), goal.content.artifact.format)
+        check_format(self.slots.path(goal.model_blob), goal.model.format)
 
     def room(self, goal: Goal, serving: Goal | None, *, with_probe: bool) -> Room:
         """Return the memory that the goal needs and that there is."""
@@ -146,12 +148,10 @@ class Stages:
 
     def _needed_bytes(self, goal: Goal) -> int:
         """Return the declared need, else twice the file and what a session takes."""
-        if goal.content.artifact.memory_bytes is not None:
-            return goal.content.artifact.memory_bytes
-        try:
-            size = self.slots.path(goal.model_blob).stat().st_size
-        except OSError:
-            size = 0
+        if goal.model.memory_bytes is not None:
+            return goal.model.memory_bytes
+        files = (self.slots.path(b) for b in goal.blobs if b.folder == goal.model_blob.folder)
+        size = sum(path.stat().st_size for path in files if path.is_file())
         return 2 * size + LOADED_OVERHEAD_BYTES
 
     def _less_reserve(self, available: int) -> int:
@@ -183,10 +183,10 @@ class Stages:
             backend=f"{engine.__module__}:{engine.__qualname__}",
             path=self.slots.path(goal.model_blob).absolute(),
             golden=self.slots.path(golden).absolute() if golden else None,
-            format=goal.content.artifact.format,
+            format=goal.model.format,
             execution=Execution(profile=goal.execution.profile) if is_stand_in else goal.execution,
-            threads=goal.content.threads or self.threads,
-            input_shapes=goal.content.artifact.input_shapes,
+            threads=goal.model.threads or self.threads,
+            input_shapes=goal.model.input_shapes,
             memory_bytes=self._probe_limit(),
             timeout_s=self.tuning.probe_timeout_s,
             cpu_s=self.tuning.probe_cpu_s,
@@ -203,6 +203,9 @@ class Stages:
     async def load(self, goal: Goal, *, is_known_good: bool) -> Model:
         """Open the model in this process.
 
+        A call that is cancelled, or hangs, is left behind; the model that it may still bring is
+        closed.
+
         Raises:
             Refused: ProviderMissing, LoadFailed or InsufficientMemory.
             Transient: the engine's own process does not answer, or ended while it loaded a model
@@ -210,13 +213,16 @@ class Stages:
         """
         request = LoadRequest(
             path=self.slots.path(goal.model_blob),
-            format=goal.content.artifact.format,
+            format=goal.model.format,
             execution=goal.execution,
-            threads=goal.content.threads or self.threads,
-            input_shapes=goal.content.artifact.input_shapes,
+            threads=goal.model.threads or self.threads,
+            input_shapes=goal.model.input_shapes,
         )
         try:
-            return await self.worker.run(self.backend.load, request)
+            return await self._load(request)
+        except Overdue as err:
+            text = f"the model was not open within {self.tuning.load_timeout_s:g} s"
+            raise Refused(FailureReason.LOAD_FAILED, text) from err
         except ProviderMissing as err:
             raise Refused(FailureReason.PROVIDER_MISSING, str(err)) from err
         except EngineAway as err:
@@ -229,6 +235,13 @@ class Stages:
             text = "the model did not fit into memory when it was loaded"
             raise Refused(FailureReason.INSUFFICIENT_MEMORY, text) from err
 
+    async def _load(self, request: LoadRequest) -> Model:
+        await self.worker.wait_for_leftovers(self.tuning.leftover_s)
+        limit_s = self.tuning.load_timeout_s
+        return await self.worker.run_within(
+            limit_s, lambda: self.backend.load(request), late=lambda model: model.close()
+        )
+
     async def examine(self, goal: Goal, model: Model) -> ExamResult | None:
         """Run the golden exam, or without one a single inference, which also warms up.
 
@@ -237,17 +250,17 @@ class Stages:
         """
         limit_s = self.tuning.exam_timeout_s
         try:
-            async with asyncio.timeout(limit_s):
-                return await self.worker.run(self._examine, goal, model)
-        except TimeoutError as err:
-            self.worker.leave_behind()
-            if isinstance(model, Interruptible):
-                model.interrupt()
+            return await self.worker.run_within(limit_s, lambda: self._examine(goal, model))
+        except asyncio.CancelledError:
+            _interrupt(model)
+            raise
+        except Overdue as err:
+            _interrupt(model)
             text = f"the exam did not end within {limit_s:g} s: use fewer samples, or a faster unit"
             raise Refused(FailureReason.EXAM_FAILED, text) from err
 
     def _examine(self, goal: Goal, model: Model) -> ExamResult | None:
-        golden, blob = goal.content.golden, goal.golden_blob
+        golden, blob = goal.model.golden, goal.golden_blob
         if golden is None or blob is None:
             _warm_up(model)
             return None
@@ -264,9 +277,21 @@ class Stages:
         return outcome.result
 
 
+def _require_one_model(goal: Goal) -> None:
+    count = len(goal.content.models)
+    if count > 1:
+        text = f"the revision has {count} models, this runtime serves one: it needs a newer image"
+        raise Refused(FailureReason.INVALID_MODEL, text)
+
+
 def _shifted(on_progress: OnProgress, done: int) -> OnProgress:
     """Count the files before this one as well."""
     return lambda got, total: on_progress(done + got, None if total is None else done + total)
+
+
+def _interrupt(model: Model) -> None:
+    if isinstance(model, Interruptible):
+        model.interrupt()
 
 
 def _warm_up(model: Model) -> None:

@@ -5,6 +5,7 @@ Values only; `files` writes them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -12,15 +13,17 @@ from pydantic import BaseModel, ConfigDict, Field
 from skerry_runtime.agent.goal import Goal
 from skerry_runtime.agent.machine import MAX_CRASHES
 from skerry_runtime.contract import (
+    MAX_COUNTED,
+    MAX_FAILURES,
     Agreement,
-    ExamResult,
     Execution,
     Failure,
     FailureReason,
     RevisionContent,
+    Trial,
 )
 
-MAX_REFUSALS = 10
+MAX_REFUSALS = MAX_FAILURES
 MAX_HISTORY = 3
 
 
@@ -62,8 +65,8 @@ class Kept(Document):
     key: str
     settled: bool = False
     """It served for the whole settling time."""
-    agreement: Agreement | None = None
-    """How its shadow went."""
+    agreements: Mapping[str, Agreement] = Field(default_factory=dict)
+    """Model -> how its shadow went."""
 
 
 class Activation(Document):
@@ -80,8 +83,8 @@ class RefusalRecord(Document):
 
     key: str
     failure: Failure
-    exam: ExamResult | None = None
-    agreement: Agreement | None = None
+    trials: Mapping[str, Trial] = Field(default_factory=dict)
+    """Model -> what was found out about it before the failure."""
 
 
 class NodeState(Document):
@@ -99,7 +102,8 @@ class NodeState(Document):
         """Put the goal first in the history; what is given anew has no restarts yet."""
         known = next((k for k in self.history if k.key == goal.key), None)
         first = known or Kept(revision=goal.revision, key=goal.key)
-        first = first.model_copy(update={"agreement": agreement})
+        agreements = {goal.name: agreement} if agreement else {}
+        first = first.model_copy(update={"agreements": agreements})
         rest = tuple(k for k in self.history if k.revision != goal.revision)
         history = _bounded(first, rest)
         counted = {k.revision for k in history} - ({goal.revision} if self._is_new(goal) else set())
@@ -114,7 +118,8 @@ class NodeState(Document):
 
     def agreement_of(self, goal: Goal) -> Agreement | None:
         """Return how the shadow of a goal that served went."""
-        return next((k.agreement for k in self.history if k.key == goal.key), None)
+        known = next((k.agreements for k in self.history if k.key == goal.key), {})
+        return next(iter(known.values()), None)
 
     def with_settled(self) -> NodeState:
         """Count the revision that serves as good."""
@@ -174,7 +179,9 @@ class NodeState(Document):
         if in_hand is None:
             return self
         count = self.restarts.get(in_hand.revision, 0) + 1
-        return self.model_copy(update={"restarts": {**self.restarts, in_hand.revision: count}})
+        others = [(name, n) for name, n in self.restarts.items() if name != in_hand.revision]
+        restarts = dict([*others[1 - MAX_COUNTED :], (in_hand.revision, count)])
+        return self.model_copy(update={"restarts": restarts})
 
     def is_settled(self, key: str) -> bool:
         """Tell whether the goal has proved itself on this node."""

@@ -51,7 +51,7 @@ class Swap:
     def serving(self) -> Serving | None:
         """What answers requests, as `machine` sees it."""
         goal = self._board.serving
-        return Serving(goal.revision, goal.sha256, self._settles_at) if goal else None
+        return Serving(goal.revision, goal.sha256, self._settles_at, goal.name) if goal else None
 
     def ask(self, goal: Goal, at: float) -> None:
         """Note when the assignment asked for a goal; whatever was asked before is over."""
@@ -158,6 +158,11 @@ class Swap:
         )
         log_switch(record)
         await self._journal.served(goal, candidate.agreement)
+
+    async def rename(self, goal: Goal) -> None:
+        """Let what serves answer to another name, and remember it for the next start."""
+        self._board.rename(goal)
+        await self._journal.record(goal)
 
     async def settle(self) -> None:
         """Count what serves as good."""

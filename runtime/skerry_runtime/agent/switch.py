@@ -13,7 +13,14 @@ from skerry_runtime.agent.ports import Metrics
 from skerry_runtime.agent.worker import Worker
 from skerry_runtime.backends.base import Model
 from skerry_runtime.clock import unix_now
-from skerry_runtime.contract import Agreement, ExamResult, Served, SwapMode, SwapRecord
+from skerry_runtime.contract import (
+    Agreement,
+    ExamResult,
+    Served,
+    ServedModel,
+    SwapMode,
+    SwapRecord,
+)
 from skerry_runtime.registry import Registry, ServingModel
 
 log = logging.getLogger(__name__)
@@ -39,10 +46,9 @@ class Candidate:
 class Switchboard:
     """The agent's hand on the registry; measures what a swap costs."""
 
-    def __init__(self, registry: Registry, metrics: Metrics, model_name: str) -> None:
+    def __init__(self, registry: Registry, metrics: Metrics) -> None:
         self._registry = registry
         self._metrics = metrics
-        self._name = model_name
         self._drainer = Worker("skerry-drain")
         self._drains: set[asyncio.Task[bool]] = set()
         self._dark_since: float | None = None
@@ -69,7 +75,7 @@ class Switchboard:
     def switch(self, candidate: Candidate) -> SwapRecord:
         """Let the candidate answer every request from now on."""
         goal = candidate.goal
-        new = ServingModel(self._name, _served(candidate), candidate.model, goal.content.batching)
+        new = ServingModel(goal.name, _served(candidate), candidate.model, goal.model.batching)
         self._metrics.activate(goal.revision)
         old = self._registry.switch(new)
         record = self._measured(candidate, old)
@@ -79,6 +85,16 @@ class Switchboard:
         if old:
             self._drain(old)
         return record
+
+    def expect(self, goal: Goal) -> None:
+        """Say under which name the goal will answer, for as long as nothing does."""
+        self._registry.expected = goal.name
+
+    def rename(self, goal: Goal) -> None:
+        """Let the model that serves answer to the goal's name; requests in flight are not hurt."""
+        log.info("%s: serves as '%s' from now on", goal.revision, goal.name)
+        self._registry.rename(goal.name)
+        self.serving = goal
 
     async def unload(self, patience_s: float) -> None:
         """Serve nothing; give the requests in flight this long to end before going on."""
@@ -138,17 +154,16 @@ def _give_memory_back() -> None:
 
 
 def _served(candidate: Candidate) -> Served:
-    content = candidate.goal.content
-    return Served(
-        revision=candidate.goal.revision,
-        version=content.version,
-        variant=content.artifact.variant,
-        sha256=content.artifact.sha256,
-        since=unix_now(),
+    goal = candidate.goal
+    model = ServedModel(
+        version=goal.model.version,
+        variant=goal.model.variant,
+        sha256=goal.sha256,
         exam=candidate.exam,
         acceleration=candidate.model.acceleration,
         agreement=candidate.agreement,
     )
+    return Served(revision=goal.revision, since=unix_now(), models={goal.name: model})
 
 
 def _ms(seconds: float) -> float:

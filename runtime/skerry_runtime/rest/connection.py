@@ -18,13 +18,11 @@ from typing import cast
 from typing_extensions import override
 
 from skerry_runtime.rest.body import SizedBody
+from skerry_runtime.rest.crowd import A_REQUEST, AN_ANSWER, NOTHING
 from skerry_runtime.rest.head import END_OF_HEAD, Chunks, Head, number
 from skerry_runtime.rest.http import HEAD_LENGTH, Buffer, Handler, Reply, Request, encode
 from skerry_runtime.rest.hub import Hub
 from skerry_runtime.rest.statuses import RETRY_AFTER, HttpError, reply_of
-
-IDLE_S = 75.0
-"""A keep-alive connection without requests is closed after this time."""
 
 LINGER_S = 2.0
 """A client that is refused while it sends has so long to read why."""
@@ -61,11 +59,31 @@ class Connection(asyncio.BufferedProtocol):
         self._handler: Handler
         self._body: SizedBody
         self._deadline = self._in_time()
+        self._address = ""
+
+    @property
+    def address(self) -> str:
+        """The client's address without its port; empty when it has left already."""
+        return self._address
+
+    @property
+    def loss(self) -> int:
+        """What ending the connection now would cost its client."""
+        if self._state == ANSWER:
+            return AN_ANSWER
+        is_busy = self._state in _READING or self._transport.get_write_buffer_size() > 0
+        return A_REQUEST if is_busy else NOTHING
+
+    @property
+    def deadline(self) -> float:
+        """When what is waited for is overdue."""
+        return self._deadline
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection, or say that there are too many."""
         self._transport = cast("asyncio.Transport", transport)
+        self._address = _address_of(transport)
         if not self._hub.add(self):
             self._part(Reply(503, b"", RETRY_AFTER))
 
@@ -329,7 +347,7 @@ class Connection(asyncio.BufferedProtocol):
     def _wait_for_head(self) -> None:
         self._state = HEAD
         if not self._is_clogged:
-            self._deadline = self._loop.time() + IDLE_S
+            self._deadline = self._loop.time() + self._hub.idle_timeout_s
 
     def _hold(self, count: int) -> None:
         self._hub.memory.hold(count)
@@ -344,3 +362,8 @@ class Connection(asyncio.BufferedProtocol):
 
 
 _READING = (SIZED, CHUNKED)
+
+
+def _address_of(transport: asyncio.BaseTransport) -> str:
+    name = transport.get_extra_info("peername")
+    return str(name[0]) if name else ""

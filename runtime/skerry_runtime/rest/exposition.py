@@ -16,6 +16,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 from typing_extensions import override
 
+from skerry_runtime.access import Reads
 from skerry_runtime.contract import LATENCY_BOUNDS_MS, StatusReport, SwapPhase
 from skerry_runtime.metrics import Metrics, RevisionMetrics, SwapMetrics, Tally
 from skerry_runtime.registry import Registry
@@ -33,16 +34,15 @@ class Live:
     """Inferences that run in threads or wait for one."""
     queue_limit: int = 0
     status: Callable[[], StatusReport | None] = lambda: None
+    secrets: Callable[[], Reads | None] = lambda: None
 
 
 class Exposition:
     """Answers /metrics."""
 
-    def __init__(
-        self, model_name: str, metrics: Metrics, registry: Registry, live: Live | None = None
-    ) -> None:
+    def __init__(self, metrics: Metrics, registry: Registry, live: Live | None = None) -> None:
         self._prometheus = CollectorRegistry()
-        self._prometheus.register(ServingCollector(model_name, metrics, registry, live or Live()))
+        self._prometheus.register(ServingCollector(metrics, registry, live or Live()))
         ProcessCollector(registry=self._prometheus)
 
     def text(self) -> bytes:
@@ -53,8 +53,7 @@ class Exposition:
 class ServingCollector(Collector):
     """Reads the counters when Prometheus asks; the hot path pays nothing for them."""
 
-    def __init__(self, model_name: str, metrics: Metrics, registry: Registry, live: Live) -> None:
-        self._model_name = model_name
+    def __init__(self, metrics: Metrics, registry: Registry, live: Live) -> None:
         self._metrics = metrics
         self._registry = registry
         self._live = live
@@ -74,6 +73,7 @@ class ServingCollector(Collector):
         yield from _queue(self._live)
         yield from _swaps(self._metrics.swaps)
         yield from _progress(self._live.status())
+        yield from _secrets(self._live.secrets())
 
     def _model(self) -> Iterator[Metric]:
         labels = ("model", "revision", "version", "variant", "provider")
@@ -82,7 +82,7 @@ class ServingCollector(Collector):
         if serving is not None:
             served = serving.served
             provider = serving.model.acceleration.effective
-            values = (self._model_name, served.revision, served.version, served.variant, provider)
+            values = (serving.name, served.revision, served.version, served.variant, provider)
             info.add_metric(values, 1)
             yield GaugeMetricFamily(
                 "skerry_model_accelerated_percent",
@@ -96,7 +96,7 @@ class ServingCollector(Collector):
             )
             total, _ = self._metrics.of(served.revision).snapshot()
             pending = self._live.pending()
-            yield from triton_metrics(self._model_name, served.version, total, pending)
+            yield from triton_metrics(serving.name, served.version, total, pending)
         yield info
 
 
@@ -168,6 +168,22 @@ def _queue(live: Live) -> Iterator[Metric]:
         "skerry_inference_pending_limit",
         "Pending inferences from which on requests are refused.",
         value=live.queue_limit,
+    )
+
+
+def _secrets(reads: Reads | None) -> Iterator[Metric]:
+    """Yield whether the mounted tokens and certificates are those in force."""
+    if reads is None:
+        return
+    yield CounterMetricFamily(
+        "skerry_secret_read_failures",
+        "Times that mounted tokens or certificates could not be read or used.",
+        value=reads.failures,
+    )
+    yield GaugeMetricFamily(
+        "skerry_secrets_stale",
+        "1 while what is in force is older than what is mounted.",
+        value=float(reads.is_stale),
     )
 
 

@@ -1,4 +1,4 @@
-"""Takes connections of a port that speaks TLS, and bounds the handshakes under way.
+"""Brings a port's connections to their protocol, and bounds the TLS handshakes under way.
 
 A handshake costs a client a packet and this process some kilobytes, and nobody has been asked for
 a token yet. So each has a deadline, and there is room for so many; when it is full the oldest has
@@ -15,9 +15,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-ACCEPT_PAUSE_S = 0.5
-"""Pause when the system has no more sockets to give."""
-
 _log = logging.getLogger(__name__)
 
 
@@ -30,43 +27,37 @@ class HandshakeLimits:
 
 
 class Handshakes:
-    """One port, on one event loop."""
+    """The connections that came in at one port and have no protocol yet, on one event loop.
+
+    Without `tls` there is nothing to agree on, and each has its protocol at once.
+    """
 
     def __init__(
         self,
-        bound: socket.socket,
-        tls: ssl.SSLContext,
+        tls: ssl.SSLContext | None,
         limits: HandshakeLimits,
         protocol: Callable[[], asyncio.BaseProtocol],
     ) -> None:
-        self._bound = bound
-        self._tls = tls
         self._limits = limits
-        self._protocol = protocol
-        self._loop = asyncio.get_running_loop()
+        self._connect = partial(
+            asyncio.get_running_loop().connect_accepted_socket,
+            protocol,
+            ssl=tls,
+            ssl_handshake_timeout=limits.timeout_s if tls else None,
+        )
         self._under_way: dict[asyncio.Task[None], None] = {}  # oldest first
-        self._accepting = self._loop.create_task(self._accept())
 
-    def close(self) -> None:
-        """Take no more connections, and give up those without TLS yet."""
-        self._accepting.cancel()
+    def begin(self, connection: socket.socket) -> None:
+        """Bring a connection to its protocol."""
+        self._make_room()
+        task = asyncio.create_task(self._shake(connection))
+        self._under_way[task] = None
+        task.add_done_callback(partial(self._end, connection))
+
+    def give_up(self) -> None:
+        """End all that are under way."""
         for task in tuple(self._under_way):
             task.cancel()
-        self._bound.close()
-
-    async def _accept(self) -> None:
-        self._bound.setblocking(False)
-        while True:
-            try:
-                connection, _ = await self._loop.sock_accept(self._bound)
-            except OSError as error:
-                _log.warning("no connection could be taken: %s", error.strerror)
-                await asyncio.sleep(ACCEPT_PAUSE_S)
-                continue
-            self._make_room()
-            task = self._loop.create_task(self._shake(connection))
-            self._under_way[task] = None
-            task.add_done_callback(partial(self._end, connection))
 
     def _make_room(self) -> None:
         if len(self._under_way) >= self._limits.most:
@@ -76,12 +67,7 @@ class Handshakes:
 
     async def _shake(self, connection: socket.socket) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        await self._loop.connect_accepted_socket(
-            self._protocol,
-            connection,
-            ssl=self._tls,
-            ssl_handshake_timeout=self._limits.timeout_s,
-        )
+        await self._connect(connection)
 
     def _end(self, connection: socket.socket, task: asyncio.Task[None]) -> None:
         """Forget a handshake; a client that could not do it is gone without a word."""

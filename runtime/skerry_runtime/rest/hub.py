@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from skerry_runtime.rest.body import Memory
+from skerry_runtime.rest.crowd import Crowd, Peer, Places
 from skerry_runtime.rest.handshakes import HandshakeLimits
 from skerry_runtime.rest.head import Heads
 from skerry_runtime.rest.http import App
@@ -22,26 +22,12 @@ class ListenerLimits:
     """What one port bears."""
 
     max_header_bytes: int
-    max_connections: int
+    places: Places
     read_timeout_s: float
+    idle_timeout_s: float = 75.0
+    """A connection between two requests is ended after this time."""
     handshakes: HandshakeLimits = field(default_factory=HandshakeLimits)
     """Of TLS, where the port speaks it."""
-
-
-class Peer(Protocol):
-    """A connection as the hub sees it."""
-
-    def expire(self, now: float) -> None:
-        """End when what is waited for is overdue."""
-        ...
-
-    def close_if_idle(self) -> None:
-        """End unless a request is under way."""
-        ...
-
-    def abort(self) -> None:
-        """End now."""
-        ...
 
 
 class Hub:
@@ -50,6 +36,7 @@ class Hub:
     def __init__(self, app: App, limits: ListenerLimits, memory: Memory) -> None:
         self.app = app
         self.limits = limits
+        self.idle_timeout_s = limits.idle_timeout_s
         self.memory = memory
         self.heads = Heads()
         self.loop = asyncio.get_running_loop()
@@ -57,36 +44,51 @@ class Hub:
         """Every read without a place of its own lands here, and is used up before the next."""
         self.is_draining = False
         """Every answer is the last of its connection."""
-        self._peers: set[Peer] = set()
+        self._crowd = Crowd(limits.places)
         self._empty = asyncio.Event()
         self._empty.set()
         self._sweep: asyncio.TimerHandle | None = None
 
     def add(self, peer: Peer) -> bool:
-        """Take a connection in; False when there are more than the port bears."""
-        self._peers.add(peer)
+        """Take a connection in, instead of an idle one where the port is full; False: no room."""
+        self._crowd.add(peer)
         self._empty.clear()
         if self._sweep is None:
             self._sweep_later()
-        return len(self._peers) <= self.limits.max_connections
+        while (surplus := self._crowd.surplus(peer)) is not None:
+            if surplus is peer:
+                return False
+            self._end_now(surplus)
+        return True
+
+    def relieve(self) -> bool:
+        """End the connection that will be missed least; False: none is idle."""
+        idle = self._crowd.most_idle()
+        if idle is not None:
+            self._end_now(idle)
+        return idle is not None
 
     def remove(self, peer: Peer) -> None:
         """Forget a connection that has ended."""
-        self._peers.discard(peer)
-        if not self._peers:
+        self._crowd.remove(peer)
+        if not self._crowd:
             self._empty.set()
 
     async def end(self, timeout_s: float) -> None:
         """End idle connections now, others after their answer, and all when the time is over."""
         self.is_draining = True
-        for peer in tuple(self._peers):
+        for peer in self._crowd:
             peer.close_if_idle()
         try:
             async with asyncio.timeout(timeout_s):
                 await self._empty.wait()
         except TimeoutError:
-            for peer in tuple(self._peers):
+            for peer in self._crowd:
                 peer.abort()
+
+    def _end_now(self, peer: Peer) -> None:
+        peer.abort()
+        self.remove(peer)  # its place is free before the loop hears of its end
 
     def _sweep_later(self) -> None:
         wait_s = _LATENESS * self.limits.read_timeout_s
@@ -96,7 +98,7 @@ class Hub:
         """One timer for all, because one per request would cost each of them."""
         self._sweep = None
         now = self.loop.time()
-        for peer in tuple(self._peers):
+        for peer in self._crowd:
             peer.expire(now)
-        if self._peers:  # an idle board should sleep
+        if self._crowd:  # an idle board should sleep
             self._sweep_later()

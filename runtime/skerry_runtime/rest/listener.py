@@ -7,6 +7,7 @@ import socket
 import ssl
 from contextlib import ExitStack
 
+from skerry_runtime.rest.acceptor import Acceptor
 from skerry_runtime.rest.body import Memory
 from skerry_runtime.rest.connection import Connection
 from skerry_runtime.rest.handshakes import Handshakes
@@ -14,6 +15,8 @@ from skerry_runtime.rest.http import App
 from skerry_runtime.rest.hub import Hub, ListenerLimits
 
 BACKLOG = 2048
+NEWCOMERS_BACKLOG = 256
+"""Where everybody is let in one by one: so many may be before you at most."""
 
 
 class Listener:
@@ -30,7 +33,8 @@ class Listener:
         self._bound = bound
         self._tls = tls
         self._hub = Hub(app, limits, memory)
-        self._server: asyncio.Server | Handshakes | None = None
+        self._server: asyncio.Server | Acceptor | None = None
+        self._handshakes = Handshakes(tls, limits.handshakes, self._connection)
 
     @property
     def port(self) -> int:
@@ -39,13 +43,14 @@ class Listener:
 
     async def start(self) -> None:
         """Take connections from now on."""
-        limits = self._hub.limits
-        if self._tls is None:
+        if self._tls is None and not self._hub.limits.places.newcomers_first:
             self._server = await self._hub.loop.create_server(
                 self._connection, sock=self._bound, backlog=BACKLOG
             )
         else:
-            self._server = Handshakes(self._bound, self._tls, limits.handshakes, self._connection)
+            if self._hub.limits.places.newcomers_first:
+                self._bound.listen(NEWCOMERS_BACKLOG)
+            self._server = Acceptor(self._bound, self._handshakes.begin, self._hub.relieve)
 
     def drain(self) -> None:
         """End every connection with its next answer; new ones are still taken."""
@@ -55,6 +60,7 @@ class Listener:
         """Take no more connections, and give requests in flight so much time."""
         if self._server is not None:
             self._server.close()
+        self._handshakes.give_up()
         await self._hub.end(timeout_s)
 
     def _connection(self) -> Connection:

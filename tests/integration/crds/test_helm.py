@@ -31,7 +31,7 @@ spec:
     source: {uri: "https://models.example/a.onnx", sha256: "SHA"}
 """.replace("SHA", "a" * 64)
 
-GONE_WITHIN_S = 60.0
+GONE_WITHIN_S = 180.0
 
 Run = Callable[..., str]
 

@@ -67,6 +67,14 @@ Create = Callable[..., Object]
         pytest.param(serving(port=8081, grpcPort=8080), id="both ports swapped"),
         pytest.param(serving(port=1024, grpcPort=65535), id="ports at their limits"),
         pytest.param(resources(cpuRequest="1000m", cpuLimit="1"), id="a request at its limit"),
+        pytest.param(model(version="2.0.0 \N{SNOWMAN} modèle 猫"), id="letters of people"),
+        pytest.param(
+            metric(name="x", max="1", prometheus={"query": "sum(\n\ta\n)"}), id="a query in lines"
+        ),
+        pytest.param(
+            rollout(steps=[{"units": "1", "soak": "720h"}], progressDeadline="43200m"),
+            id="thirty days",
+        ),
     ],
 )
 def test_taken_and_stored_as_written(create: Create, body: Object) -> None:
@@ -293,10 +301,72 @@ def test_what_is_read_back_is_what_was_written(
         pytest.param(rollout(onFailure="Ignore"), "onFailure", '"Rollback"', id="on failure"),
         pytest.param(rollout(progressDeadline="10"), "progressDeadline", "match", id="deadline"),
         pytest.param(
-            rollout(progressDeadline="0s"), "spec.rollout", "longer than 0", id="deadline of 0"
+            rollout(progressDeadline="0s"), "progressDeadline", "write 1ms to", id="deadline of 0"
         ),
         pytest.param(
-            rollout(analysis={"interval": "0m"}), "analysis", "longer than 0", id="interval of 0"
+            rollout(analysis={"interval": "0m"}), "interval", "write 1ms to", id="interval of 0"
+        ),
+        # numbers that nobody can mean: the message names the value and the remedy
+        pytest.param(
+            steps({"units": "1", "soak": "99999999h"}),
+            "steps[0].soak",
+            "99999999h is out of bounds: write 0s to 720h",
+            id="a soak of ten thousand years",
+        ),
+        pytest.param(
+            steps({"units": "1", "soak": "721h"}), "soak", "write 0s to 720h", id="a long soak"
+        ),
+        pytest.param(
+            steps({"units": "1", "soak": "700h700h"}), "soak", "write 0s", id="a long soak in two"
+        ),
+        pytest.param(
+            rollout(progressDeadline="9999999999999h"),
+            "progressDeadline",
+            "write 1ms to 720h",
+            id="a deadline without end",
+        ),
+        pytest.param(
+            rollout(analysis={"interval": "25h"}), "interval", "write 1ms to 24h", id="interval"
+        ),
+        pytest.param(
+            metric(name="LatencyP95", max="99999999h"),
+            "metrics[0]",
+            "of at most 1h",
+            id="a latency of ten thousand years",
+        ),
+        pytest.param(
+            deployment(runtime={"batching": {"maxSize": 2, "maxDelay": "99999999h"}}),
+            "batching.maxDelay",
+            "write 0s to 1s: clients wait for it",
+            id="a long delay",
+        ),
+        pytest.param(
+            resources(memoryRequest="9" * 29 + "Ti"),
+            "memoryRequest",
+            "write 1Mi to 64Ti",
+            id="all memory there is",
+        ),
+        pytest.param(resources(cpuLimit="0"), "cpuLimit", "write 1m to 1024", id="no processor"),
+        pytest.param(variant(memory="65Ti"), "memory", "write 1 to 64Ti", id="a large model"),
+        # texts that a terminal would obey
+        pytest.param(
+            model(version="1.0\x1b[31m"), "spec.version", "no control characters", id="escape"
+        ),
+        pytest.param(
+            model(version="1.0\u202e0.2"), "spec.version", "text direction", id="right to left"
+        ),
+        pytest.param(rollout(retry="a\nb"), "retry", "no control characters", id="two lines"),
+        pytest.param(
+            source(uri="https://a/\x1bb"), "uri", "no control characters", id="escape in a uri"
+        ),
+        pytest.param(
+            variant(inputShapes={"a\u2066": [1]}), "inputShapes", "keys must hold no", id="input"
+        ),
+        pytest.param(
+            metric(name="x", max="1", prometheus={"query": "a\x1b"}),
+            "query",
+            "no control characters but tab",
+            id="escape in a query",
         ),
         pytest.param(rollout(retry="r" * 65), "rollout.retry", "more than 64", id="long retry"),
         # metrics

@@ -90,9 +90,11 @@ class Cluster:
         """Events of our kinds; the API server itself may say something about a Service."""
         return [e for e in self.all("Event") if e["involvedObject"]["kind"] in OURS]
 
-    def condition(self, name: str, kind: str = "Ready") -> Mapping[str, Any]:
-        """A condition of an EdgeDeployment; empty when it is not there."""
-        status = (self.get("EdgeDeployment", name) or {}).get("status", {})
+    def condition(
+        self, name: str, kind: str = "Ready", of: str = "EdgeDeployment"
+    ) -> Mapping[str, Any]:
+        """A condition of one of our objects; empty when it is not there."""
+        status = (self.get(of, name) or {}).get("status", {})
         found = [c for c in status.get("conditions", []) if c["type"] == kind]
         return found[0] if found else {}
 

@@ -18,7 +18,7 @@ ROLLOUT = {
         {"units": "25%", "soak": "1s"},
         {"units": "100%", "soak": "2s"},
     ],
-    "progressDeadline": "40s",
+    "progressDeadline": "5m",
     "analysis": {
         "interval": "1s",
         "metrics": [{"name": "ErrorRate", "max": "0.001", "minSamples": 20}],
@@ -38,5 +38,5 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     with fleet_of(NODES, tmp_path_factory.mktemp("fleet")) as fleet:
         fleet.model(FIRST)
         fleet.deployment(NAME, ROLLOUT)
-        fleet.wait(lambda: fleet.status(NAME).phase == "Stable", f"{FIRST} is stable", 60)
+        fleet.wait(lambda: fleet.status(NAME).phase == "Stable", f"{FIRST} is stable", 300)
         yield fleet

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from skerry_operator.crdgen.cli import as_yaml, main
-from skerry_operator.crdgen.definitions import KINDS, Kind, definition
+from skerry_operator.crdgen.definitions import KINDS, CustomKind, definition
 from skerry_operator.crdgen.schema import RULES
 
 ROOT = Path(__file__).parents[3]
@@ -33,16 +33,16 @@ def nodes(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[st
         yield from nodes(schema["additionalProperties"], f"{path}{{}}")
 
 
-def version_of(kind: Kind) -> dict[str, Any]:
+def version_of(kind: CustomKind) -> dict[str, Any]:
     # Through YAML, so that what is tested is what a cluster reads.
     return yaml.safe_load(as_yaml(definition(kind)))["spec"]["versions"][0]
 
 
-def schema_of(kind: Kind) -> dict[str, Any]:
+def schema_of(kind: CustomKind) -> dict[str, Any]:
     return version_of(kind)["schema"]["openAPIV3Schema"]
 
 
-def own_nodes(kind: Kind) -> list[tuple[str, dict[str, Any]]]:
+def own_nodes(kind: CustomKind) -> list[tuple[str, dict[str, Any]]]:
     """Return every schema but those of the API server's own fields."""
     return [pair for pair in nodes(schema_of(kind)) if pair[0].startswith(("spec", "status"))]
 
@@ -52,13 +52,13 @@ EDGE_MODEL, EDGE_DEPLOYMENT = KINDS
 
 
 @each_kind
-def test_no_schema_holds_a_forbidden_keyword(kind: Kind) -> None:
+def test_no_schema_holds_a_forbidden_keyword(kind: CustomKind) -> None:
     found = {path: FORBIDDEN & node.keys() for path, node in nodes(schema_of(kind))}
     assert {path: words for path, words in found.items() if words} == {}
 
 
 @each_kind
-def test_everything_is_bounded(kind: Kind) -> None:
+def test_everything_is_bounded(kind: CustomKind) -> None:
     assert [path for path, node in own_nodes(kind) if not is_bounded(node)] == []
 
 
@@ -75,7 +75,7 @@ def is_bounded(node: dict[str, Any]) -> bool:
 
 
 @each_kind
-def test_every_list_says_how_writers_share_it(kind: Kind) -> None:
+def test_every_list_says_how_writers_share_it(kind: CustomKind) -> None:
     lists = {path: node for path, node in own_nodes(kind) if node["type"] == "array"}
     types = {path: node["x-kubernetes-list-type"] for path, node in lists.items()}
     assert types.pop("status.conditions") == "map"
@@ -83,7 +83,7 @@ def test_every_list_says_how_writers_share_it(kind: Kind) -> None:
 
 
 @each_kind
-def test_every_field_is_described(kind: Kind) -> None:
+def test_every_field_is_described(kind: CustomKind) -> None:
     # Generators lose descriptions silently, and then `kubectl explain` is empty.
     fields = [
         (path, node)
@@ -94,7 +94,7 @@ def test_every_field_is_described(kind: Kind) -> None:
 
 
 @each_kind
-def test_a_kind_is_namespaced_with_status_and_short_name(kind: Kind) -> None:
+def test_a_kind_is_namespaced_with_status_and_short_name(kind: CustomKind) -> None:
     spec = definition(kind)["spec"]
     assert spec["scope"] == "Namespaced"
     assert spec["names"]["categories"] == ["skerry"]
@@ -102,7 +102,7 @@ def test_a_kind_is_namespaced_with_status_and_short_name(kind: Kind) -> None:
     assert schema_of(kind)["required"] == ["spec"]
 
 
-def columns(kind: Kind, priority: int) -> list[str]:
+def columns(kind: CustomKind, priority: int) -> list[str]:
     return [column.name.upper() for column in kind.columns if column.priority == priority]
 
 
@@ -114,7 +114,7 @@ def test_the_columns_tell_the_story() -> None:
 
 
 @each_kind
-def test_every_column_leads_to_one_field_that_exists(kind: Kind) -> None:
+def test_every_column_leads_to_one_field_that_exists(kind: CustomKind) -> None:
     fields = dict(nodes(schema_of(kind)))
     for column in kind.columns:
         path = column.path.lstrip(".").replace('[?(@.type=="Ready")]', "[]")
@@ -133,7 +133,7 @@ def test_every_column_leads_to_one_field_that_exists(kind: Kind) -> None:
         (EDGE_DEPLOYMENT, "spec.rollout.analysis.metrics[]", "a metric needs either max or min"),
     ],
 )
-def test_a_rule_stands_at_the_object_it_is_about(kind: Kind, path: str, message: str) -> None:
+def test_a_rule_stands_at_the_object_it_is_about(kind: CustomKind, path: str, message: str) -> None:
     messages = [rule["message"] for rule in dict(nodes(schema_of(kind)))[path][RULES]]
     assert any(text.startswith(message) for text in messages)
 
@@ -141,7 +141,7 @@ def test_a_rule_stands_at_the_object_it_is_about(kind: Kind, path: str, message:
 def test_the_escapes_of_a_rule_survive_yaml() -> None:
     metric = dict(nodes(schema_of(EDGE_DEPLOYMENT)))["spec.rollout.analysis.metrics[]"]
     latency = next(rule["rule"] for rule in metric[RULES] if "startsWith('Latency" in rule["rule"])
-    assert r"matches('^([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$')" in latency
+    assert r"matches('^([0-9]{1,10}(\\.[0-9]{1,9})?ms|" in latency
 
 
 def test_conditions_can_be_written_one_by_one() -> None:

@@ -13,8 +13,9 @@ from digits_demo.samples import Tally
 from digits_demo.scene import Story, compose, named
 from digits_demo.view import LineView, draw
 from digits_demo.watch import Band, Memory, NodeView, Snapshot
+from documents import make_served
 from skerry_operator.api.v1alpha1.edgedeployment_status import EdgeDeploymentStatus
-from skerry_runtime.contract import Served, StatusReport, SwapMode, SwapRecord
+from skerry_runtime.contract import StatusReport, SwapMode, SwapRecord
 
 MOMENT = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 NOW = MOMENT.timestamp()
@@ -31,13 +32,7 @@ def status(**fields):
 
 
 def node(revision, since=NOW, uid="uid-1", swap=None):
-    serving = revision and Served(
-        revision=revision,
-        version=f"{revision[1]}.0.0",
-        variant="fp32",
-        sha256="0" * 64,
-        since=since,
-    )
+    serving = revision and make_served(revision, f"{revision[1]}.0.0", since)
     report = StatusReport(
         unit="node-a",
         runtime_version="0",

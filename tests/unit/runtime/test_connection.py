@@ -14,13 +14,14 @@ import uvloop
 
 from skerry_runtime.rest.body import Memory, SizedBody
 from skerry_runtime.rest.connection import SMALL_BODY
+from skerry_runtime.rest.crowd import Places
 from skerry_runtime.rest.head import Heads
 from skerry_runtime.rest.http import Answer, Handler, Reply, Request, encode
 from skerry_runtime.rest.hub import PIECE, ListenerLimits
 from skerry_runtime.rest.listener import Listener, bind
 from skerry_runtime.rest.statuses import HttpError, reply_of
 
-LIMITS = ListenerLimits(max_header_bytes=1024, max_connections=3, read_timeout_s=30)
+LIMITS = ListenerLimits(max_header_bytes=1024, places=Places(3), read_timeout_s=30)
 MAX_BODY = 8 * PIECE
 
 
@@ -41,7 +42,7 @@ class Echo:
         self.gate = asyncio.Event()
         self.seen: list[bytes] = []
         self.refused: list[int] = []
-        self.is_asked = False
+        self.asked = 0
         self.given_up = False
 
     def open(self, request: Request) -> Handler:
@@ -62,7 +63,7 @@ class Echo:
         return Reply(200, b"[" + request.target, b"", (body, b"]"))
 
     async def _slow(self, request: Request) -> Reply:
-        self.is_asked = True
+        self.asked += 1
         try:
             await self.gate.wait()
         except asyncio.CancelledError:
@@ -77,6 +78,7 @@ class Served:
 
     def __init__(self, limits: ListenerLimits = LIMITS, memory: int = 2 * MAX_BODY) -> None:
         self.app = Echo()
+        self.loop = asyncio.get_running_loop()
         self._writers: list[asyncio.StreamWriter] = []
         self.memory = Memory(MAX_BODY, memory)
         self.listener = Listener(self.app, bind("127.0.0.1", 0), limits, self.memory)
@@ -93,9 +95,12 @@ class Served:
                 await writer.wait_closed()
         await self.listener.stop(0.01)
 
-    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        port = self.listener.port
-        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**24)
+    async def connect(
+        self, source: str = "127.0.0.1"
+    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", self.listener.port, limit=2**24, local_addr=(source, 0)
+        )
         self._writers.append(writer)
         return reader, writer
 
@@ -149,7 +154,7 @@ async def test_pipelined_requests_are_answered_in_their_order() -> None:
         reader, writer = await served.connect()
         writer.write(request(b"/slow") + request(b"/a", b"1") + request(b"/b", large))
         writer.write(b"\r\n" + request(b"/c", b"3", CLOSE))
-        await until(lambda: served.app.is_asked)
+        await until(lambda: served.app.asked)
         assert served.app.seen == []
         served.app.gate.set()
         answer = await reader.read()
@@ -273,18 +278,50 @@ async def until(condition: object) -> None:
 
 
 @on_uvloop
-async def test_too_many_connections_are_told_to_come_again() -> None:
+async def test_too_many_requests_under_way_let_nobody_else_in() -> None:
     async with Served() as served:
-        clients = [await served.connect() for _ in range(LIMITS.max_connections)]
-        for reader, writer in clients:  # each is in before the next comes
-            writer.write(request(b"/a"))
-            await reader.readuntil(b"]")
+        for number in range(LIMITS.places.most):
+            _, writer = await served.connect()
+            writer.write(request(b"/slow"))
+            await until(lambda number=number: served.app.asked == number + 1)
         answer = await served.ask()
         assert answer.startswith(b"HTTP/1.1 503 ")
         assert b"retry-after" in answer
-        for _, writer in clients:
-            writer.close()
+        served.app.gate.set()
         await until_answered(served)
+
+
+@on_uvloop
+async def test_the_longest_idle_connection_makes_room() -> None:
+    async with Served() as served:
+        clients = [await served.connect() for _ in range(LIMITS.places.most)]
+        for reader, writer in reversed(clients):  # the one that came last has waited longest
+            writer.write(request(b"/a"))
+            await reader.readuntil(b"]")
+            answered = served.loop.time()
+            await until(lambda answered=answered: served.loop.time() > answered)
+        assert (await served.ask(request(b"/b", b"", CLOSE))).endswith(b"[/b]")
+        async with asyncio.timeout(30):
+            assert await clients[-1][0].read() == b""
+        for reader, writer in clients[:-1]:
+            writer.write(request(b"/c"))
+            assert (await reader.readuntil(b"[/c]")).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize("half", [request(b"/a", b"body")[:-2], request(b"/a")[:-2]])
+@on_uvloop
+async def test_half_sent_requests_of_one_client_give_their_memory_and_their_place(
+    half: bytes,
+) -> None:
+    async with Served() as served:
+        for _ in range(4 * LIMITS.places.most):
+            _, writer = await served.connect()
+            writer.write(half)
+        reader, writer = await served.connect("127.0.0.9")
+        writer.write(request(b"/b", b"", CLOSE))
+        async with asyncio.timeout(30):
+            assert (await reader.read()).endswith(b"[/b]")
+        assert served.memory.held <= LIMITS.places.most * len(b"body")
 
 
 async def until_answered(served: Served) -> None:
@@ -300,7 +337,7 @@ async def test_a_client_that_stops_sending_after_its_request_gets_its_answers(mo
         reader, writer = await served.connect()
         writer.write(request(b"/slow") + more)
         writer.write_eof()
-        await until(lambda: served.app.is_asked)
+        await until(lambda: served.app.asked)
         await asyncio.sleep(0.01)  # so that the end of the input is seen; the test needs it not
         served.app.gate.set()
         async with asyncio.timeout(30):
@@ -321,7 +358,7 @@ async def test_half_a_request_before_the_end_of_the_input_ends_the_connection() 
 
 @on_uvloop
 async def test_a_client_that_stops_sending_is_told_when_its_answer_takes_too_long() -> None:
-    limits = ListenerLimits(max_header_bytes=1024, max_connections=3, read_timeout_s=0.1)
+    limits = ListenerLimits(max_header_bytes=1024, places=Places(3), read_timeout_s=0.1)
     async with Served(limits) as served:
         reader, writer = await served.connect()
         writer.write(request(b"/slow"))
@@ -334,11 +371,11 @@ async def test_a_client_that_stops_sending_is_told_when_its_answer_takes_too_lon
 
 @on_uvloop
 async def test_the_work_for_a_client_that_has_left_ends_in_time() -> None:
-    limits = ListenerLimits(max_header_bytes=1024, max_connections=3, read_timeout_s=0.1)
+    limits = ListenerLimits(max_header_bytes=1024, places=Places(3), read_timeout_s=0.1)
     async with Served(limits) as served:
         _, writer = await served.connect()
         writer.write(request(b"/slow"))
-        await until(lambda: served.app.is_asked)
+        await until(lambda: served.app.asked)
         writer.transport.abort()
         await until(lambda: served.app.given_up)
         served.app.gate.set()
@@ -348,7 +385,7 @@ async def test_the_work_for_a_client_that_has_left_ends_in_time() -> None:
 
 @on_uvloop
 async def test_a_client_that_does_not_read_its_answers_is_cut_off() -> None:
-    limits = ListenerLimits(max_header_bytes=1024, max_connections=9, read_timeout_s=0.1)
+    limits = ListenerLimits(max_header_bytes=1024, places=Places(9), read_timeout_s=0.1)
     async with Served(limits) as served:
         _, writer = await served.connect()
         writer.transport.pause_reading()  # type: ignore[attr-defined]
@@ -375,7 +412,7 @@ async def test_a_request_under_way_is_answered_when_the_port_stops_and_is_the_la
     async with Served() as served:
         reader, writer = await served.connect()
         writer.write(request(b"/slow"))
-        await until(lambda: served.app.is_asked)
+        await until(lambda: served.app.asked)
         stopping = asyncio.create_task(served.listener.stop(30))
         await until(lambda: served.listener._hub.is_draining)
         served.app.gate.set()
@@ -389,7 +426,7 @@ async def test_a_request_that_never_ends_does_not_keep_the_port_from_stopping() 
     async with Served() as served:
         reader, writer = await served.connect()
         writer.write(request(b"/slow"))
-        await until(lambda: served.app.is_asked)
+        await until(lambda: served.app.asked)
         async with asyncio.timeout(30):
             await served.listener.stop(0.05)
             assert await reader.read() == b""

@@ -132,7 +132,7 @@ def test_prometheus_reads_the_same_counts() -> None:
         )
     )
     registry.switch(serving(FakeModel()))
-    page = Exposition("digits", metrics, registry).text().decode()
+    page = Exposition(metrics, registry).text().decode()
     for line in (
         'skerry_inference_requests_total{revision="r1"} 3.0',
         'skerry_inference_failures_total{kind="InferenceFailed",revision="r1"} 1.0',
@@ -155,7 +155,7 @@ def test_prometheus_sees_the_queue_the_phase_and_what_triton_would_tell() -> Non
     status = StatusReport(
         unit="n", runtime_version="0", boot_id="b", started_at=0.0, now=1.0, progress=progress
     )
-    page = Exposition("digits", metrics, registry, Live(lambda: 3, 128, lambda: status)).text()
+    page = Exposition(metrics, registry, Live(lambda: 3, 128, lambda: status)).text()
     for line in (
         "skerry_inference_pending 3.0",
         "skerry_inference_pending_limit 128.0",
@@ -185,7 +185,7 @@ def test_the_documentation_has_every_metric() -> None:
     status = StatusReport(
         unit="n", runtime_version="0", boot_id="b", started_at=0.0, now=1.0, last_swap=swap
     )
-    page = Exposition("digits", metrics, registry, Live(status=lambda: status)).text().decode()
+    page = Exposition(metrics, registry, Live(status=lambda: status)).text().decode()
     found = set(re.findall(r"^# TYPE (\w+)", page, re.MULTILINE))
     told = set(re.findall(r"`(\w+)`", (ROOT / "docs/observability.md").read_text()))
     assert {name for name in found if not name.startswith("process_")} <= told

@@ -16,7 +16,7 @@ def test_the_contract_s_variables_are_read() -> None:
     settings = settings_from(
         {
             contract.ENV_UNIT: "node-7",
-            contract.ENV_MODEL_NAME: "digits",
+            "SKERRY_MODEL_NAME": "digits",
             contract.ENV_HTTP_PORT: "1",
             contract.ENV_GRPC_PORT: "2",
         },

@@ -13,29 +13,20 @@ from skerry_operator.api.base import (
     CountOrPercent,
     Duration,
     KubeModel,
+    LabelKey,
+    LabelValue,
     Name,
     ObjectMeta,
+    PlainText,
     Port,
     Quantity,
     SecretName,
-    ShortText,
 )
+from skerry_operator.api.bounds import PLAIN, duration_between, quantity_between
 from skerry_operator.api.v1alpha1.edgedeployment_analysis import Analysis
+from skerry_operator.api.v1alpha1.edgedeployment_network import NetworkAccess
 from skerry_operator.api.v1alpha1.edgedeployment_status import EdgeDeploymentStatus
-from skerry_runtime.contract import BatchingMode, Engine, SwapMode
-
-LabelKey = Annotated[
-    str,
-    StringConstraints(
-        pattern=r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$",
-        min_length=1,
-        max_length=317,
-    ),
-]
-LabelValue = Annotated[
-    str,
-    StringConstraints(pattern=r"^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$", max_length=63),
-]
+from skerry_runtime.contract import BatchingMode, Engine, Open, SwapMode
 
 
 class ModelRef(KubeModel):
@@ -122,7 +113,7 @@ class Placement(KubeModel):
         default_factory=dict
     )
     """Labels that a node must have; empty: all nodes."""
-    accelerators: Annotated[tuple[ShortText, ...], Field(max_length=16)] = ()
+    accelerators: Annotated[tuple[PlainText, ...], Field(max_length=16)] = ()
     """Preference, best first: classes (npu, gpu, cpu) or profile names. Default: npu, gpu, cpu."""
     fallback: Fallback = Fallback.ALLOW
     """Whether a node may use a later entry when an earlier one is missing."""
@@ -130,6 +121,11 @@ class Placement(KubeModel):
     """Taints that the pods tolerate."""
     site_label: LabelKey = "topology.kubernetes.io/zone"
     """Node label that names the site."""
+
+
+CpuQuantity = Annotated[Quantity, quantity_between("1m", "1024")]
+MemoryQuantity = Annotated[Quantity, quantity_between("1Mi", "64Ti")]
+DiskQuantity = Annotated[Quantity, quantity_between("1Mi", "1024Ti")]
 
 
 class Resources(KubeModel):
@@ -148,38 +144,34 @@ class Resources(KubeModel):
         ),
     )
 
-    cpu_request: Quantity | None = None
+    cpu_request: CpuQuantity | None = None
     """Requested CPU."""
-    memory_request: Quantity | None = None
+    memory_request: MemoryQuantity | None = None
     """Requested memory."""
-    cpu_limit: Quantity | None = None
+    cpu_limit: CpuQuantity | None = None
     """CPU limit."""
-    memory_limit: Quantity | None = None
+    memory_limit: MemoryQuantity | None = None
     """Memory limit."""
-    disk_limit: Quantity | None = None
+    disk_limit: DiskQuantity | None = None
     """Limit of the model files on the node's disk."""
 
 
-class Batching(KubeModel):
+class BatchingSpec(KubeModel):
     """How requests that wait at one time share a run of the model."""
 
     max_size: Annotated[int, Field(ge=2, le=1024)]
     """Most rows of one run, all its requests together."""
-    max_delay: Duration | None = None
+    max_delay: Annotated[Duration, duration_between("0s", "1s", ": clients wait for it")] | None = (
+        None
+    )
     """How long a request may wait for company while the model is free, at most 1s; default: not
     at all, so that only what came while the model was busy goes together."""
-    mode: BatchingMode = BatchingMode.AUTO
+    mode: Open[BatchingMode] = BatchingMode.AUTO
     """Auto: on where a measurement on the loaded model shows that it pays. Needs a model whose
     first axes are dynamic."""
-    cel: ClassVar[tuple[Cel, ...]] = (
-        Cel(
-            rule="!has(self.maxDelay) || duration(self.maxDelay) <= duration('1s')",
-            message="maxDelay must be at most 1s: clients wait for it",
-        ),
-    )
 
 
-ImageName = Annotated[str, StringConstraints(min_length=1, max_length=512)]
+ImageName = Annotated[str, StringConstraints(min_length=1, max_length=512), PLAIN]
 
 
 class Runtime(KubeModel):
@@ -192,7 +184,7 @@ class Runtime(KubeModel):
         ),
     )
 
-    engine: Engine | None = None
+    engine: Open[Engine] | None = None
     """What runs the model: ONNXRuntime, LiteRT or Triton, NVIDIA's server in a container beside the
     runtime. Default: the variant's format decides between the first two."""
     image: ImageName | None = None
@@ -204,9 +196,9 @@ class Runtime(KubeModel):
     """CPU and memory of the runtime container; with engine Triton, of the server's."""
     threads: Annotated[int, Field(ge=1, le=256)] | None = None
     """Intra-op threads; default: chosen from the CPU limit."""
-    swap: SwapMode = SwapMode.AUTO
+    swap: Open[SwapMode] = SwapMode.AUTO
     """How a new model takes the old one's place in a pod."""
-    batching: Batching | None = None
+    batching: BatchingSpec | None = None
     """Requests that share runs; default: every request has a run of its own."""
 
 
@@ -220,7 +212,7 @@ class TrafficPolicy(StrEnum):
 class ServiceSpec(KubeModel):
     """The Service in front of the pods."""
 
-    internal_traffic_policy: TrafficPolicy | None = None
+    internal_traffic_policy: Open[TrafficPolicy] | None = None
     """Local: a client gets the pod of its own node. Default: Local with PerNode, where every node
     has one; Cluster with Replicas."""
 
@@ -270,6 +262,8 @@ class Serving(KubeModel):
     """Default: both ports speak plain text."""
     auth: AuthSpec | None = None
     """Default: whoever reaches the ports may ask."""
+    network_policy: NetworkAccess = NetworkAccess()
+    """Who reaches the ports. A change of it rolls nothing out."""
 
 
 class Step(KubeModel):
@@ -290,7 +284,7 @@ class Step(KubeModel):
     units: CountOrPercent | None = None
     """Units on the target after this step. A count is that many over all cells; a percentage is
     at least one per cell, so that every kind of hardware is tried."""
-    soak: Duration | None = None
+    soak: Annotated[Duration, duration_between("0s", "720h")] | None = None
     """How long the step is watched once all its units serve. Default 60s."""
     pause: bool | None = None
     """True: wait for a person to promote."""
@@ -343,10 +337,6 @@ class Rollout(KubeModel):
             "s.units.matches('^[0-9]{1,6}$')).map(s, int(s.units)).isSorted()",
             "steps must not go down: write the counts in ascending order",
         ),
-        Cel(
-            "!has(self.progressDeadline) || duration(self.progressDeadline) > duration('0s')",
-            "progressDeadline must be longer than 0",
-        ),
     )
 
     update: UpdateMode = UpdateMode.AUTO
@@ -359,7 +349,7 @@ class Rollout(KubeModel):
     """Units per site whose pods may be replaced at one time."""
     failure_limit: Annotated[int, Field(ge=0, le=10000)] = 0
     """Failed units that are tolerated."""
-    progress_deadline: Duration = "10m"
+    progress_deadline: Annotated[Duration, duration_between("1ms", "720h")] = "10m"
     """Longest time without real progress."""
     on_failure: OnFailure = OnFailure.ROLLBACK
     """What happens when the rollout fails."""
@@ -367,7 +357,7 @@ class Rollout(KubeModel):
     """What is measured while the rollout is under way."""
     paused: bool = False
     """True: nothing new is started; what runs goes on."""
-    retry: Annotated[str, StringConstraints(max_length=64)] = ""
+    retry: Annotated[str, StringConstraints(max_length=64), PLAIN] = ""
     """Any new text retries a revision that failed before."""
     history_limit: Annotated[int, Field(ge=1, le=50)] = 5
     """Earlier revisions that are kept."""

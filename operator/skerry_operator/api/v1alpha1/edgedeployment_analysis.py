@@ -7,7 +7,8 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, StringConstraints
 
-from skerry_operator.api.base import Cel, Duration, KubeModel, ShortText
+from skerry_operator.api.base import Cel, Duration, KubeModel
+from skerry_operator.api.bounds import DURATION_CEL, PLAIN, PLAIN_LINES, duration_between
 
 
 class NoData(StrEnum):
@@ -48,6 +49,7 @@ _WITHOUT_PLACEHOLDERS = "self.query" + "".join(
 MetricLabel = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z]([-_.A-Za-z0-9]*[A-Za-z0-9])?$", max_length=63)
 ]
+LimitText = Annotated[str, StringConstraints(max_length=256), PLAIN]
 Ratio = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,6}(\.[0-9]{1,6})?$", max_length=13)]
 
 
@@ -63,7 +65,7 @@ class PrometheusQuery(KubeModel):
         ),
     )
 
-    query: Annotated[str, StringConstraints(min_length=1, max_length=2048)]
+    query: Annotated[str, StringConstraints(min_length=1, max_length=2048), PLAIN_LINES]
     """PromQL whose answer is one number: a scalar, or a vector of one series."""
 
 
@@ -85,8 +87,9 @@ class Metric(KubeModel):
         Cel(
             "!self.name.startsWith('Latency') || has(self.prometheus) || "
             "has(self.maxRatioToStable) || (has(self.max) && "
-            "self.max.matches('^([0-9]+(\\\\.[0-9]+)?(ms|s|m|h))+$'))",
-            "a latency metric needs max as a duration, for example 50ms, or maxRatioToStable",
+            f"self.max.matches('{DURATION_CEL}') && duration(self.max) <= duration('1h'))",
+            "a latency metric needs max as a duration of at most 1h, for example 50ms, or "
+            "maxRatioToStable",
         ),
         Cel(
             "self.name != 'ErrorRate' || has(self.maxRatioToStable) || "
@@ -129,9 +132,9 @@ class Metric(KubeModel):
     Accelerated, Restarts or OutputAgreement; with `prometheus`, a name of your own."""
     prometheus: PrometheusQuery | None = None
     """Asks Prometheus instead."""
-    max: ShortText | None = None
+    max: LimitText | None = None
     """Largest good value: a duration for latencies, else a decimal."""
-    min: ShortText | None = None
+    min: LimitText | None = None
     """Smallest good value, a decimal."""
     max_ratio_to_stable: Ratio | None = None
     """Largest good value as a multiple of stable's in the same cell over the same minute."""
@@ -163,14 +166,7 @@ class Metric(KubeModel):
 class Analysis(KubeModel):
     """What is measured while a rollout is under way."""
 
-    cel: ClassVar[tuple[Cel, ...]] = (
-        Cel(
-            "!has(self.interval) || duration(self.interval) > duration('0s')",
-            "interval must be longer than 0",
-        ),
-    )
-
-    interval: Duration = "10s"
+    interval: Annotated[Duration, duration_between("1ms", "24h")] = "10s"
     """How often."""
     metrics: Annotated[tuple[Metric, ...], Field(max_length=16)] = ()
     """Limits; the worst result counts."""

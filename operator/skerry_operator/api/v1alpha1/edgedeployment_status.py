@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
 
 from pydantic import Field
 from typing_extensions import override
 
-from skerry_operator.api.base import Condition, KubeModel, LongText, Name, Revision, ShortText
+from skerry_operator.api.base import Condition, LongText, Name, Revision, ShortText
+from skerry_operator.api.tolerant import EPOCH, Time, TolerantModel
+from skerry_runtime.contract.base import Open
 
 Count = Annotated[int, Field(ge=0)]
 
@@ -46,29 +47,29 @@ class Stage(StrEnum):
         return cls.IDLE
 
 
-class FailedRevision(KubeModel):
+class FailedRevision(TolerantModel):
     """A revision that is not tried again until `retry` changes."""
 
     revision: Revision
     """The revision."""
-    reason: ShortText
+    reason: ShortText = ""
     """The failed check."""
-    message: LongText
+    message: LongText = ""
     """The failed check with its numbers."""
-    at: datetime
+    at: Time = EPOCH
     """When it failed."""
     retry: Annotated[str, Field(max_length=64)] = ""
     """Value of spec.rollout.retry when it failed."""
 
 
-class HistoryEntry(KubeModel):
+class HistoryEntry(TolerantModel):
     """A revision that was stable."""
 
     revision: Revision
     """The revision."""
-    version: ShortText
+    version: ShortText = ""
     """The model's version."""
-    promoted_at: datetime
+    promoted_at: Time = EPOCH
     """When it became stable."""
 
 
@@ -76,7 +77,7 @@ BASELINE_LIMIT = 128
 """Most entries of a baseline: a few metrics in dozens of cells."""
 
 
-class Baseline(KubeModel):
+class Baseline(TolerantModel):
     """What stable did in a cell before a step took its units: what a ratio is held against."""
 
     cell: Name
@@ -89,7 +90,7 @@ class Baseline(KubeModel):
     """How many samples it is made from."""
 
 
-class RolloutStatus(KubeModel):
+class RolloutStatus(TolerantModel):
     """All that a restarted operator needs to go on."""
 
     stage: Stage = Stage.IDLE
@@ -98,33 +99,33 @@ class RolloutStatus(KubeModel):
     """Index of the current step, from 0."""
     from_revision: Revision | None = None
     """Stable revision when the rollout began; absent on the first deployment."""
-    started_at: datetime | None = None
+    started_at: Time | None = None
     """When the rollout of the target began."""
-    step_started_at: datetime | None = None
+    step_started_at: Time | None = None
     """When the current step's units were given the target."""
-    soak_started_at: datetime | None = None
+    soak_started_at: Time | None = None
     """When all units of the step served."""
-    progress_at: datetime | None = None
+    progress_at: Time | None = None
     """Last real progress: a step began, or more units than ever served the target."""
     best_serving: Count = 0
     """Most units of this step that ever served the target at once; flapping is no progress."""
-    paused_at: datetime | None = None
+    paused_at: Time | None = None
     """When the pause began."""
     pause_reason: ShortText | None = None
     """Why the rollout waits."""
-    rollback_at: datetime | None = None
+    rollback_at: Time | None = None
     """When the decision to roll back was made."""
     reason: ShortText | None = None
     """Reason of the last decision."""
     message: LongText | None = None
     """The last decision with its numbers."""
-    finished_at: datetime | None = None
+    finished_at: Time | None = None
     """When the last rollout ended."""
     baseline: Annotated[tuple[Baseline, ...], Field(max_length=BASELINE_LIMIT)] = ()
     """What stable did before, for metrics with a ratio to it."""
 
 
-class UnitCounts(KubeModel):
+class UnitCounts(TolerantModel):
     """Units by state."""
 
     eligible: Count = 0
@@ -139,7 +140,7 @@ class UnitCounts(KubeModel):
     """Units whose node cannot be reached; in no denominator."""
 
 
-class CellStatus(KubeModel):
+class CellStatus(TolerantModel):
     """One cell: units of one profile and architecture."""
 
     name: Name
@@ -163,7 +164,7 @@ class CellStatus(KubeModel):
     milliseconds: measured by the pod for a swap in place, else from the end of the old pod."""
 
 
-class RejectedNode(KubeModel):
+class RejectedNode(TolerantModel):
     """A node that matches the selector and gets no unit."""
 
     node: ShortText
@@ -174,30 +175,30 @@ class RejectedNode(KubeModel):
     """Why, and what would help."""
 
 
-class LostHardware(KubeModel):
+class LostHardware(TolerantModel):
     """A placed unit whose accelerator is not allocatable at the moment."""
 
     node: ShortText
     """The node."""
-    since: datetime
+    since: Time
     """When it was first missed."""
 
 
-class Replacement(KubeModel):
+class Replacement(TolerantModel):
     """A unit whose pod was ended for a new one that does not serve yet."""
 
     unit: ShortText
     """The unit."""
-    since: datetime
+    since: Time
     """When the old pod was ended."""
 
 
-class EdgeDeploymentStatus(KubeModel):
+class EdgeDeploymentStatus(TolerantModel):
     """State of a model on a fleet."""
 
     observed_generation: Annotated[int, Field(ge=0)] | None = None
     """Generation of the spec that this status speaks of."""
-    phase: Phase | None = None
+    phase: Open[Phase] | None = None
     """One word for people; never read by code."""
     conditions: Annotated[tuple[Condition, ...], Field(max_length=16)] = ()
     """Ready, Available, Progressing and Placed; Reconciling and Stalled only while true."""

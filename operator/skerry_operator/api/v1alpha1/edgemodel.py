@@ -15,19 +15,21 @@ from skerry_operator.api.base import (
     KubeModel,
     Name,
     ObjectMeta,
+    PlainText,
     Quantity,
     Sha256,
-    ShortText,
 )
-from skerry_runtime.contract import Format, GoldenMetric
+from skerry_operator.api.bounds import PLAIN, quantity_between
+from skerry_operator.api.tolerant import TolerantModel
+from skerry_runtime.contract import Format, GoldenMetric, Open
 
 Uri = Annotated[
-    str, StringConstraints(pattern=r"^https?://[^\s@]+$", min_length=8, max_length=2048)
+    str, StringConstraints(pattern=r"^https?://[^\s@]+$", min_length=8, max_length=2048), PLAIN
 ]
 """Address of a file; credentials in it are refused, they would end up in logs and status."""
 
 
-InputName = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+InputName = Annotated[str, StringConstraints(min_length=1, max_length=256), PLAIN]
 Axis = Annotated[int, Field(ge=1, le=2**31 - 1)]
 Shape = Annotated[tuple[Axis, ...], Field(max_length=8)]
 
@@ -55,15 +57,15 @@ class Variant(KubeModel):
 
     name: Name
     """Name of the variant, unique in the model."""
-    format: Format
+    format: Open[Format]
     """File format."""
-    precision: Precision = Precision.FP32
+    precision: Open[Precision] = Precision.FP32
     """Precision of the weights."""
-    runs_on: Annotated[tuple[ShortText, ...], Field(max_length=32)] = ()
+    runs_on: Annotated[tuple[PlainText, ...], Field(max_length=32)] = ()
     """Profile names or classes (npu, gpu, cpu) it can run on; empty: whatever the format allows."""
     source: Source
     """The file."""
-    memory: Quantity | None = None
+    memory: Annotated[Quantity, quantity_between("1", "64Ti")] | None = None
     """What it needs when loaded; estimated from the file when absent."""
     input_shapes: Annotated[Mapping[InputName, Shape], Field(max_length=32)] = Field(
         default_factory=dict
@@ -76,7 +78,7 @@ class Golden(KubeModel):
 
     source: Source
     """An .npz file: one array per model input, and `labels` or `expected`."""
-    metric: GoldenMetric = GoldenMetric.ACCURACY
+    metric: Open[GoldenMetric] = GoldenMetric.ACCURACY
     """How the answers are scored."""
     threshold: Decimal
     """Minimum score; for MaxAbsError the maximum."""
@@ -92,7 +94,7 @@ class EdgeModelSpec(KubeModel):
         ),
     )
 
-    version: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    version: Annotated[str, StringConstraints(min_length=1, max_length=64), PLAIN]
     """Version for people; printed everywhere."""
     variants: Annotated[tuple[Variant, ...], Field(min_length=1, max_length=16)]
     """Builds of the model; within a cell the first that fits is taken."""
@@ -100,7 +102,7 @@ class EdgeModelSpec(KubeModel):
     """Exam for every copy; recommended."""
 
 
-class ArtifactStatus(KubeModel):
+class ArtifactStatus(TolerantModel):
     """A file that the model offers."""
 
     variant: Name
@@ -117,7 +119,7 @@ class ArtifactStatus(KubeModel):
     """Where the file comes from."""
 
 
-class EdgeModelStatus(KubeModel):
+class EdgeModelStatus(TolerantModel):
     """What the operator found about the model."""
 
     observed_generation: Annotated[int, Field(ge=0)] | None = None

@@ -11,8 +11,8 @@ from skerry_operator.decide.analysis.baseline import Yardstick, bound, yardstick
 from skerry_operator.decide.analysis.evidence import Evidence
 from skerry_operator.decide.analysis.limits import count, keeps, limit_of, show
 from skerry_operator.decide.analysis.measure import (
+    Measurand,
     Measurement,
-    Probe,
     UnreadableError,
     agreement_of,
     measure,
@@ -81,7 +81,7 @@ def _judge_cell(metric: Metric, cell: str, evidence: Evidence, subject: str) -> 
     limit = limit_of(metric)
     if metric.kind is None:
         raise UnreadableError("nothing of this name is measured, and it has no prometheus.query")
-    probe = Probe(metric.kind, evidence.target, metric.is_maximum, is_recent=metric.is_ratio)
+    probe = Measurand(metric.kind, evidence.target, metric.is_maximum, is_recent=metric.is_ratio)
     reports = evidence.of_target(cell)
     measured = measure(probe, reports)
     # nothing, or too little, was measured: what that means is the spec's policy

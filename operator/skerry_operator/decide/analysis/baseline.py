@@ -10,7 +10,7 @@ from typing import TypeGuard
 from skerry_operator.api.v1alpha1.edgedeployment_analysis import Metric, MetricName
 from skerry_operator.api.v1alpha1.edgedeployment_status import BASELINE_LIMIT, Baseline
 from skerry_operator.decide.analysis.evidence import Evidence
-from skerry_operator.decide.analysis.measure import Measurement, Probe, UnreadableError, measure
+from skerry_operator.decide.analysis.measure import Measurand, Measurement, UnreadableError, measure
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def _best(metric: Metric, cell: str, evidence: Evidence) -> Measurement | None:
 def _live(metric: Metric, cell: str, evidence: Evidence, *, is_recent: bool) -> Measurement | None:
     if metric.kind is None or evidence.stable is None:
         return None
-    probe = Probe(metric.kind, evidence.stable, metric.is_maximum, is_recent)
+    probe = Measurand(metric.kind, evidence.stable, metric.is_maximum, is_recent)
     return measure(probe, evidence.of_stable(cell))
 
 

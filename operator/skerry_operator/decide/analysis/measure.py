@@ -40,7 +40,7 @@ class Measurement:
 
 
 @dataclass(frozen=True)
-class Probe:
+class Measurand:
     """What is asked of the pods."""
 
     kind: MetricName
@@ -51,7 +51,7 @@ class Probe:
     """True: over the last minute; False: since the revision was activated."""
 
 
-def measure(probe: Probe, reports: Sequence[UnitReport]) -> Measurement | None:
+def measure(probe: Measurand, reports: Sequence[UnitReport]) -> Measurement | None:
     """Return the value over the pods of a cell; None when nothing was measured at all.
 
     Unit: a share for ErrorRate, Accelerated and OutputAgreement, milliseconds for a latency, the
@@ -63,7 +63,7 @@ def measure(probe: Probe, reports: Sequence[UnitReport]) -> Measurement | None:
     return _MEASURES[probe.kind](probe, reports)
 
 
-def _error_rate(probe: Probe, reports: Sequence[UnitReport]) -> Measurement | None:
+def _error_rate(probe: Measurand, reports: Sequence[UnitReport]) -> Measurement | None:
     """Return failures / requests over all pods; None without traffic.
 
     Example: pods with 2 of 100 and 0 of 300 -> 2 / 400 = 0.005 from 400 samples.
@@ -76,7 +76,7 @@ def _error_rate(probe: Probe, reports: Sequence[UnitReport]) -> Measurement | No
     return Measurement(failures / requests, requests)
 
 
-def _latency(probe: Probe, reports: Sequence[UnitReport]) -> Measurement | None:
+def _latency(probe: Measurand, reports: Sequence[UnitReport]) -> Measurement | None:
     """Return a quantile in milliseconds over the summed histograms."""
     histograms = [pod.latency for pod in _counters(probe, reports)]
     if any(len(counts) != len(LATENCY_BOUNDS_MS) + 1 for counts in histograms):
@@ -86,7 +86,7 @@ def _latency(probe: Probe, reports: Sequence[UnitReport]) -> Measurement | None:
     return Measurement(quantile(_QUANTILES[probe.kind], summed), samples) if samples else None
 
 
-def _counters(probe: Probe, reports: Iterable[UnitReport]) -> list[ReportedTraffic]:
+def _counters(probe: Measurand, reports: Iterable[UnitReport]) -> list[ReportedTraffic]:
     """Return each pod's counters of the revision since it was last activated there."""
     found = []
     for report in reports:
@@ -119,7 +119,7 @@ def quantile(share: float, counts: Sequence[int]) -> float:
     return math.inf
 
 
-def _golden(probe: Probe, reports: Sequence[UnitReport]) -> Measurement | None:
+def _golden(probe: Measurand, reports: Sequence[UnitReport]) -> Measurement | None:
     """Return the worst exam of the pods; None when no pod took one of the revision."""
     exams = [exam for report in reports if (exam := _exam(report, probe.revision))]
     if not exams:
@@ -140,7 +140,7 @@ def _exam(report: UnitReport, revision: str) -> ReportedExam | None:
     return None
 
 
-def _accelerated(probe: Probe, reports: Sequence[UnitReport]) -> Measurement | None:
+def _accelerated(probe: Measurand, reports: Sequence[UnitReport]) -> Measurement | None:
     """Return the smallest share of the graph on the wanted provider, of the pods that serve it."""
     shares = [
         report.serving.acceleration.delegated_percent / 100
@@ -156,7 +156,7 @@ def _accelerated(probe: Probe, reports: Sequence[UnitReport]) -> Measurement | N
     return Measurement(worst, len(shares))
 
 
-def _restarts(probe: Probe, reports: Sequence[UnitReport]) -> Measurement | None:
+def _restarts(probe: Measurand, reports: Sequence[UnitReport]) -> Measurement | None:
     """Return how often the pods' processes began again since they were given the revision.
 
     Each pod counts for itself, on the node's disk: a restart that nobody watched is not lost.
@@ -169,7 +169,7 @@ def _restarts(probe: Probe, reports: Sequence[UnitReport]) -> Measurement | None
     return Measurement(float(sum(counts)), len(counts)) if counts else None
 
 
-def _output_agreement(probe: Probe, reports: Sequence[UnitReport]) -> Measurement | None:
+def _output_agreement(probe: Measurand, reports: Sequence[UnitReport]) -> Measurement | None:
     """Return agreed / compared over the pods' shadows; None when nothing was compared."""
     known = [found for report in reports if (found := agreement_of(report, probe.revision))]
     compared = sum(found.compared for found in known)
@@ -187,7 +187,7 @@ def agreement_of(report: UnitReport, revision: str) -> ReportedAgreement | None:
     return None
 
 
-_MEASURES: Mapping[MetricName, Callable[[Probe, Sequence[UnitReport]], Measurement | None]] = {
+_MEASURES: Mapping[MetricName, Callable[[Measurand, Sequence[UnitReport]], Measurement | None]] = {
     MetricName.ERROR_RATE: _error_rate,
     MetricName.LATENCY_P50: _latency,
     MetricName.LATENCY_P95: _latency,

@@ -11,6 +11,7 @@ from functools import cached_property
 from skerry_operator.api.v1alpha1.edgedeployment import PlacementMode
 from skerry_operator.catalogue.profiles import Profile
 from skerry_operator.decide.fleet.podtemplate import PodTemplate, template_of
+from skerry_operator.decide.fleet.row import Berth, UnitRow
 from skerry_operator.decide.observed import Observed, ObservedCell, Pod, speakers
 from skerry_operator.decide.placement.fitting import DEFAULT_GRACE_S, Incumbents, Wish
 from skerry_operator.decide.placement.hardware import Hardware, hardware_of
@@ -24,14 +25,6 @@ SPILL_S = 30.0
 """How long a replica's pod may find no place before other hardware is tried."""
 UNSCHEDULABLE = "Unschedulable"
 """Waiting reason of a pod that the scheduler finds no node for."""
-
-
-@dataclass(frozen=True, order=True)
-class Berth:
-    """The DaemonSet, or with Replicas the kind of ReplicaSet, that a unit's pod comes from."""
-
-    cell: str
-    template: str
 
 
 def hostname_of(node: Node) -> str:
@@ -57,6 +50,12 @@ class Fleet:
     def is_per_node(self) -> bool:
         """Tell whether a unit is a node, and not a replica."""
         return self.observed.deployment.spec.placement.mode is PlacementMode.PER_NODE
+
+    @property
+    def is_scaled_to_zero(self) -> bool:
+        """Tell whether the spec asks for no unit at all."""
+        placement = self.observed.deployment.spec.placement
+        return not self.is_per_node and placement.replicas == 0
 
     @cached_property
     def nodes(self) -> dict[str, Node]:
@@ -99,17 +98,40 @@ class Fleet:
         """Return the pod that speaks for each unit."""
         return speakers(self.observed.pods)
 
-    def node_of(self, unit: str) -> Node | None:
-        """Return the node that a unit is, or that its pod runs on; None: it has none yet."""
-        if self.is_per_node:
-            return self.nodes.get(unit)
-        pod = self.pods.get(unit)
-        return self.nodes.get(pod.node) if pod else None
+    def row(self, unit: str) -> UnitRow:
+        """Return all that was observed of a unit; of an unknown one, that there is nothing."""
+        row = self._rows.get(unit)
+        if row is None:
+            row = self._rows[unit] = self._gathered(unit)
+        return row
 
-    def is_reachable(self, unit: str) -> bool:
-        """Tell whether the unit's node reports; one that is still to be found counts as if."""
-        node = self.node_of(unit)
-        return node is None or node.reachable
+    @cached_property
+    def _rows(self) -> dict[str, UnitRow]:
+        """Return the rows that were asked for."""
+        return {}
+
+    def _gathered(self, unit: str) -> UnitRow:
+        pod, berths = self.pods.get(unit), self.listed.get(unit, ())
+        node = self.nodes.get(unit if self.is_per_node else pod.node if pod else "")
+        return UnitRow(
+            unit=unit,
+            node=node,
+            reachable=node is None or node.reachable,
+            site=node.labels.get(self._site_label, "") if node else "",
+            pod=pod,
+            report=self.observed.reports.get(unit),
+            berths=berths,
+            assigned=self._given(unit, berths[0].cell) if berths else None,
+        )
+
+    @cached_property
+    def _site_label(self) -> str:
+        return self.observed.deployment.spec.placement.site_label
+
+    def _given(self, unit: str, cell: str) -> str | None:
+        """Return the revision that a cell's file gives a unit."""
+        observed = self.cells.get(cell)
+        return observed.assignment.revision_of(unit) if observed else None
 
     @cached_property
     def incumbents(self) -> Incumbents:
@@ -154,7 +176,7 @@ class Fleet:
         stable = self.observed.deployment.status.stable_revision
         if self.is_per_node or stable is None or revision == stable:
             return frozenset()
-        return frozenset(unit for unit in self.listed if self.assigned(unit) != revision)
+        return frozenset(unit for unit in self.listed if self.row(unit).assigned != revision)
 
     def berth(self, revision: str, cell: str) -> Berth:
         """Return the DaemonSet of a revision's pods in a cell.
@@ -182,27 +204,12 @@ class Fleet:
         """Return the berths that were asked for: all units of a cell ask for the same few."""
         return {}
 
-    def site(self, unit: str) -> str:
-        """Return the unit's site; nodes without the label share one that has no name."""
-        label = self.observed.deployment.spec.placement.site_label
-        node = self.node_of(unit)
-        return node.labels.get(label, "") if node else ""
-
-    def assigned(self, unit: str, cell: str | None = None) -> str | None:
-        """Return the revision that the cluster gives the unit now."""
-        berths = self.listed.get(unit)
-        name = berths[0].cell if berths else cell
-        observed = self.cells.get(name or "")
-        return observed.assignment.revision_of(unit) if observed else None
+    def assigned(self, unit: str, cell: str) -> str | None:
+        """Return the revision that the cluster gives the unit; `cell` counts while it has none."""
+        row = self.row(unit)
+        return row.assigned if row.berths else self._given(unit, cell)
 
     def known_contents(self, cell: str) -> Mapping[str, RevisionContent]:
         """Return the revisions that a cell's file holds now."""
         observed = self.cells.get(cell)
         return observed.assignment.revisions if observed else {}
-
-    def is_serving(self, unit: str, berths: tuple[Berth, ...]) -> bool:
-        """Tell whether a pod out of one of the `berths` serves on the unit."""
-        pod, report = self.pods.get(unit), self.observed.reports.get(unit)
-        if pod is None or Berth(pod.cell, pod.template) not in berths:
-            return False
-        return pod.ready if report is None else report.serving is not None

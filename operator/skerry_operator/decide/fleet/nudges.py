@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from skerry_operator.decide.fleet.fleet import Berth, Fleet
+from skerry_operator.decide.fleet.fleet import Fleet
+from skerry_operator.decide.fleet.row import Berth
 from skerry_operator.decide.fleet.seating import Seat
 from skerry_operator.decide.observed import ObservedCell, Pod
 from skerry_operator.decide.planned import Nudge
@@ -82,8 +83,9 @@ def renudge_in_s(
 
 def _pod_in(fleet: Fleet, seat: Seat) -> Pod | None:
     """Return the unit's pod, unless nobody can reach it or another replaces it."""
-    pod = fleet.pods.get(seat.unit)
-    if pod is None or not fleet.is_reachable(seat.unit):
+    row = fleet.row(seat.unit)
+    pod = row.pod
+    if pod is None or not row.reachable:
         return None
     return pod if Berth(pod.cell, pod.template) == seat.berth else None
 
@@ -119,7 +121,7 @@ def _has_missed_it(fleet: Fleet, seat: Seat, past: PastNudge, next_cell: Observe
 
     One that refuses what it was given may have been told to try again: same revision, new text.
     """
-    report = fleet.observed.reports.get(seat.unit)
+    report = fleet.row(seat.unit).report
     if report is None:
         return False
     given = next_cell.assignment.revision_of(seat.unit)

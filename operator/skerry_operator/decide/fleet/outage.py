@@ -22,6 +22,9 @@ REPLACING_LIMIT = 100
 LONGEST_MS = 2**31 - 1
 """Larger numbers are a pod's nonsense; the bound of the status field."""
 
+LONGEST_AGE_S = 1e9
+"""A pod that says it has served for longer, 30 years, talks nonsense."""
+
 
 @dataclass(frozen=True)
 class Outages:
@@ -43,7 +46,7 @@ def measure(fleet: Fleet, seats: Iterable[Seat], started_at: datetime | None) ->
         known = list(_in_place_ms(fleet, seat.unit, started_at))
         if gives_up_its_pod(fleet, seat):  # the first time counts: the same look writes the same
             replacing[seat.unit] = begun.get(seat.unit, fleet.observed.now)
-        elif seat.unit in begun and fleet.is_reachable(seat.unit):
+        elif seat.unit in begun and fleet.row(seat.unit).reachable:
             back_at = _serving_since(fleet, seat)
             if back_at is None:
                 replacing[seat.unit] = begun[seat.unit]
@@ -57,7 +60,7 @@ def measure(fleet: Fleet, seats: Iterable[Seat], started_at: datetime | None) ->
 
 def _in_place_ms(fleet: Fleet, unit: str, started_at: datetime | None) -> Iterator[int]:
     """Yield the outage of the unit's last swap, if that was in this rollout."""
-    report = fleet.observed.reports.get(unit)
+    report = fleet.row(unit).report
     swap = report.last_swap if report else None
     if report is None or swap is None or started_at is None:
         return
@@ -70,8 +73,9 @@ def _in_place_ms(fleet: Fleet, unit: str, started_at: datetime | None) -> Iterat
 
 def _serving_since(fleet: Fleet, seat: Seat) -> datetime | None:
     """Return when the unit's new pod began to serve, by the operator's clock; None: not yet."""
-    report = fleet.observed.reports.get(seat.unit)
-    if report is None or not fleet.is_serving(seat.unit, (seat.berth,)):
+    row = fleet.row(seat.unit)
+    report = row.report
+    if report is None or not row.serves_from((seat.berth,)):
         return None
     return fleet.observed.now - timedelta(seconds=_age_s(report, fleet.observed.now))
 
@@ -79,7 +83,7 @@ def _serving_since(fleet: Fleet, seat: Seat) -> datetime | None:
 def _age_s(report: UnitReport, now: datetime) -> float:
     """Return how long the pod has served what it serves, both ends by its own clock."""
     age = report.pod_now(now) - report.serving.since if report.serving else 0.0
-    return max(0.0, age) if math.isfinite(age) else 0.0
+    return max(0.0, min(LONGEST_AGE_S, age)) if math.isfinite(age) else 0.0
 
 
 def _ms(length: timedelta) -> int:

@@ -8,10 +8,15 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 from skerry_operator.api.quantity import quantity
-from skerry_operator.api.v1alpha1.edgedeployment import Placement, PlacementMode, Resources
+from skerry_operator.api.v1alpha1.edgedeployment import (
+    Placement,
+    PlacementMode,
+    Resources,
+    TaintEffect,
+)
 from skerry_operator.decide.placement.hardware import Hardware
 from skerry_operator.decide.placement.variants import variant_of
-from skerry_operator.decide.revision import Snapshot, content_hash
+from skerry_operator.decide.revision import Snapshot, canonical_json, content_hash
 from skerry_runtime.contract import Engine
 
 TEMPLATE_VERSION = 1
@@ -27,7 +32,6 @@ class PodTemplate:
     """The inputs of a pod that a running one cannot take over."""
 
     image: str
-    model_name: str
     http_port: int
     grpc_port: int
     requests: dict[str, str]
@@ -37,7 +41,7 @@ class PodTemplate:
     runtime_class_name: str | None
     supplemental_groups: tuple[int, ...]
     scheduling: str | None = None
-    """Replicas: hash of what the scheduler is told. A pod that runs cannot take it over."""
+    """Hash of what the scheduler, or who evicts, is told. A pod that runs cannot take it over."""
     pods_of: str | None = None
     """Revision that asked for new pods of its own; later ones are swapped into them."""
     tls_secret: str | None = None
@@ -50,19 +54,11 @@ class PodTemplate:
     def hash(self) -> str:
         """Return the template's name: a hash of the inputs, not of their rendering.
 
-        Inputs that came later count only where they are used, so that they replace no other pod.
+        Equal inputs give equal hashes for ever, as an upgrade must replace no pod: whatever is
+        added to the inputs later is None, and does not count, where it is not used.
         """
-        inputs = {
-            name: value for name, value in asdict(self).items() if not _is_unused(name, value)
-        }
+        inputs = {name: value for name, value in asdict(self).items() if value is not None}
         return content_hash({"version": TEMPLATE_VERSION, **inputs}, HASH_LENGTH)
-
-
-_ADDED_LATER = frozenset({"scheduling", "pods_of", "tls_secret", "token_secret", "triton_image"})
-
-
-def _is_unused(name: str, value: object) -> bool:
-    return name in _ADDED_LATER and value is None
 
 
 def template_of(snapshot: Snapshot, hardware: Hardware, placement: Placement) -> PodTemplate:
@@ -70,7 +66,6 @@ def template_of(snapshot: Snapshot, hardware: Hardware, placement: Placement) ->
     profile = hardware.profile
     return PodTemplate(
         image=_image(snapshot, hardware),
-        model_name=snapshot.model_name,
         http_port=snapshot.serving.port,
         grpc_port=snapshot.serving.grpc_port,
         requests=_requests(
@@ -89,11 +84,25 @@ def template_of(snapshot: Snapshot, hardware: Hardware, placement: Placement) ->
 
 
 def _scheduling(placement: Placement) -> str | None:
-    """Return what a replica's pod must be made anew for; a node that is named is no such thing."""
+    """Return what a pod must be made anew for; None: nothing that it was told counts any more."""
     if placement.mode is PlacementMode.PER_NODE:
-        return None
+        return _felt(placement)
     tolerations = [toleration.to_dict() for toleration in placement.tolerations]
     return content_hash([dict(placement.node_selector), tolerations], HASH_LENGTH)
+
+
+def _felt(placement: Placement) -> str | None:
+    """Return the tolerations that a pod on its node feels: those against being evicted.
+
+    All others only open nodes. To replace the pods for them would take the models from the disks
+    of a whole fleet because one more node was let in.
+    """
+    felt = [
+        canonical_json(toleration.to_dict())
+        for toleration in placement.tolerations
+        if toleration.effect in {None, TaintEffect.NO_EXECUTE}
+    ]
+    return content_hash(sorted(felt), HASH_LENGTH) if felt else None
 
 
 def _model_memory(snapshot: Snapshot, hardware: Hardware, placement: Placement) -> str | None:

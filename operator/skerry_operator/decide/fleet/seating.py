@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from skerry_operator.decide.fleet.fleet import Berth, Fleet
+from skerry_operator.decide.fleet.fleet import Fleet
+from skerry_operator.decide.fleet.row import Berth
 from skerry_operator.decide.placement.place import PlacementResult
 from skerry_operator.decide.placement.variants import variant_of
 
@@ -63,7 +64,7 @@ def can_run(fleet: Fleet, revision: str | None, cell: str) -> bool:
 
 def _wish(fleet: Fleet, intent: Intent, unit: str) -> Seat | None:
     """Return where the unit ought to be, whatever its turn; a pod is made for a model only."""
-    given, listed = intent.desired[unit], fleet.listed.get(unit)
+    given, listed = intent.desired[unit], fleet.row(unit).berths
     if listed and given and given not in fleet.snapshots:  # lost: what runs is all there is
         return Seat(unit, listed[0], _runnable(fleet, given, listed[0].cell))
     for revision in (given, intent.newest):
@@ -81,13 +82,13 @@ def _runnable(fleet: Fleet, revision: str | None, cell: str) -> str | None:
 
 
 def _must_move(fleet: Fleet, seat: Seat) -> bool:
-    listed = fleet.listed.get(seat.unit, ())
+    listed = fleet.row(seat.unit).berths
     return bool(listed) and seat.berth not in listed
 
 
 def _is_serving(fleet: Fleet, seat: Seat) -> bool:
-    listed = fleet.listed.get(seat.unit, ())
-    return fleet.is_serving(seat.unit, listed if _must_move(fleet, seat) else (seat.berth,))
+    row = fleet.row(seat.unit)
+    return row.serves_from(row.berths if _must_move(fleet, seat) else (seat.berth,))
 
 
 def _busy_by_site(fleet: Fleet, wishes: Iterable[Seat]) -> Counter[str]:
@@ -95,18 +96,18 @@ def _busy_by_site(fleet: Fleet, wishes: Iterable[Seat]) -> Counter[str]:
     return Counter(
         _budget(fleet, seat.unit)
         for seat in wishes
-        if fleet.is_reachable(seat.unit) and not _is_serving(fleet, seat)
+        if fleet.row(seat.unit).reachable and not _is_serving(fleet, seat)
     )
 
 
 def _budget(fleet: Fleet, unit: str) -> str:
     """Return whose maxUnavailable the unit counts for: a replica may come up at another site."""
-    return fleet.site(unit) if fleet.is_per_node else ""
+    return fleet.row(unit).site if fleet.is_per_node else ""
 
 
 def _settle(fleet: Fleet, intent: Intent, wish: Seat, busy: Counter[str]) -> Seat:
     """Let the unit move when that costs nothing or its turn has come; counts it in `busy`."""
-    if not _must_move(fleet, wish) or not fleet.is_reachable(wish.unit):
+    if not _must_move(fleet, wish) or not fleet.row(wish.unit).reachable:
         return wish
     if not _is_serving(fleet, wish):  # nothing to lose, and perhaps a way back
         return wish
@@ -119,8 +120,8 @@ def _settle(fleet: Fleet, intent: Intent, wish: Seat, busy: Counter[str]) -> Sea
 
 def _held(fleet: Fleet, intent: Intent, wish: Seat) -> Seat:
     """Keep the unit's pod. Stable may come into it at once: that is how a rollback is fast."""
-    berth = fleet.listed[wish.unit][0]
+    berth = fleet.row(wish.unit).berths[0]
     if berth.cell not in fleet.hardware:  # its profile is gone: nothing left to render
         return wish
-    given = wish.given if wish.given == intent.stable else fleet.assigned(wish.unit)
+    given = wish.given if wish.given == intent.stable else fleet.row(wish.unit).assigned
     return Seat(wish.unit, berth, _runnable(fleet, given, berth.cell), is_held=True)

@@ -10,6 +10,7 @@ from skerry_operator.constants import LABEL_CANARY, Reason
 from skerry_operator.decide.facts import UnitFacts
 from skerry_operator.decide.fleet.fleet import Fleet
 from skerry_operator.decide.fleet.nudges import nudge_of
+from skerry_operator.decide.fleet.row import UnitRow
 from skerry_operator.decide.observed import Pod
 from skerry_operator.decide.reported import UnitReport
 from skerry_runtime.contract import SwapPhase
@@ -20,7 +21,7 @@ _CRASH_LOOP_RESTARTS = 2
 
 
 @dataclass(frozen=True)
-class Trial:
+class OnTrial:
     """The revision whose failures count, and the retry text under which it is tried."""
 
     revision: str
@@ -29,32 +30,32 @@ class Trial:
     """True: there is nothing on trial, the wanted revision is the stable one."""
 
 
-def unit_facts(fleet: Fleet, cells: Mapping[str, str], trial: Trial) -> tuple[UnitFacts, ...]:
+def unit_facts(fleet: Fleet, cells: Mapping[str, str], trial: OnTrial) -> tuple[UnitFacts, ...]:
     """Return the facts of every unit in `cells` (unit -> name of its cell), by name."""
     return tuple(_facts(fleet, unit, cells, trial) for unit in sorted(cells))
 
 
-def _facts(fleet: Fleet, unit: str, cells: Mapping[str, str], trial: Trial) -> UnitFacts:
-    node, pod = fleet.node_of(unit), fleet.pods.get(unit)
-    report = fleet.observed.reports.get(unit) if pod is not None else None
+def _facts(fleet: Fleet, unit: str, cells: Mapping[str, str], trial: OnTrial) -> UnitFacts:
+    row, assigned = fleet.row(unit), fleet.assigned(unit, cells[unit])
+    report = row.report if row.pod is not None else None
     return UnitFacts(
         name=unit,
         cell=cells[unit],
-        site=fleet.site(unit),
-        reachable=fleet.is_reachable(unit),
-        canary=node is not None and node.labels.get(LABEL_CANARY) == "true",
-        assigned=fleet.assigned(unit, cells[unit]),
-        serving=_serving(fleet, unit, trial),
+        site=row.site,
+        reachable=row.reachable,
+        canary=row.node is not None and row.node.labels.get(LABEL_CANARY) == "true",
+        assigned=assigned,
+        serving=_serving(fleet, row, trial),
         answered=report is not None,
         is_confirmed=unit not in fleet.observed.unconfirmed,
-        failure=_failure(fleet, unit, cells[unit], trial),
-        waiting=_waiting(fleet, pod, report, trial),
+        failure=_failure(fleet, row, trial) if assigned == trial.revision else None,
+        waiting=_waiting(fleet, row.pod, report, trial),
     )
 
 
-def _serving(fleet: Fleet, unit: str, trial: Trial) -> str | None:
+def _serving(fleet: Fleet, row: UnitRow, trial: OnTrial) -> str | None:
     """Return what the unit serves; a revision on trial counts only in a pod of its own template."""
-    pod, report = fleet.pods.get(unit), fleet.observed.reports.get(unit)
+    pod, report = row.pod, row.report
     if pod is None or report is None or report.serving is None:
         return None
     revision = report.serving.revision
@@ -63,19 +64,21 @@ def _serving(fleet: Fleet, unit: str, trial: Trial) -> str | None:
     return revision
 
 
-def _is_at_home(fleet: Fleet, pod: Pod, trial: Trial) -> bool:
+def _is_at_home(fleet: Fleet, pod: Pod, trial: OnTrial) -> bool:
     """Tell whether the pod has the template of the revision on trial."""
     if pod.cell not in fleet.hardware or trial.revision not in fleet.snapshots:
         return False
     return pod.template == fleet.berth(trial.revision, pod.cell).template
 
 
-def _failure(fleet: Fleet, unit: str, cell: str, trial: Trial) -> str | None:
+def _failure(fleet: Fleet, row: UnitRow, trial: OnTrial) -> str | None:
     """Return why the unit refuses the revision on trial: its own word, or a crash loop."""
-    pod, report = fleet.pods.get(unit), fleet.observed.reports.get(unit)
-    if pod is None or fleet.assigned(unit, cell) != trial.revision:
-        return None
-    if not _is_at_home(fleet, pod, trial) or not _is_current_retry(fleet, pod, trial):
+    pod, report = row.pod, row.report
+    if (
+        pod is None
+        or not _is_at_home(fleet, pod, trial)
+        or not _is_current_retry(fleet, pod, trial)
+    ):
         return None
     if report is not None:
         return _reported_failure(fleet, pod, report, trial)
@@ -84,14 +87,14 @@ def _failure(fleet: Fleet, unit: str, cell: str, trial: Trial) -> str | None:
     return None
 
 
-def _is_current_retry(fleet: Fleet, pod: Pod, trial: Trial) -> bool:
+def _is_current_retry(fleet: Fleet, pod: Pod, trial: OnTrial) -> bool:
     """Tell whether the cluster's assignment carries the retry text of the spec already."""
     cell = fleet.cells.get(pod.cell)
     content = cell.assignment.revisions.get(trial.revision) if cell else None
     return content is not None and (trial.is_stable or content.retry == trial.retry)
 
 
-def _reported_failure(fleet: Fleet, pod: Pod, report: UnitReport, trial: Trial) -> str | None:
+def _reported_failure(fleet: Fleet, pod: Pod, report: UnitReport, trial: OnTrial) -> str | None:
     if report.assigned != trial.revision:  # it has not read the assignment yet
         return None
     progress = report.progress
@@ -115,7 +118,7 @@ def _is_before_the_nudge(fleet: Fleet, pod: Pod, report: UnitReport, at: float) 
     return report.pod_now(fleet.observed.now) - at > nudge.age_s(fleet.observed.now)
 
 
-def _waiting(fleet: Fleet, pod: Pod | None, report: UnitReport | None, trial: Trial) -> str:
+def _waiting(fleet: Fleet, pod: Pod | None, report: UnitReport | None, trial: OnTrial) -> str:
     """Return what the unit is doing about the revision, for people."""
     if pod is None:
         return "no pod yet"
@@ -132,7 +135,7 @@ def _waiting(fleet: Fleet, pod: Pod | None, report: UnitReport | None, trial: Tr
     return f"{progress.phase}: {progress.message}" if progress.message else str(progress.phase)
 
 
-def _needs_another_pod(fleet: Fleet, pod: Pod, trial: Trial) -> bool:
+def _needs_another_pod(fleet: Fleet, pod: Pod, trial: OnTrial) -> bool:
     """Tell whether the revision on trial cannot come into the pod; on the way back none is to."""
     is_going_back = fleet.observed.deployment.status.rollout.stage is Stage.ROLLING_BACK
     return not (trial.is_stable or is_going_back or _is_at_home(fleet, pod, trial))

@@ -84,7 +84,7 @@ class Incumbents:
 
 
 @dataclass(frozen=True)
-class Refusal:
+class Unfit:
     """Why a node, or one entry of the preference on it, is out of the question."""
 
     reason: RejectReason
@@ -98,13 +98,13 @@ class Refusal:
 
 
 @dataclass(frozen=True)
-class Seat:
+class Fit:
     """What a unit would run on."""
 
     hardware: Hardware
     variant: Variant
     lost_since: datetime | None = None
-    passed: Refusal | None = None
+    passed: Unfit | None = None
     """Why hardware that the node has, and the spec prefers, is not used."""
 
 
@@ -121,30 +121,30 @@ CLOSENESS = (
 """In the order of the checks: the later one fails, the closer the node is to fitting."""
 
 
-def closest(refusals: Iterable[Refusal]) -> Refusal:
+def closest(refusals: Iterable[Unfit]) -> Unfit:
     """Return the refusal of the entry that was closest to fitting; of equals the first."""
     return max(refusals, key=lambda refusal: CLOSENESS.index(refusal.reason))
 
 
-def admission(node: Node, wish: Wish, *, is_placed: bool) -> Refusal | None:
+def admission(node: Node, wish: Wish, *, is_placed: bool) -> Unfit | None:
     """Return why the node gets nothing, whatever its hardware.
 
     A unit that is placed stays on a node that is cordoned or out of reach; a new one waits.
     """
     if not node.reachable and not is_placed:
-        return Refusal(
+        return Unfit(
             RejectReason.NODE_OFFLINE,
             lambda: "its kubelet does not report: the node joins by itself when it is back",
         )
     if node.unschedulable and not is_placed:
-        return Refusal(
+        return Unfit(
             RejectReason.NODE_UNSCHEDULABLE,
             lambda: f"the node is cordoned: `kubectl uncordon {NODE}` lets it join",
         )
     taint = untolerated(node.taints, wish.placement.tolerations, placed=is_placed)
     if taint is None:
         return None
-    return Refusal(
+    return Unfit(
         RejectReason.TAINT_NOT_TOLERATED,
         lambda: (
             f"taint {taint} is not tolerated: add it to spec.placement.tolerations, "
@@ -158,9 +158,9 @@ def profiles_of(entry: str, profiles: Iterable[Profile]) -> tuple[Profile, ...]:
     return tuple(profile for profile in profiles if profile.answers_to(entry))
 
 
-def no_profile(entry: str) -> Refusal:
+def no_profile(entry: str) -> Unfit:
     """Return the refusal of a class that no profile has."""
-    return Refusal(
+    return Unfit(
         RejectReason.NO_MATCHING_LABEL,
         lambda: (
             f"the operator knows no profile of class {entry}: add one with the chart value "
@@ -169,11 +169,11 @@ def no_profile(entry: str) -> Refusal:
     )
 
 
-def fit(node: Node, profile: Profile, wish: Wish, incumbents: Incumbents) -> Seat | Refusal:
+def fit(node: Node, profile: Profile, wish: Wish, incumbents: Incumbents) -> Fit | Unfit:
     """Return the seat that the node has on a profile, or why it has none."""
     found = _find_resource(node, profile, incumbents)
     lost_since = None
-    if isinstance(found, Refusal):
+    if isinstance(found, Unfit):
         kept = _keep_resource(node, profile, wish, incumbents)
         if kept is None:
             return found
@@ -182,7 +182,7 @@ def fit(node: Node, profile: Profile, wish: Wish, incumbents: Incumbents) -> Sea
         return refusal
     variants = suitable(profile, wish.variants, wish.engine)
     if not variants:
-        return Refusal(
+        return Unfit(
             RejectReason.NO_VARIANT_FOR,
             partial(missing_variant, profile, wish.variants, wish.engine),
         )
@@ -190,7 +190,7 @@ def fit(node: Node, profile: Profile, wish: Wish, incumbents: Incumbents) -> Sea
     if choice is None:
         return _lack_of_memory(node, variants)
     hardware = alternatives(wish.deployment, profile, node.arch, choice)[found]
-    return Seat(hardware, variants[choice], lost_since)
+    return Fit(hardware, variants[choice], lost_since)
 
 
 def free_units(node: Node, profile: Profile, resource: str | None, incumbents: Incumbents) -> float:
@@ -203,7 +203,7 @@ def free_units(node: Node, profile: Profile, resource: str | None, incumbents: I
     return offered - held
 
 
-def _find_resource(node: Node, profile: Profile, incumbents: Incumbents) -> int | Refusal:
+def _find_resource(node: Node, profile: Profile, incumbents: Incumbents) -> int | Unfit:
     """Return which resource of the profile (0 also for none) the node proves to have free."""
     if profile.is_ruled_out(node.labels):
         return _another_family(profile)
@@ -237,15 +237,15 @@ def _keep_resource(
     return (index, since) if incumbents.stays(node.name) else None
 
 
-def _unusable(node: Node, profile: Profile, wish: Wish) -> Refusal | None:
+def _unusable(node: Node, profile: Profile, wish: Wish) -> Unfit | None:
     """Return why nothing could run on hardware that is there."""
     if profile.support is Support.UNSUPPORTED:
-        return Refusal(
+        return Unfit(
             RejectReason.UNSUPPORTED_HARDWARE,
             lambda: f"profile {profile.name} is not supported: {profile.unsupported_reason}",
         )
     if node.arch not in profile.architectures:
-        return Refusal(
+        return Unfit(
             RejectReason.ARCHITECTURE_NOT_BUILT,
             lambda: (
                 f"the image of profile {profile.name} is built for "
@@ -254,7 +254,7 @@ def _unusable(node: Node, profile: Profile, wish: Wish) -> Refusal | None:
         )
     if wish.flavors is None or profile.image or profile.flavor in wish.flavors:
         return None
-    return Refusal(
+    return Unfit(
         RejectReason.IMAGE_MISSING,
         lambda: (
             f"profile {profile.name} needs a runtime image of the flavor {profile.flavor}, and "
@@ -264,22 +264,22 @@ def _unusable(node: Node, profile: Profile, wish: Wish) -> Refusal | None:
     )
 
 
-def _missing(node: Node, profile: Profile) -> Refusal:
+def _missing(node: Node, profile: Profile) -> Unfit:
     has_label = any(labels and has_labels(node, labels) for labels in profile.labels)
     wanted = " or ".join(profile.resource_names)
     if not wanted:
-        return Refusal(RejectReason.NO_MATCHING_LABEL, partial(_wanted_labels, profile))
+        return Unfit(RejectReason.NO_MATCHING_LABEL, partial(_wanted_labels, profile))
     if has_label:
-        return Refusal(
+        return Unfit(
             RejectReason.ACCELERATOR_MISSING,
             lambda: f"label present, no allocatable {wanted}: is the device plugin running?",
         )
     if any(name in node.allocatable for name in profile.resource_names):
-        return Refusal(
+        return Unfit(
             RejectReason.ACCELERATOR_MISSING,
             lambda: f"0 allocatable {wanted}: the device plugin runs, but offers no healthy device",
         )
-    return Refusal(
+    return Unfit(
         RejectReason.NO_MATCHING_LABEL,
         lambda: (
             f"no allocatable {wanted} (profile {profile.name}): does the node have the hardware, "
@@ -293,17 +293,17 @@ def _wanted_labels(profile: Profile) -> str:
     return f"profile {profile.name} wants the node label {labels or '(none is given)'}"
 
 
-def _another_family(profile: Profile) -> Refusal:
-    return Refusal(
+def _another_family(profile: Profile) -> Unfit:
+    return Unfit(
         RejectReason.NO_MATCHING_LABEL,
         lambda: f"the node's labels say that its hardware is of another family than {profile.name}",
     )
 
 
-def _in_use(node: Node, what: str) -> Refusal:
+def _in_use(node: Node, what: str) -> Unfit:
     count = node.allocatable.get(what)
     offered = "the one" if count is None else f"each of {count:g}"
-    return Refusal(
+    return Unfit(
         RejectReason.ACCELERATOR_IN_USE,
         lambda: (
             f"{offered} {what} is held by pods of other EdgeDeployments "
@@ -317,10 +317,10 @@ def _label_text(labels: Mapping[str, str]) -> str:
     return ",".join(f"{key}={value}" for key, value in labels.items())
 
 
-def _lack_of_memory(node: Node, variants: list[Variant]) -> Refusal:
+def _lack_of_memory(node: Node, variants: list[Variant]) -> Unfit:
     needs = " and ".join(f"{one.name} {one.memory}" for one in variants)
     has = node.allocatable.get("memory", 0) / 2**20
-    return Refusal(
+    return Unfit(
         RejectReason.INSUFFICIENT_MEMORY,
         lambda: (
             f"the node has {has:.0f}Mi of memory allocatable, and needed are: {needs}: "

@@ -23,7 +23,7 @@ class Traits:
     resources: tuple[str, ...]
 
 
-class Kind:
+class NodeKind:
     """Equal nodes have the same one: compared by identity, which costs nothing."""
 
     __slots__ = ("__weakref__", "content")
@@ -32,7 +32,7 @@ class Kind:
         self.content = content
 
 
-_kinds: WeakValueDictionary[Hashable, Kind] = WeakValueDictionary()
+_kinds: WeakValueDictionary[Hashable, NodeKind] = WeakValueDictionary()
 
 
 @lru_cache(maxsize=64)
@@ -53,12 +53,12 @@ def traits_of(profiles: Iterable[Profile]) -> Traits:
     return _interned(frozenset(labels), frozenset(resources))
 
 
-def kind_of(node: Node, traits: Traits) -> Kind:
+def kind_of(node: Node, traits: Traits) -> NodeKind:
     """Return the node's kind: all that placement reads of it but its name, selector and memory."""
     found = node.memo.get(traits)
-    if not isinstance(found, Kind):
+    if not isinstance(found, NodeKind):
         content = _content(node, traits)
-        found = _kinds.setdefault(content, Kind(content))
+        found = _kinds.setdefault(content, NodeKind(content))
         node.memo[traits] = found
     return found
 

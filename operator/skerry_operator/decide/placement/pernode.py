@@ -14,9 +14,9 @@ from skerry_operator.api.quantity import quantity
 from skerry_operator.api.v1alpha1.edgedeployment_status import RejectedNode
 from skerry_operator.constants import RejectReason
 from skerry_operator.decide.placement.fitting import (
+    Fit,
     Incumbents,
-    Refusal,
-    Seat,
+    Unfit,
     Wish,
     admission,
     closest,
@@ -52,7 +52,7 @@ def place_per_node(
             return _mended(earlier, Basis(wish, incumbents, by_name, basis.verdicts), changed)
     judge = Judge(wish, incumbents)
     verdicts = {name: judge(node) for name, node in by_name.items()}
-    seats = {name: seat for name, seat in verdicts.items() if isinstance(seat, Seat)}
+    seats = {name: seat for name, seat in verdicts.items() if isinstance(seat, Fit)}
     return PlacementResult(
         cells=cells_of(seats),
         rejected=rejected_of(verdicts),
@@ -92,7 +92,7 @@ def _mended(earlier: PlacementResult, question: Basis, changed: Collection[str])
     for name in changed:
         verdicts.pop(name, None)
     verdicts |= fresh
-    seats = [(name, seat) for name, seat in fresh.items() if isinstance(seat, Seat)]
+    seats = [(name, seat) for name, seat in fresh.items() if isinstance(seat, Fit)]
     lost = {name: since for name, since in earlier.lost.items() if name not in changed}
     return PlacementResult(
         cells=_mended_cells(earlier.cells, question.verdicts, fresh, changed),
@@ -116,8 +116,8 @@ def _merged_rows(
 
 def _mended_cells(
     cells: tuple[Cell, ...],
-    before: Mapping[str, Seat | Refusal],
-    fresh: Mapping[str, Seat | Refusal],
+    before: Mapping[str, Fit | Unfit],
+    fresh: Mapping[str, Fit | Unfit],
     changed: Collection[str],
 ) -> tuple[Cell, ...]:
     """Take the changed nodes out of the cells that they were in, and put them where they go."""
@@ -125,11 +125,11 @@ def _mended_cells(
     touched: dict[str, list[str]] = {}
     for name in changed:
         old, new = before.get(name), fresh.get(name)
-        if isinstance(old, Seat):
+        if isinstance(old, Fit):
             cell = old.hardware.cell
             units = touched.setdefault(cell, list(known[cell].units))
             del units[bisect_left(units, name)]
-        if isinstance(new, Seat):
+        if isinstance(new, Fit):
             cell = new.hardware.cell
             if cell not in known:
                 known[cell] = Cell(new.hardware, new.variant, ())
@@ -145,7 +145,7 @@ class Judge:
         self._wish = wish
         self._incumbents = incumbents
         self._traits = traits_of(wish.profiles)
-        self._known: dict[Hashable, Seat | Refusal] = {}
+        self._known: dict[Hashable, Fit | Unfit] = {}
         needs = {quantity(one.memory) for one in wish.variants if one.memory is not None}
         self._needs = sorted(needs)
         self._with_history = (
@@ -155,7 +155,7 @@ class Judge:
             | incumbents.waiting
         )
 
-    def __call__(self, node: Node) -> Seat | Refusal:
+    def __call__(self, node: Node) -> Fit | Unfit:
         """Return the node's seat, or why it has none."""
         key = self._key(node)
         verdict = self._known.get(key)
@@ -187,17 +187,17 @@ class Judge:
         return bisect_right(self._needs, has) or has
 
 
-def _judge(node: Node, wish: Wish, incumbents: Incumbents) -> Seat | Refusal:
+def _judge(node: Node, wish: Wish, incumbents: Incumbents) -> Fit | Unfit:
     refusal = admission(node, wish, is_placed=node.name in incumbents.cells)
     return refusal or _walk(node, wish, incumbents)
 
 
-def _walk(node: Node, wish: Wish, incumbents: Incumbents) -> Seat | Refusal:
+def _walk(node: Node, wish: Wish, incumbents: Incumbents) -> Fit | Unfit:
     """Take the first entry of the preference that the node fits."""
-    refusals: list[Refusal] = []
+    refusals: list[Unfit] = []
     for entry in wish.entries:
         outcome = _fit_entry(node, entry, wish, incumbents)
-        if isinstance(outcome, Refusal):
+        if isinstance(outcome, Unfit):
             refusals.append(outcome)
         elif refusals and not wish.may_fall_back:
             return _fallback_forbidden(wish.entries[0], refusals[0], outcome)
@@ -206,14 +206,14 @@ def _walk(node: Node, wish: Wish, incumbents: Incumbents) -> Seat | Refusal:
     return closest(refusals) if wish.may_fall_back else refusals[0]
 
 
-def _passed(refusals: list[Refusal]) -> Refusal | None:
+def _passed(refusals: list[Unfit]) -> Unfit | None:
     """Return why better hardware that is there is not used; what the node lacks is no matter."""
     found = [one for one in refusals if one.reason is not RejectReason.NO_MATCHING_LABEL]
     return closest(found) if found else None
 
 
-def _fallback_forbidden(entry: str, first: Refusal, later: Seat) -> Refusal:
-    return Refusal(
+def _fallback_forbidden(entry: str, first: Unfit, later: Fit) -> Unfit:
+    return Unfit(
         RejectReason.FALLBACK_FORBIDDEN,
         lambda: (
             f"{entry} is asked for: {first.message}. The node could serve on "
@@ -222,15 +222,15 @@ def _fallback_forbidden(entry: str, first: Refusal, later: Seat) -> Refusal:
     )
 
 
-def _fit_entry(node: Node, entry: str, wish: Wish, incumbents: Incumbents) -> Seat | Refusal:
+def _fit_entry(node: Node, entry: str, wish: Wish, incumbents: Incumbents) -> Fit | Unfit:
     """Take the first profile of an entry that the node fits."""
     profiles = profiles_of(entry, wish.profiles)
     if not profiles:
         return no_profile(entry)
-    refusals: list[Refusal] = []
+    refusals: list[Unfit] = []
     for profile in profiles:
         outcome = fit(node, profile, wish, incumbents)
-        if isinstance(outcome, Seat):
+        if isinstance(outcome, Fit):
             return outcome
         refusals.append(outcome)
     return closest(refusals)

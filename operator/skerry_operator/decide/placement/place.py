@@ -23,7 +23,7 @@ from skerry_operator.decide.placement.placed import (
     passes_of,
     rejected_of,
 )
-from skerry_operator.decide.placement.replicas import Room, seat_replicas
+from skerry_operator.decide.placement.replicas import Capacity, seat_replicas
 
 __all__ = [
     "DEFAULT_GRACE_S",
@@ -80,18 +80,13 @@ def replicas_problem(placement: Placement) -> str | None:
             f"spec.placement.replicas is {placement.replicas} with mode PerNode, which has one "
             "unit on every matching node: remove it, or set mode: Replicas"
         )
-    if placement.replicas == 0:
-        return (
-            "spec.placement.replicas is 0, so nothing would serve: write 1 or more, or delete the "
-            "EdgeDeployment. Pods that run go on serving."
-        )
     return None
 
 
 def _place_replicas(nodes: list[Node], wish: Wish, incumbents: Incumbents) -> PlacementResult:
     judge = Judge(wish, Incumbents(incumbents.now, taken=incumbents.taken))
     verdicts = {node.name: judge(node) for node in nodes}
-    seats = seat_replicas(Room.of(nodes, wish, incumbents), wish, incumbents)
+    seats = seat_replicas(Capacity.of(nodes, wish, incumbents), wish, incumbents)
     placed = {unit: seat for unit, seat in seats.items() if seat is not None}
     return PlacementResult(
         cells=cells_of(placed),

@@ -11,7 +11,7 @@ from operator import itemgetter
 
 from skerry_operator.api.v1alpha1.edgedeployment_status import RejectedNode
 from skerry_operator.api.v1alpha1.edgemodel import Variant
-from skerry_operator.decide.placement.fitting import NODE, Incumbents, Refusal, Seat, Wish
+from skerry_operator.decide.placement.fitting import NODE, Fit, Incumbents, Unfit, Wish
 from skerry_operator.decide.placement.hardware import Hardware
 from skerry_operator.decide.placement.nodes import Node
 
@@ -25,7 +25,7 @@ class Basis:
     wish: Wish
     incumbents: Incumbents
     nodes: Mapping[str, Node]
-    verdicts: Mapping[str, Seat | Refusal]
+    verdicts: Mapping[str, Fit | Unfit]
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class PlacementResult:
 
     cells: tuple[Cell, ...] = ()
     rejected: tuple[RejectedNode, ...] = ()
-    passes: Mapping[str, Refusal] = field(default_factory=dict, compare=False, repr=False)
+    passes: Mapping[str, Unfit] = field(default_factory=dict, compare=False, repr=False)
     """Node -> why hardware that it has, and the spec prefers, is not used."""
     lost: Mapping[str, datetime] = field(default_factory=dict)
     """Unit -> since when it is placed without its hardware."""
@@ -70,7 +70,7 @@ class PlacementResult:
         return _rows(self.passes.items())
 
 
-def cells_of(seats: Mapping[str, Seat]) -> tuple[Cell, ...]:
+def cells_of(seats: Mapping[str, Fit]) -> tuple[Cell, ...]:
     """Return the cells of all seats (unit -> seat), by name."""
     members: dict[str, list[str]] = defaultdict(list)
     for unit, seat in seats.items():
@@ -81,30 +81,30 @@ def cells_of(seats: Mapping[str, Seat]) -> tuple[Cell, ...]:
     )
 
 
-def rejected_of(verdicts: Mapping[str, Seat | Refusal]) -> tuple[RejectedNode, ...]:
+def rejected_of(verdicts: Mapping[str, Fit | Unfit]) -> tuple[RejectedNode, ...]:
     """Return the nodes that were refused, by name."""
-    return _rows((name, one) for name, one in verdicts.items() if isinstance(one, Refusal))
+    return _rows((name, one) for name, one in verdicts.items() if isinstance(one, Unfit))
 
 
-def passes_of(verdicts: Mapping[str, Seat | Refusal]) -> dict[str, Refusal]:
+def passes_of(verdicts: Mapping[str, Fit | Unfit]) -> dict[str, Unfit]:
     """Return why better hardware of nodes is not used."""
     return {
         name: verdict.passed
         for name, verdict in verdicts.items()
-        if isinstance(verdict, Seat) and verdict.passed is not None
+        if isinstance(verdict, Fit) and verdict.passed is not None
     }
 
 
-def _rows(refusals: Iterable[tuple[str, Refusal]]) -> tuple[RejectedNode, ...]:
+def _rows(refusals: Iterable[tuple[str, Unfit]]) -> tuple[RejectedNode, ...]:
     return tuple(_row(*item) for item in sorted(refusals, key=itemgetter(0)))
 
 
-def _row(name: str, refusal: Refusal) -> RejectedNode:
+def _row(name: str, refusal: Unfit) -> RejectedNode:
     message = refusal.message.replace(NODE, name)[:_MESSAGE_LIMIT]
     return RejectedNode(node=name, reason=refusal.reason, message=message)
 
 
-def lost_of(seats: Iterable[tuple[str, Seat]]) -> dict[str, datetime]:
+def lost_of(seats: Iterable[tuple[str, Fit]]) -> dict[str, datetime]:
     """Return since when units are seated without their hardware, by name."""
     lost = {unit: seat.lost_since for unit, seat in seats if seat.lost_since}
     return dict(sorted(lost.items()))

@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 
 from skerry_operator.decide.names import unit_name
 from skerry_operator.decide.placement.fitting import (
+    Fit,
     Incumbents,
-    Refusal,
-    Seat,
+    Unfit,
     Wish,
     admission,
     fit,
@@ -33,7 +33,7 @@ from skerry_operator.decide.placement.variants import variant_of
 class Offer:
     """What all usable nodes together offer in one cell."""
 
-    seat: Seat
+    seat: Fit
     rank: int
     """Place of the entry in the preference, 0 the best."""
     free: float
@@ -50,14 +50,14 @@ class Offer:
 
 
 @dataclass(frozen=True)
-class Room:
+class Capacity:
     """The offers of all cells, and every cell that could be."""
 
     offers: Mapping[str, Offer]
     hardware: Mapping[str, Hardware]
 
     @classmethod
-    def of(cls, nodes: Iterable[Node], wish: Wish, incumbents: Incumbents) -> Room:
+    def of(cls, nodes: Iterable[Node], wish: Wish, incumbents: Incumbents) -> Capacity:
         """Add up what the nodes offer; with fallback forbidden, for the first entry only.
 
         A node that takes nothing new (cordoned, out of reach) offers nothing, and its units stay.
@@ -77,7 +77,7 @@ class Room:
         return cls(offers, hardware_of(wish.deployment, wish.profiles, archs, choices))
 
 
-def seat_replicas(room: Room, wish: Wish, incumbents: Incumbents) -> dict[str, Seat | None]:
+def seat_replicas(room: Capacity, wish: Wish, incumbents: Incumbents) -> dict[str, Fit | None]:
     """Return the seat of every unit; None where no hardware is left.
 
     Who has a seat keeps it. Then, in order of their numbers, those without one, those whose pod
@@ -102,7 +102,7 @@ def _offers(
 ) -> Iterable[Offer]:
     for profile in profiles_of(entry, wish.profiles):
         seat = fit(node, profile, wish, incumbents)
-        if not isinstance(seat, Refusal):
+        if not isinstance(seat, Unfit):
             free = free_units(node, profile, seat.hardware.resource, incumbents)
             yield Offer(seat, rank, free, nodes=1)
 
@@ -114,7 +114,7 @@ def _sum(one: Offer, other: Offer) -> Offer:
     return replace(one, free=one.free + other.free, nodes=one.nodes + other.nodes)
 
 
-def _current(unit: str, room: Room, wish: Wish, incumbents: Incumbents) -> Seat | None:
+def _current(unit: str, room: Capacity, wish: Wish, incumbents: Incumbents) -> Fit | None:
     """Return the seat that the unit has, also while its hardware is missing."""
     cell = incumbents.cells.get(unit, "")
     if offer := room.offers.get(cell):
@@ -124,7 +124,7 @@ def _current(unit: str, room: Room, wish: Wish, incumbents: Incumbents) -> Seat 
         return None
     variant = variant_of(hardware, wish.variants, wish.engine)
     since = incumbents.lost.get(unit, incumbents.now)
-    return None if variant is None else Seat(hardware, variant, since)
+    return None if variant is None else Fit(hardware, variant, since)
 
 
 def _rank(hardware: Hardware, wish: Wish) -> int | None:
@@ -138,8 +138,8 @@ def _rank(hardware: Hardware, wish: Wish) -> int | None:
 
 
 def _next(
-    unit: str, seat: Seat | None, room: Room, used: Counter[str], incumbents: Incumbents
-) -> Seat | None:
+    unit: str, seat: Fit | None, room: Capacity, used: Counter[str], incumbents: Incumbents
+) -> Fit | None:
     """Return a seat that the unit should take instead of its own; None: it stays."""
     if seat is None:
         return _best(room.offers.values(), used)
@@ -153,7 +153,7 @@ def _next(
     return _best((one for one in room.offers.values() if one.rank < own.rank), used)
 
 
-def _best(offers: Iterable[Offer], used: Counter[str]) -> Seat | None:
+def _best(offers: Iterable[Offer], used: Counter[str]) -> Fit | None:
     """Return the seat of the best entry that has room; of equals the cell with the most left."""
     free = [one for one in offers if one.has_room(used[one.seat.hardware.cell])]
     if not free:

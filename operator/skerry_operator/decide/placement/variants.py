@@ -66,7 +66,7 @@ def mismatch(profile: Profile, variant: Variant, engine: Engine | None = None) -
 
 
 def _is_read(model_format: Format, engine: Engine | None) -> bool:
-    return engine is None or model_format in FORMATS[engine]
+    return engine is None or model_format in FORMATS.get(engine, ())
 
 
 def missing_variant(
@@ -79,9 +79,8 @@ def missing_variant(
     reasons = "; ".join(f"{one.name}: {mismatch(profile, one, engine)}" for one in variants)
     by_engine, other_engine = "", ""
     if engine is not None:
-        by_engine = (
-            f", with spec.runtime.engine {engine}, which takes {' or '.join(FORMATS[engine])}"
-        )
+        taken = " or ".join(FORMATS.get(engine, ())) or "nothing that this operator knows"
+        by_engine = f", with spec.runtime.engine {engine}, which takes {taken}"
         other_engine = ", or change spec.runtime.engine"
     return (
         f"the model has no variant for {profile.name}, which takes {formats}{precisions}"

@@ -309,7 +309,7 @@ def _paused(look: Look) -> Move:  # noqa: PLR0911 (a ladder)
     # it failed: a new retry text, an abort or another spec ends this, nothing else
     if entry := look.state.failure_of(look.target):
         message = f"paused after a failure: {entry.message}; set spec.rollout.retry to try again"
-        return stay(look, Reason(entry.reason), message)
+        return stay(look, _known(entry.reason), message)
     # frozen: no stage progress
     if look.spec.paused:
         return stay(look, Reason.PAUSED, "spec.rollout.paused is true")
@@ -325,6 +325,11 @@ def _paused(look: Look) -> Move:  # noqa: PLR0911 (a ladder)
     if not look.step.pause:
         return Move(enter_step(look, look.index), Reason.RESUMED, "")
     return stay(look, Reason.PAUSED, f"step {look.label()} waits for promote")
+
+
+def _known(reason: str) -> Reason:
+    """Return the reason of a failure; one that only a newer operator knew came from a unit."""
+    return Reason(reason) if reason in set(Reason) else Reason.UNIT_FAILED
 
 
 def _rolling_back(look: Look) -> Move:

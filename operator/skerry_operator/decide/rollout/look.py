@@ -263,7 +263,7 @@ class Look:
         return Finding(Reason.DEADLINE_EXCEEDED, f"{message}; {self.assessment.message}")
 
     def count(self) -> str:
-        """Return for example `3 of 5 units serve v1-0a1b2c3d4e`."""
+        """Return for example `3 of 5 units serve r1-0a1b2c3d4e`."""
         failed = f", {len(self.failing)} refuse it" if self.failing else ""
         return f"{len(self.serving)} of {len(self.asked)} units serve {self.target}{failed}"
 

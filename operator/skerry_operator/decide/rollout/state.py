@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from skerry_operator.api.v1alpha1.edgedeployment_status import (
@@ -22,6 +22,10 @@ MESSAGE_LIMIT = 1024
 """Bound of the long texts of the status."""
 REASON_LIMIT = 256
 """Bound of the short texts of the status."""
+
+CLOCK_TOLERANCE = timedelta(minutes=5)
+"""How far the clocks of two operators may be apart."""
+_TIMES = ("started_at", "step_started_at", "soak_started_at", "progress_at", "paused_at")
 
 TARGET_STAGES = frozenset(
     {Stage.DEPLOYING, Stage.STEPPING, Stage.SOAKING, Stage.PAUSED, Stage.PROMOTING}
@@ -101,6 +105,7 @@ def sane(state: EngineState, now: datetime) -> EngineState:
     A status can be edited, cut or written by another version. Nothing here gives a unit a
     revision that it would not have got anyway: in doubt the stage is Idle, and the spec decides.
     """
+    state = state.with_rollout(**_from_the_future(state.rollout, now))
     stage = state.rollout.stage
     # a stage about a target, and no target: there is nothing to go on with
     if stage in TARGET_STAGES and state.target is None:
@@ -120,6 +125,16 @@ def sane(state: EngineState, now: datetime) -> EngineState:
     if state.rollout.stage is not Stage.IDLE and state.rollout.progress_at is None:
         state = state.with_rollout(progress_at=now)
     return state
+
+
+def _from_the_future(rollout: RolloutStatus, now: datetime) -> dict[str, datetime]:
+    """Return the times that no clock can have shown yet, as now: a wait for them might never end.
+
+    That is the clock of a node which was wrong for a while, or somebody's edit.
+    """
+    times = {name: getattr(rollout, name) for name in _TIMES}
+    latest = now + CLOCK_TOLERANCE
+    return {name: now for name, at in times.items() if at is not None and at > latest}
 
 
 def stepping_stage(state: EngineState) -> Stage:

@@ -20,6 +20,8 @@ from skerry_operator.decide.rollout.state import clip
 MESSAGE_LIMIT = 4096
 """Bound of a condition's message."""
 
+NOTHING_ASKED = "spec.placement.replicas is 0: no unit is asked for"
+
 NEEDS_A_PERSON = frozenset(
     {
         Reason.ROLLED_BACK,
@@ -64,7 +66,7 @@ class Placedness:
 
 
 @dataclass(frozen=True)
-class Situation:
+class Standing:
     """Everything that conditions are made from."""
 
     generation: int
@@ -77,6 +79,8 @@ class Situation:
     """Whether all units have their hardware; None keeps what was last known."""
     polled: bool = True
     """The pods were asked in this reconcile; False keeps what was last known of availability."""
+    is_scaled_to_zero: bool = False
+    """No unit is asked for, so nothing that serves is what the spec says."""
     failure_limit: int = 0
     """Units that may refuse the stable revision, and it still counts as running everywhere."""
 
@@ -87,11 +91,12 @@ class _Statement:
 
     type: ConditionType
     status: ConditionStatus
-    reason: Reason
+    reason: str
+    """A Reason, or one that a newer operator knew."""
     message: str
 
 
-def conditions(previous: tuple[Condition, ...], situation: Situation) -> tuple[Condition, ...]:
+def conditions(previous: tuple[Condition, ...], situation: Standing) -> tuple[Condition, ...]:
     """Return all conditions; a lastTransitionTime moves only when its status does."""
     known = {condition.type: condition for condition in previous}
     return tuple(
@@ -100,9 +105,12 @@ def conditions(previous: tuple[Condition, ...], situation: Situation) -> tuple[C
     )
 
 
-def phase(situation: Situation, previous: tuple[Condition, ...] = ()) -> Phase:
+def phase(situation: Standing, previous: tuple[Condition, ...] = ()) -> Phase:
     """Return the one word for people; `previous` matters when the pods were not asked."""
     transition = situation.transition
+    # nothing is meant to run, and nothing does
+    if situation.is_scaled_to_zero:
+        return Phase.STABLE if situation.hindrance is None else Phase.DEGRADED
     # nothing was ever rolled out
     if transition is None or (transition.state.stable is None and not transition.active):
         return _phase_without_stable(situation)
@@ -120,7 +128,7 @@ def phase(situation: Situation, previous: tuple[Condition, ...] = ()) -> Phase:
     return Phase.STABLE if is_well and is_taken else Phase.DEGRADED
 
 
-def _phase_without_stable(situation: Situation) -> Phase:
+def _phase_without_stable(situation: Standing) -> Phase:
     """Return the phase of a deployment that has no stable revision, or no model any longer."""
     transition = situation.transition
     if transition is not None and transition.reason in NEEDS_A_PERSON:
@@ -138,7 +146,7 @@ def _phase_under_way(transition: Transition) -> Phase:
     return _UNDER_WAY.get(stage, Phase.PROGRESSING)
 
 
-def _statements(known: dict[str, Condition], situation: Situation) -> Iterator[_Statement]:
+def _statements(known: dict[str, Condition], situation: Standing) -> Iterator[_Statement]:
     """Yield every condition that is to be there, in order."""
     available = _available(known, situation)
     progressing = _progressing(situation)
@@ -154,10 +162,13 @@ def _statements(known: dict[str, Condition], situation: Situation) -> Iterator[_
         yield _as(ConditionType.STALLED, ready, ConditionStatus.TRUE)
 
 
-def _available(known: dict[str, Condition], situation: Situation) -> _Statement:
+def _available(known: dict[str, Condition], situation: Standing) -> _Statement:
     """Return whether a model serves on every reachable unit."""
     units = situation.facts.units
     reachable = [unit for unit in units if unit.reachable]
+    # nobody is to have it
+    if situation.is_scaled_to_zero:
+        return _nothing_asked(ConditionType.AVAILABLE, ConditionStatus.TRUE)
     # nobody has it
     if not units:
         hindrance = situation.hindrance
@@ -206,12 +217,15 @@ def _as_known(condition: Condition | None) -> _Statement:
     return _statement(ConditionType.AVAILABLE, condition.status, reason, condition.message)
 
 
-def _ready(situation: Situation, available: _Statement) -> _Statement:
+def _ready(situation: Standing, available: _Statement) -> _Statement:
     """Return whether the spec as written is what runs."""
     transition = situation.transition
     # something is in the way
     if hindered := _hindered(situation):
         return _as(ConditionType.READY, hindered, ConditionStatus.FALSE)
+    # nothing is meant to run
+    if situation.is_scaled_to_zero:
+        return _nothing_asked(ConditionType.READY, ConditionStatus.TRUE)
     # no step was taken, and nothing says why
     if transition is None:
         return _as(ConditionType.READY, available, ConditionStatus.UNKNOWN)
@@ -227,7 +241,7 @@ def _ready(situation: Situation, available: _Statement) -> _Statement:
     return _everywhere(situation, transition.message)
 
 
-def _everywhere(situation: Situation, message: str) -> _Statement:
+def _everywhere(situation: Standing, message: str) -> _Statement:
     """Return whether the stable revision is what every reachable unit serves.
 
     A unit that came back may still be on its way to it, or refuse it and serve an earlier one.
@@ -246,13 +260,13 @@ def _everywhere(situation: Situation, message: str) -> _Statement:
     return _statement(ConditionType.READY, ConditionStatus.TRUE, Reason.STABLE, message)
 
 
-def _behind(situation: Situation) -> list[UnitFacts]:
+def _behind(situation: Standing) -> list[UnitFacts]:
     """Return the reachable units that are known to serve another revision than the wanted one."""
     known = {None, situation.facts.wanted}
     return [u for u in situation.facts.units if u.reachable and u.serving not in known]
 
 
-def _placed(known: dict[str, Condition], situation: Situation) -> _Statement | None:
+def _placed(known: dict[str, Condition], situation: Standing) -> _Statement | None:
     """Return whether all units have their hardware; None: nobody ever found out."""
     found = situation.placed
     if found is not None:
@@ -262,12 +276,14 @@ def _placed(known: dict[str, Condition], situation: Situation) -> _Statement | N
     before = known.get(ConditionType.PLACED)
     if before is None:
         return None
-    return _statement(ConditionType.PLACED, before.status, Reason(before.reason), before.message)
+    return _statement(ConditionType.PLACED, before.status, before.reason, before.message)
 
 
-def _progressing(situation: Situation) -> _Statement:
+def _progressing(situation: Standing) -> _Statement:
     """Return whether a rollout is under way; one that waits after a failure is not."""
     transition = situation.transition
+    if situation.is_scaled_to_zero and situation.hindrance is None:
+        return _nothing_asked(ConditionType.PROGRESSING, ConditionStatus.FALSE)
     if transition is None:
         basis = _hindered(situation)
         reason = basis.reason if basis else Reason.STABLE
@@ -284,7 +300,7 @@ def _is_failure_pause(transition: Transition) -> bool:
     return is_paused and transition.reason in NEEDS_A_PERSON
 
 
-def _is_reconciling(situation: Situation, progressing: _Statement) -> bool:
+def _is_reconciling(situation: Standing, progressing: _Statement) -> bool:
     """Tell whether the operator itself is at work; an apply that failed is tried again."""
     hindrance = situation.hindrance
     if hindrance is not None and hindrance.reason is Reason.APPLY_FAILED:
@@ -292,7 +308,7 @@ def _is_reconciling(situation: Situation, progressing: _Statement) -> bool:
     return progressing.status is ConditionStatus.TRUE
 
 
-def _hindered(situation: Situation) -> _Statement | None:
+def _hindered(situation: Standing) -> _Statement | None:
     """Return the hindrance as a statement to build on."""
     hindrance = situation.hindrance
     if hindrance is None:
@@ -302,8 +318,13 @@ def _hindered(situation: Situation) -> _Statement | None:
     )
 
 
+def _nothing_asked(type_: ConditionType, status: ConditionStatus) -> _Statement:
+    """Return a statement about a deployment without units."""
+    return _Statement(type_, status, Reason.SCALED_TO_ZERO, NOTHING_ASKED)
+
+
 def _statement(
-    type_: ConditionType, status: ConditionStatus, reason: Reason, message: str
+    type_: ConditionType, status: ConditionStatus, reason: str, message: str
 ) -> _Statement:
     """Return a statement whose message fits."""
     return _Statement(type_, status, reason, clip(message, MESSAGE_LIMIT))
@@ -316,7 +337,7 @@ def _as(
     return _Statement(type_, status or basis.status, basis.reason, basis.message)
 
 
-def _timed(previous: Condition | None, statement: _Statement, situation: Situation) -> Condition:
+def _timed(previous: Condition | None, statement: _Statement, situation: Standing) -> Condition:
     """Return the condition; it keeps its time while its status is the same."""
     is_same = previous is not None and previous.status is statement.status
     return Condition(

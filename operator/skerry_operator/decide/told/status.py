@@ -21,7 +21,7 @@ from skerry_operator.decide.placement.place import Cell, PlacementResult
 from skerry_operator.decide.reported import ReportedServing
 from skerry_operator.decide.rollout.engine import Transition, step_label
 from skerry_operator.decide.rollout.state import REASON_LIMIT, clip
-from skerry_operator.decide.told.conditions import Situation, conditions, phase
+from skerry_operator.decide.told.conditions import Standing, conditions, phase
 
 REJECTED_LIMIT = 20
 LOST_LIMIT = 100
@@ -29,18 +29,18 @@ CELLS_LIMIT = 64
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Decided:
     """What a reconcile found and decided."""
 
     fleet: Fleet
     placement: PlacementResult
     """Of the revision that is being tried."""
-    situation: Situation
+    situation: Standing
     transition: Transition
     seats: tuple[Seat, ...] = ()
 
 
-def next_status(outcome: Outcome) -> EdgeDeploymentStatus:
+def next_status(outcome: Decided) -> EdgeDeploymentStatus:
     """Return the whole next status."""
     deployment = outcome.fleet.observed.deployment
     state, placement = outcome.transition.state, outcome.placement
@@ -60,7 +60,7 @@ def next_status(outcome: Outcome) -> EdgeDeploymentStatus:
     )
 
 
-def hindered_status(fleet: Fleet, situation: Situation) -> EdgeDeploymentStatus:
+def hindered_status(fleet: Fleet, situation: Standing) -> EdgeDeploymentStatus:
     """Return the status while nothing can be decided: what runs is counted, all else is kept."""
     return _common(fleet, situation, fleet.observed.deployment.status.target_revision)
 
@@ -72,7 +72,7 @@ def changed(
     return None if proposed.to_dict() == current.to_dict() else proposed
 
 
-def _common(fleet: Fleet, situation: Situation, target: str | None) -> EdgeDeploymentStatus:
+def _common(fleet: Fleet, situation: Standing, target: str | None) -> EdgeDeploymentStatus:
     current = fleet.observed.deployment.status
     counts = _counts(situation, target)
     return current.model_copy(
@@ -86,7 +86,7 @@ def _common(fleet: Fleet, situation: Situation, target: str | None) -> EdgeDeplo
     )
 
 
-def _counts(situation: Situation, target: str | None) -> UnitCounts:
+def _counts(situation: Standing, target: str | None) -> UnitCounts:
     units = situation.facts.units
     return UnitCounts(
         eligible=len(units),
@@ -97,7 +97,7 @@ def _counts(situation: Situation, target: str | None) -> UnitCounts:
     )
 
 
-def _cells(outcome: Outcome, outages: Outages) -> tuple[CellStatus, ...]:
+def _cells(outcome: Decided, outages: Outages) -> tuple[CellStatus, ...]:
     facts = {unit.name: unit for unit in outcome.situation.facts.units}
     earlier = _earlier_outages(outcome)
     return tuple(
@@ -108,7 +108,7 @@ def _cells(outcome: Outcome, outages: Outages) -> tuple[CellStatus, ...]:
     )
 
 
-def _earlier_outages(outcome: Outcome) -> dict[str, int | None]:
+def _earlier_outages(outcome: Decided) -> dict[str, int | None]:
     """Return what was measured in this rollout before, by cell; a new rollout begins anew."""
     status = outcome.fleet.observed.deployment.status
     if outcome.transition.state.rollout.started_at != status.rollout.started_at:
@@ -121,7 +121,7 @@ def _longest(earlier: int | None, cell: Cell, outages: Outages) -> int | None:
     return max((*ended, *(() if earlier is None else (earlier,))), default=None)
 
 
-def _cell(outcome: Outcome, cell: Cell, units: Iterable[UnitFacts]) -> CellStatus:
+def _cell(outcome: Decided, cell: Cell, units: Iterable[UnitFacts]) -> CellStatus:
     target = outcome.transition.state.target
     provider, percent = _measured(outcome.fleet, cell)
     return CellStatus(
@@ -138,7 +138,7 @@ def _cell(outcome: Outcome, cell: Cell, units: Iterable[UnitFacts]) -> CellStatu
 
 def _measured(fleet: Fleet, cell: Cell) -> tuple[str | None, int | None]:
     """Return the provider that most units have, and the smallest share of the graph on it."""
-    reports = (fleet.observed.reports.get(unit) for unit in cell.units)
+    reports = (fleet.row(unit).report for unit in cell.units)
     found = [_acceleration(report.serving) for report in reports if report and report.serving]
     known = [measure for measure in found if measure is not None]
     if not known:

@@ -10,7 +10,7 @@ from skerry_operator.decide.placement.place import accelerator_problem, replicas
 from skerry_operator.decide.revision import revision_of
 from skerry_operator.decide.told.conditions import Hindrance
 from skerry_operator.decide.told.validate import model_problems
-from skerry_runtime.contract import Engine
+from skerry_runtime.contract import Engine, is_known
 
 
 def find_hindrance(observed: Observed, profiles: tuple[Profile, ...]) -> Hindrance | None:
@@ -58,6 +58,11 @@ def _engine_trouble(observed: Observed, triton_image: str | None) -> Hindrance |
 
 def engine_problem(runtime: Runtime, triton_image: str | None) -> str | None:
     """Return what the engine lacks; `triton_image` is the operator's."""
+    if runtime.engine is not None and not is_known(runtime.engine):
+        return (
+            f"spec.runtime.engine is {runtime.engine}, which this operator does not know: upgrade "
+            "it, or name another. Pods that run go on serving."
+        )
     if runtime.engine is not Engine.TRITON or runtime.triton_image or triton_image:
         return None
     return (

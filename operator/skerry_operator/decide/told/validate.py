@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from skerry_operator.api.base import Condition, ConditionStatus
+from skerry_operator.api.bounds import PLAIN, is_plain
 from skerry_operator.api.v1alpha1.edgemodel import (
     ArtifactStatus,
     EdgeModel,
@@ -65,7 +66,21 @@ def _threshold_in_range(spec: EdgeModelSpec) -> Iterable[str]:
         yield f'spec.golden.threshold: {metric} is a share: write 0 to 1, for example "0.95"'
 
 
+def _plain_texts(spec: EdgeModelSpec) -> Iterable[str]:
+    """An older CRD let such texts in; pods refuse a file that holds them."""
+    texts = {"spec.version": spec.version}
+    for index, one in enumerate(spec.variants):
+        texts[f"spec.variants[{index}].source.uri"] = one.source.uri
+        texts[f"spec.variants[{index}].inputShapes"] = "".join(one.input_shapes)
+    if spec.golden is not None:
+        texts["spec.golden.source.uri"] = spec.golden.source.uri
+    for path, text in texts.items():
+        if not is_plain(text):
+            yield f"{path}: {text!a} cannot be printed: {PLAIN.message}"
+
+
 _CHECKS = (
+    _plain_texts,  # what people read must be what is there
     _unique_names,  # a cell names its variant
     _one_digest_per_address,  # a copy and paste that no pod could ever satisfy
     _threshold_in_range,  # an exam that everything or nothing passes

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fake_kube import Answer, FakeKube, client_of, refusal, serving_fake
-from skerry_operator.ctl.answer import Exit, Refused
+from skerry_operator.ctl.answer import Declined, Exit
 from skerry_operator.ctl.cli import main
 from skerry_operator.ctl.cluster import CHILDREN, Cluster
 from skerry_operator.kube.access import Access
@@ -47,7 +47,7 @@ users: [{{name: me, user: {{}}}}]
 
 def test_a_cluster_without_our_definitions_says_so(kube: FakeKube, cluster: Cluster) -> None:
     kube.script(NAMED, PAGE)
-    with pytest.raises(Refused, match="does not know Skerry's resources"):
+    with pytest.raises(Declined, match="does not know Skerry's resources"):
         cluster.deployment("digits")
 
 
@@ -59,7 +59,7 @@ def test_a_list_in_a_cluster_without_our_definitions_says_so(
     kube: FakeKube, cluster: Cluster
 ) -> None:
     kube.script("GET edgedeployments", PAGE)
-    with pytest.raises(Refused, match="does not know Skerry's resources"):
+    with pytest.raises(Declined, match="does not know Skerry's resources"):
         cluster.deployments()
 
 

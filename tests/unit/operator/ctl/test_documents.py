@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ctl_objects import node
-from skerry_operator.ctl.answer import Refused
+from skerry_operator.ctl.answer import Declined
 from skerry_operator.ctl.documents import node_bodies, parse_documents
 from skerry_operator.ctl.table import as_json
 
@@ -36,10 +36,10 @@ def test_a_date_stays_text() -> None:
     [("a: [", "not YAML"), ("- 1", "holds 1 where an object should be"), ("text", "holds 'text'")],
 )
 def test_what_holds_no_object_is_refused(text: str, why: str) -> None:
-    with pytest.raises(Refused, match=why):
+    with pytest.raises(Declined, match=why):
         parse_documents("a.yaml", text)
 
 
 def test_a_file_without_nodes_is_no_nodes_file() -> None:
-    with pytest.raises(Refused, match="kubectl get nodes -o yaml"):
+    with pytest.raises(Declined, match="kubectl get nodes -o yaml"):
         node_bodies(parse_documents("n", "kind: Pod"))

@@ -14,8 +14,8 @@ from skerry_operator.catalogue.profiles import builtin_profiles, extended_profil
 from skerry_operator.ctl.answer import Exit
 from skerry_operator.ctl.foresee import (
     UNKNOWN_IMAGE,
+    ForeseenNodes,
     Foresight,
-    Hardware,
     Surroundings,
     as_applied,
     foresee,
@@ -25,7 +25,7 @@ from skerry_operator.ctl.plan_view import exit_of, plan_text
 
 Object = dict[str, Any]
 NODES = (node("node-a"), node("node-b", "arm64"))
-HARDWARE = Hardware(builtin_profiles(), "runtime:1")
+HARDWARE = ForeseenNodes(builtin_profiles(), "runtime:1")
 
 
 def in_edge(body: Object) -> Object:
@@ -88,7 +88,7 @@ def test_what_hinders_the_operator_makes_the_input_invalid(
 
 def test_profiles_of_the_chart_are_hardware_too() -> None:
     rows = "[{name: coral, class: npu, resourceNames: [google.com/tpu], image: coral:1}]"
-    known = Hardware(extended_profiles(rows, "test"), "runtime:1")
+    known = ForeseenNodes(extended_profiles(rows, "test"), "runtime:1")
     with_tpu = node("node-c")
     with_tpu["status"]["allocatable"]["google.com/tpu"] = "1"
     around = Surroundings((with_tpu,), in_edge(model()))
@@ -97,7 +97,7 @@ def test_profiles_of_the_chart_are_hardware_too() -> None:
 
 
 def test_an_image_that_nobody_names_is_called_the_operators() -> None:
-    known = Hardware(builtin_profiles())
+    known = ForeseenNodes(builtin_profiles())
     found = foresee(in_edge(deployment()), Surroundings(NODES, in_edge(model())), known, NOW)
     assert {cell.image for cell in found.cells} == {UNKNOWN_IMAGE}
 

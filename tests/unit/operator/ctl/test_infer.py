@@ -15,7 +15,7 @@ from ctl_objects import deployed
 from fake_kube import Answer, FakeKube, client_of, refusal, serving_fake
 from serving.fakes import FakeModel, serving
 from serving.running import running
-from skerry_operator.ctl.answer import Exit, Refused
+from skerry_operator.ctl.answer import Declined, Exit
 from skerry_operator.ctl.cluster import Cluster
 from skerry_operator.ctl.infer import REQUEST_LIMIT, InferWish, infer, read_request
 from skerry_operator.kube.access import Access
@@ -82,7 +82,7 @@ def test_an_address_of_the_users_own_is_asked_directly(
     kube.script("POST v2/models/digits/infer", Answer(200, ANSWER), Answer(429, {"error": "full"}))
     wish = InferWish("digits", request_file, url=f"{kube.url}/namespaces/x/")
     assert "0, 1, 2" in infer(cluster, wish, json=False).text
-    with pytest.raises(Refused, match="HTTP 429: full"):
+    with pytest.raises(Declined, match="HTTP 429: full"):
         infer(cluster, wish, json=False)
     assert kube.requests[-1].path == "/namespaces/x/v2/models/digits/infer"
 
@@ -99,7 +99,7 @@ def test_a_refusal_says_what_the_server_says(
     kube: FakeKube, cluster: Cluster, request_file: str, answer: Answer, words: str
 ) -> None:
     kube.script(SENT, answer)
-    with pytest.raises(Refused, match=words):
+    with pytest.raises(Declined, match=words):
         infer(cluster, InferWish("digits", request_file), json=False)
 
 
@@ -127,7 +127,7 @@ def test_a_file_that_is_no_request_is_refused_by_name(
 ) -> None:
     if content is not None:
         (tmp_path / name).write_bytes(content)
-    with pytest.raises(Refused, match=f"{name}.*{words}"):
+    with pytest.raises(Declined, match=f"{name}.*{words}"):
         read_request(str(tmp_path / name))
 
 
@@ -135,18 +135,18 @@ def test_a_file_that_is_no_request_is_refused_by_name(
 def test_a_file_that_is_too_large_is_refused_before_it_is_read(tmp_path: Path, name: str) -> None:
     with (tmp_path / name).open("wb") as file:
         file.truncate(REQUEST_LIMIT + 1)
-    with pytest.raises(Refused, match="larger than 16 MiB"):
+    with pytest.raises(Declined, match="larger than 16 MiB"):
         read_request(str(tmp_path / name))
 
 
 def test_an_array_of_texts_is_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", words=np.array(["a"]))
-    with pytest.raises(Refused, match=r"'words'.*use numbers"):
+    with pytest.raises(Declined, match=r"'words'.*use numbers"):
         read_request(str(tmp_path / "x.npz"))
 
 
 def test_an_address_that_is_none_is_refused(cluster: Cluster, request_file: str) -> None:
-    with pytest.raises(Refused, match="--url: 'file:///etc/passwd' is no address"):
+    with pytest.raises(Declined, match="--url: 'file:///etc/passwd' is no address"):
         infer(cluster, InferWish("digits", request_file, url="file:///etc/passwd"), json=False)
 
 
@@ -167,9 +167,9 @@ def test_a_token_that_the_api_server_would_keep_is_asked_for_at_an_address(
     kube: FakeKube, cluster: Cluster, request_file: str
 ) -> None:
     kube.put(PATH, secured(auth={"tokenSecretName": "tokens"}))
-    with pytest.raises(Refused, match="--token-file"):
+    with pytest.raises(Declined, match="--token-file"):
         infer(cluster, InferWish("digits", request_file), json=False)
-    with pytest.raises(Refused, match="go with --url"):
+    with pytest.raises(Declined, match="go with --url"):
         infer(cluster, InferWish("digits", request_file, token_file=request_file), json=False)
 
 
@@ -197,6 +197,6 @@ def test_a_pod_with_tls_and_tokens_answers_who_has_both(
             ({"token_file": str(tmp_path / "two")}, "2 words"),
             ({"ca_file": request_file}, "no certificates"),
         ):
-            with pytest.raises(Refused, match=words) as caught:
+            with pytest.raises(Declined, match=words) as caught:
                 infer(cluster, replace(wish, **changes), json=False)
             assert "a secret" not in str(caught.value)

@@ -11,7 +11,7 @@ from crd_objects import deployment
 from ctl_objects import STABLE, TARGET, condition, failure, status, waiting
 from skerry_operator.api.v1alpha1.edgedeployment import EdgeDeployment
 from skerry_operator.ctl.answer import Exit
-from skerry_operator.ctl.follow import Watch, follow, outcome
+from skerry_operator.ctl.follow import Following, follow, outcome
 from skerry_operator.ctl.status_view import history_text, status_json, status_text
 from skerry_operator.ctl.story import EVENTS_LIMIT, Story, read_events
 
@@ -135,8 +135,8 @@ class Stopwatch:
     def __init__(self) -> None:
         self.now = 0.0
 
-    def watch(self, timeout_s: float | None = None) -> Watch:
-        return Watch(lambda: self.now, self.wait, timeout_s)
+    def watch(self, timeout_s: float | None = None) -> Following:
+        return Following(lambda: self.now, self.wait, timeout_s)
 
     def wait(self, seconds: float) -> None:
         self.now += seconds

@@ -10,7 +10,7 @@ from crd_objects import deployment
 from ctl_objects import STABLE, TARGET, failure, status, waiting
 from skerry_operator.api.v1alpha1.edgedeployment import EdgeDeployment
 from skerry_operator.ctl import steer
-from skerry_operator.ctl.answer import Refused
+from skerry_operator.ctl.answer import Declined
 
 Object = dict[str, Any]
 
@@ -53,7 +53,7 @@ def test_a_person_may_vouch_for_numbers_that_are_missing() -> None:
     ],
 )
 def test_a_rollout_that_waits_for_nobody_is_not_promoted(deployed: Any, why: str) -> None:
-    with pytest.raises(Refused, match=why):
+    with pytest.raises(Declined, match=why):
         steer.promote(deployed, None)
 
 
@@ -70,18 +70,18 @@ def test_an_abort_says_what_comes_back() -> None:
 
 @pytest.mark.parametrize("deployed", [PROMOTING, GOING_BACK])
 def test_what_ends_already_is_not_aborted(deployed: EdgeDeployment) -> None:
-    with pytest.raises(Refused, match="cannot be aborted any more"):
+    with pytest.raises(Declined, match="cannot be aborted any more"):
         steer.abort(deployed, None)
 
 
 @pytest.mark.parametrize("verb", [steer.promote, steer.abort])
 def test_another_revision_than_the_one_under_way_is_refused(verb: Any) -> None:
-    with pytest.raises(Refused, match=f"v1-else is not under way, {TARGET} is"):
+    with pytest.raises(Declined, match=f"v1-else is not under way, {TARGET} is"):
         verb(WAITING, "v1-else")
 
 
 def test_abort_with_nothing_under_way_is_refused_even_with_a_revision() -> None:
-    with pytest.raises(Refused, match="no rollout is under way"):
+    with pytest.raises(Declined, match="no rollout is under way"):
         steer.abort(AT_REST, STABLE)
 
 
@@ -96,7 +96,7 @@ def test_retry_without_a_failure_says_that_nothing_changes() -> None:
 
 
 def test_retry_with_the_text_that_is_there_is_refused() -> None:
-    with pytest.raises(Refused, match="give another text"):
+    with pytest.raises(Declined, match="give another text"):
         steer.retry(found(status(), rollout={"retry": "again"}), "again")
 
 

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builders import all_reduced, reduced
+from documents import make_progress, make_served
 from skerry_operator.api.v1alpha1.edgedeployment_analysis import Metric, MetricName, NoData
 from skerry_operator.decide.analysis.assess import assess
 from skerry_operator.decide.analysis.evidence import Evidence
@@ -23,9 +24,7 @@ from skerry_runtime.contract import (
     ExamResult,
     GoldenMetric,
     Latency,
-    Progress,
     RevisionCounters,
-    Served,
     StatusReport,
     SwapPhase,
 )
@@ -71,10 +70,7 @@ def report(*counters: RevisionCounters, **changes: Any) -> StatusReport:
 
 def serving(score: float | None, revision: str = TARGET) -> StatusReport:
     result = None if score is None else exam(score)
-    served = Served(
-        revision=revision, version="2", variant="fp32", sha256="0" * 64, since=0, exam=result
-    )
-    return report(serving=served)
+    return report(serving=make_served(revision, "2", exam=result))
 
 
 def judge(*metrics: Metric, **reports: StatusReport | UnitReport) -> Assessment:
@@ -237,7 +233,7 @@ def test_golden_accuracy_of_another_revision_is_missing_data() -> None:
 
 
 def test_golden_accuracy_of_a_copy_that_was_refused_counts() -> None:
-    progress = Progress(revision=TARGET, phase=SwapPhase.FAILED, exam=exam(0.1))
+    progress = make_progress(TARGET, SwapPhase.FAILED, exam=exam(0.1))
     result = judge(GOLDEN, n1=report(progress=progress))
     assert result.verdict is Verdict.FAILED
     assert result.message == "GoldenAccuracy in cell a is 0.1, limit 0.95 (360 samples)"

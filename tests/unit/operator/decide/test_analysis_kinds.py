@@ -9,6 +9,7 @@ import pytest
 
 from builders import all_reduced, make_report, reduced, serving
 from counted import counted, counters
+from documents import make_progress, with_found
 from skerry_operator.api.v1alpha1.edgedeployment_analysis import Metric, NoData, PrometheusQuery
 from skerry_operator.api.v1alpha1.edgedeployment_status import BASELINE_LIMIT, Baseline
 from skerry_operator.decide.analysis.assess import assess
@@ -18,7 +19,7 @@ from skerry_operator.decide.facts import Assessment, Value, Verdict
 from skerry_operator.decide.observed import Sample, SampleState
 from skerry_operator.decide.reported import ReportedAcceleration, UnitReport
 from skerry_operator.decide.rollout.state import merged
-from skerry_runtime.contract import Agreement, Counters, Progress, StatusReport, SwapPhase
+from skerry_runtime.contract import Agreement, Counters, StatusReport, SwapPhase
 
 TARGET, STABLE = "v1-2222222222", "v1-1111111111"
 CELLS = {"n1": "a", "n2": "a", "n3": "b"}
@@ -104,7 +105,7 @@ def compared(agreed: int, of: int, message: str = "") -> StatusReport:
     agreement = Agreement(compared=of, agreed=agreed, message=message)
     report = make_report("n1", serving(TARGET))
     assert report.serving
-    served = report.serving.model_copy(update={"agreement": agreement})
+    served = with_found(report.serving, agreement=agreement)
     return report.model_copy(update={"serving": served})
 
 
@@ -123,11 +124,8 @@ def test_a_cell_is_judged_by_all_answers_of_its_shadows() -> None:
 
 
 def test_a_shadow_that_is_still_under_way_counts() -> None:
-    progress = Progress(
-        revision=TARGET,
-        phase=SwapPhase.SHADOWING,
-        agreement=Agreement(compared=200, agreed=20),
-    )
+    agreement = Agreement(compared=200, agreed=20)
+    progress = make_progress(TARGET, SwapPhase.SHADOWING, agreement=agreement)
     assert judge(AGREEMENT, n1=make_report("n1", progress=progress)).verdict is Verdict.FAILED
 
 

@@ -27,16 +27,16 @@ from skerry_operator.api.v1alpha1.edgedeployment_status import Phase, Stage
 from skerry_operator.constants import Reason
 from skerry_operator.decide.facts import RolloutFacts
 from skerry_operator.decide.rollout.engine import EngineState, step
-from skerry_operator.decide.told.conditions import Hindrance, Situation, conditions, phase
+from skerry_operator.decide.told.conditions import Hindrance, Standing, conditions, phase
 
 MIXED = (unit("n0", V2), *(unit(f"n{i}", V1) for i in range(1, 4)))
 
 
-def situation(state: EngineState, seen: RolloutFacts, spec: Rollout = QUICK) -> Situation:
-    return Situation(generation=7, facts=seen, transition=step(spec, state, seen))
+def situation(state: EngineState, seen: RolloutFacts, spec: Rollout = QUICK) -> Standing:
+    return Standing(generation=7, facts=seen, transition=step(spec, state, seen))
 
 
-def told(at: Situation, previous: tuple[Condition, ...] = ()) -> dict[str, tuple[str, str]]:
+def told(at: Standing, previous: tuple[Condition, ...] = ()) -> dict[str, tuple[str, str]]:
     """Return type -> (status, reason)."""
     return {
         condition.type: (str(condition.status), condition.reason)
@@ -44,7 +44,7 @@ def told(at: Situation, previous: tuple[Condition, ...] = ()) -> dict[str, tuple
     }
 
 
-def kstatus(at: Situation) -> str:
+def kstatus(at: Standing) -> str:
     """Return what kstatus makes of the conditions, in its own order."""
     said = told(at)
     if said.get("Reconciling", ("", ""))[0] == "True":
@@ -66,7 +66,7 @@ FAILURE_PAUSE = situation(
     QUICK.model_copy(update={"on_failure": OnFailure.PAUSE}),
 )
 GOING_BACK = situation(rolling(), facts(MIXED, assessment=BAD))
-NO_MODEL = Situation(
+NO_MODEL = Standing(
     generation=7,
     facts=facts(units(2, V1), wanted=""),
     transition=None,
@@ -74,7 +74,7 @@ NO_MODEL = Situation(
 )
 APPLY_FAILED = replace(AT_REST, hindrance=Hindrance(Reason.APPLY_FAILED, "quota exceeded"))
 INVALID = replace(NO_MODEL, hindrance=Hindrance(Reason.MODEL_INVALID, "no variant"))
-NO_NODES = Situation(
+NO_NODES = Standing(
     generation=7,
     facts=facts(()),
     transition=step(QUICK, EngineState(), facts(())),
@@ -146,12 +146,12 @@ def test_after_a_rollback_the_message_names_both_revisions_and_the_numbers() -> 
         pytest.param(APPLY_FAILED, "InProgress", Phase.DEGRADED, id="an apply that failed"),
     ],
 )
-def test_what_tools_and_people_make_of(at: Situation, word: str, shown: Phase) -> None:
+def test_what_tools_and_people_make_of(at: Standing, word: str, shown: Phase) -> None:
     assert (kstatus(at), phase(at)) == (word, shown)
 
 
 @pytest.mark.parametrize("at", [NO_MODEL, APPLY_FAILED, INVALID, NO_NODES])
-def test_a_hindrance_is_the_reason_that_it_is_not_ready(at: Situation) -> None:
+def test_a_hindrance_is_the_reason_that_it_is_not_ready(at: Standing) -> None:
     assert at.hindrance is not None
     assert told(at)["Ready"] == ("False", at.hindrance.reason)
 
@@ -212,7 +212,7 @@ def test_paused_by_the_spec_is_shown_as_paused() -> None:
     assert phase(situation(settled(), facts(units(2, V1)), spec)) is Phase.PAUSED
 
 
-def returned(**changes: object) -> Situation:
+def returned(**changes: object) -> Standing:
     """One of three units is back with the revision of yesterday."""
     seen = facts((*units(2, V2), unit("late", V2, serving=V1, **changes)))
     return situation(settled(V2), seen)

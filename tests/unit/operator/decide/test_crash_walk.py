@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from builders import make_deployment, make_model, make_node
+from documents import with_found
 from skerry_operator.api.v1alpha1.edgedeployment_status import Stage
 from skerry_operator.decide.observed import ObservedCell
 from skerry_runtime.contract import ExamResult, GoldenMetric, StatusReport
@@ -66,7 +67,7 @@ class Fleet(World):
         exam = ExamResult(
             metric=GoldenMetric.ACCURACY, value=value, threshold=0.5, passed=True, samples=100
         )
-        served = report.serving.model_copy(update={"exam": exam})
+        served = with_found(report.serving, exam=exam)
         return report.model_copy(update={"serving": served})
 
 

@@ -303,14 +303,3 @@ def test_another_selector_moves_the_pods_one_by_one() -> None:
     world.settle()
     assert {pod.node for pod in world.pods.values()} == {"b"}
     assert world.least_serving == 1
-
-
-def test_no_replicas_at_all_is_refused_and_harms_nothing() -> None:
-    world = make_world(make_node("a"), replicas=1)
-    world.settle()
-    world.change(placement={"mode": "Replicas", "replicas": 0})
-    world.settle()
-    ready = {one.type: one for one in world.status.conditions}["Ready"]
-    assert (ready.status, ready.reason) == ("False", "InvalidSpec")
-    assert "spec.placement.replicas is 0" in ready.message
-    assert world.served() == {"digits-0": "1.0.0"}

@@ -16,11 +16,12 @@ from builders import (
     reduced,
     refusing,
     serving,
+    sha256_of,
 )
 from skerry_operator.api.v1alpha1.edgedeployment_status import Stage
 from skerry_operator.decide.facts import UnitFacts
 from skerry_operator.decide.fleet.fleet import Fleet
-from skerry_operator.decide.fleet.units import Trial, unit_facts
+from skerry_operator.decide.fleet.units import OnTrial, unit_facts
 from skerry_operator.decide.observed import Observed, Pod
 from skerry_operator.plan import plan
 from skerry_runtime.contract import SwapPhase
@@ -45,7 +46,7 @@ def the_pod(world: World) -> Pod:
 
 def facts(world: World, observed: Observed | None = None, retry: str = "") -> UnitFacts:
     fleet = Fleet(observed or world.observed(), world.profiles, world.observed().snapshots)
-    trial = Trial(str(world.status.target_revision), retry, is_stable=False)
+    trial = OnTrial(str(world.status.target_revision), retry, is_stable=False)
     return unit_facts(fleet, fleet.listed_cells, trial)[0]
 
 
@@ -56,7 +57,7 @@ def with_pod(world: World, **changes: object) -> Observed:
 
 def test_a_refusal_counts_once_the_unit_was_given_the_target(world: World) -> None:
     target = str(world.status.target_revision)
-    world.reports["n"] = refusing(target)(make_report("n", assignment="x"))
+    world.reports["n"] = refusing(target)(make_report("n", assignment=sha256_of("x")))
     world.pods = {name: replace(pod, nudge="") for name, pod in world.pods.items()}
     assert facts(world).failure == "ExamFailed: Accuracy 0.21 < 0.95"
 
@@ -168,6 +169,12 @@ def test_the_conditions_name_what_keeps_a_unit(world: World) -> None:
     said = {one.type: one.message for one in made.status.conditions}
     for condition in ("Ready", "Available", "Progressing"):
         assert "n: ImagePullBackOff: no such image" in said[condition]
+
+
+def test_people_are_told_why_a_report_is_refused(world: World) -> None:
+    why = "its report is refused as garbage: serving.exam.samples: too small"
+    observed = replace(with_pod(world, ready=True), refused_reports={"n": why})
+    assert facts(world, observed).state == why
 
 
 def test_a_long_word_of_a_registry_does_not_fill_a_condition(world: World) -> None:

@@ -13,7 +13,7 @@ from owned import controlled, workload
 from skerry_operator import cli
 from skerry_operator.constants import LABEL_DEPLOYMENT
 from skerry_operator.handlers.change import Key
-from skerry_operator.handlers.feed import SELECTOR, Feed
+from skerry_operator.handlers.feed import SELECTOR, KindFeed
 from skerry_operator.handlers.watch import build_feeds, build_registry, build_settings
 from skerry_operator.kube.client import KubeClient
 from skerry_operator.kube.read import pod_entry
@@ -34,7 +34,7 @@ class World:
         self.relisted: list[str] = []
         self._version = 0
         feeds = build_feeds(self.cache, self.woken.append, self.relisted.append)
-        self.feeds: dict[str, Feed[Any]] = {feed.kind: feed for feed in feeds}
+        self.feeds: dict[str, KindFeed[Any]] = {feed.kind: feed for feed in feeds}
 
     def raw(self, name: str, **fields: Any) -> Raw:
         self._version += 1
@@ -180,7 +180,7 @@ async def test_the_first_list_is_no_relist_and_the_second_is(world: World) -> No
 def test_only_generated_kinds_are_filtered_by_the_server(world: World) -> None:
     selected = build_settings(world.feeds.values()).watching.label_selectors
     assert {str(value) for value in selected.values()} == {SELECTOR}
-    assert len(selected) == 6
+    assert len(selected) == 7
 
 
 def test_kopf_is_told_to_write_nothing(world: World) -> None:

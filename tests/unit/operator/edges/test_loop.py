@@ -66,7 +66,7 @@ class Toys:
         metadata = ObjectMeta(name="top", namespace="edge", uid=entry.uid)
         files = entry.value["spec"].get("files")
         content = {"data": files}
-        wanted = [manifest(metadata, ref("ConfigMap", "top-files"), content, None, KIND)]
+        wanted = [manifest(metadata, ref("ConfigMap", "top-files"), content, owner_kind=KIND)]
         wanted = wanted if files else []
         objects = [one for one in wanted if held.get((one.ref.kind, one.ref.name)) != one.digest]
         names = {(one.ref.kind, one.ref.name) for one in wanted}

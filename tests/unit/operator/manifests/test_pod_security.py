@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -11,17 +11,17 @@ from pydantic import ValidationError
 from builders import CPU, HAILO, NVIDIA, make_deployment, make_model
 from skerry_operator.api.v1alpha1.edgedeployment import Toleration
 from skerry_operator.catalogue.profiles import Profile, builtin_profiles
-from skerry_operator.decide.fleet.fleet import Berth
 from skerry_operator.decide.fleet.podtemplate import (
-    _ADDED_LATER,
     HASH_LENGTH,
     TEMPLATE_VERSION,
     PodTemplate,
     template_of,
 )
+from skerry_operator.decide.fleet.row import Berth
 from skerry_operator.decide.placement.hardware import Hardware
-from skerry_operator.decide.revision import Snapshot, content_hash
+from skerry_operator.decide.revision import KeptModel, Snapshot, content_hash
 from skerry_operator.manifests.daemonset import CellPods, build_daemonset
+from skerry_runtime.agent.ports import Tuning
 from skerry_runtime.backends.tritonserver import Place
 from skerry_runtime.contract import ADMIN_PORT, ASSIGNMENT_DIR, SLOTS_DIR, Engine
 from skerry_runtime.settings import settings_from
@@ -33,9 +33,8 @@ ANY = Hardware("cell", PROFILES[0], "amd64", None)
 def make_template(profile: Profile = CPU, **spec: Any) -> PodTemplate:
     deployment = make_deployment(**spec).spec
     snapshot = Snapshot(
-        revision="v1-0123456789",
-        model_name="digits",
-        model=make_model().spec,
+        revision="r1-0123456789",
+        models=(KeptModel(name="digits", spec=make_model().spec),),
         runtime=deployment.runtime,
         serving=deployment.serving,
         default_image="registry.example/runtime:1",
@@ -238,9 +237,28 @@ def test_secrets_are_mounted_by_the_kubelet_for_the_group_of_the_container_alone
 def test_secrets_make_new_pods_and_their_absence_makes_none() -> None:
     plain = make_template()
     assert make_template(**SECRETS).hash != plain.hash
-    unused = {"tls_secret", "token_secret", *_ADDED_LATER}
-    inputs = {k: v for k, v in asdict(plain).items() if k not in unused}
+    inputs = {k: v for k, v in asdict(plain).items() if v is not None}
+    assert not {"tls_secret", "token_secret"} & inputs.keys()
     assert plain.hash == content_hash({"version": TEMPLATE_VERSION, **inputs}, HASH_LENGTH)
+
+
+def test_where_pods_may_fetch_from_is_told_and_names_no_template() -> None:
+    """So that a change of the operator's setting replaces no pod, and counts for new ones."""
+    template = make_template()
+    berth = Berth("cell", template.hash)
+    plain = CellPods(berth, template, ANY, ("n1",))
+    allowing = replace(plain, fetch_allow="127.0.0.0/8,fe80::/10")
+    environment = environment_of(daemonset_spec(allowing)["template"]["spec"])
+    assert environment["SKERRY_FETCH_ALLOW"] == "127.0.0.0/8,fe80::/10"
+    assert len(Tuning.from_env(environment).fetch_allow) == 2
+    assert "SKERRY_FETCH_ALLOW" not in environment_of(pod_of(template))
+    names = [build_daemonset(make_deployment().metadata, pods).ref for pods in (plain, allowing)]
+    assert names[0] == names[1]
+    assert daemonset_spec(allowing)["updateStrategy"] == {"type": "OnDelete"}
+
+
+def environment_of(pod: dict[str, Any]) -> dict[str, str]:
+    return {e["name"]: e.get("value", "") for e in pod["containers"][0]["env"]}
 
 
 TRITON = {"runtime": {"engine": "Triton", "tritonImage": "triton:1"}}

@@ -20,8 +20,8 @@ from skerry_operator.reports.base import (
     ReadError,
     ReadResult,
 )
-from skerry_operator.reports.pace import Pace
-from skerry_operator.reports.poller import Poller, Watch
+from skerry_operator.reports.cadence import Cadence
+from skerry_operator.reports.poller import Clocks, Poller
 from skerry_operator.telemetry import Telemetry
 
 SLOTS = 64
@@ -70,8 +70,8 @@ class Ground:
             self._fetch,
             self.telemetry,
             slots=SLOTS,
-            pace=Pace(Random(1), 60),
-            watch=Watch(time.monotonic, lambda: datetime.now(UTC)),
+            cadence=Cadence(Random(1), 60),
+            clocks=Clocks(time.monotonic, lambda: datetime.now(UTC)),
             wake=self.woken.append,
         )
 
@@ -88,7 +88,7 @@ class Ground:
 
     async def until(self, condition: Callable[[], object]) -> None:
         async with asyncio.timeout(DEADLINE_S):
-            while not condition():  # noqa: ASYNC110 (what is waited for sets no event)
+            while not condition():  # noqa: ASYNC110 (no event tells it)
                 await asyncio.sleep(0)
 
 
@@ -133,7 +133,7 @@ async def test_a_number_that_cannot_be_is_refused_counted_and_told() -> None:
         ground.poller.follow(KEY, [pod("n")])
         await ground.until(lambda: ground.poller.hearing(KEY, [pod("n")]).refused)
         why = ground.poller.hearing(KEY, [pod("n")]).refused["n"]
-        assert why.startswith("its report is refused as garbage: serving.exam.samples: ")
+        assert why.startswith("its report is refused as garbage: serving.models.digits.exam.samples: ")
         assert ground.count(ReadResult.GARBAGE) >= 1
         await ground.until(lambda: ground.count(ReadResult.GARBAGE) >= 2)
         assert ground.woken == [KEY]  # told once

@@ -11,6 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ import onnx
 from aiohttp import web
 from onnx import TensorProto, helper, numpy_helper
 
+from documents import make_content
 from skerry_runtime.agent.agent import Agent
 from skerry_runtime.agent.goal import Goal
 from skerry_runtime.agent.ports import Tuning
@@ -26,10 +28,8 @@ from skerry_runtime.contract import (
     ASSIGNMENT_FILE,
     Assignment,
     Execution,
-    Format,
     GoldenExam,
     GoldenMetric,
-    ModelArtifact,
     RevisionContent,
     StatusReport,
 )
@@ -45,7 +45,9 @@ def children() -> set[str]:
     return set(Path(f"/proc/self/task/{os.getpid()}/children").read_text().split())
 
 
+LOOPBACK = (IPv4Network("127.0.0.0/8"),)
 FAST = Tuning(
+    fetch_allow=LOOPBACK,  # where the tests' model server is
     poll_s=0.01,
     settle_s=60.0,
     backoff_min_s=0.02,
@@ -106,11 +108,12 @@ def content(
     version: str = "1.0.0",
     **more: object,
 ) -> RevisionContent:
-    return RevisionContent(
+    return make_content(
+        uri,
+        sha256(model),
         version=version,
-        artifact=ModelArtifact(
-            uri=uri, sha256=sha256(model), variant="fp32", format=Format.ONNX, memory_bytes=1
-        ),
+        variant="fp32",
+        memory_bytes=1,
         golden=exam
         and GoldenExam(
             uri=exam_uri,
@@ -217,7 +220,6 @@ class Who:
     assignment_dir: Path
     slots_dir: Path
     unit: str = "node-1"
-    model_name: str = "digits"
     threads: int = 1
 
 

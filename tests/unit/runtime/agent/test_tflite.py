@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from documents import with_model
 from serving import tflite_models
 from skerry_runtime.backends.engines import FormatBackend
 from skerry_runtime.contract import Format, RevisionContent
@@ -26,8 +27,7 @@ def contents(source: Source, tmp_path: Path) -> dict[str, RevisionContent]:
         assert callable(make)
         body = make(tmp_path / name).read_bytes()
         made = content(body, source.add(name, body), **more)  # type: ignore[arg-type]
-        artifact = made.artifact.model_copy(update={"format": Format.TFLITE})
-        return made.model_copy(update={"artifact": artifact})
+        return with_model(made, format=Format.TFLITE)
 
     return {
         "onnx": content(classifier(), source.add("m.onnx", classifier())),

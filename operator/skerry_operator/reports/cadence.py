@@ -36,7 +36,7 @@ CROWD_PER_S = 500.0
 
 
 @dataclass(frozen=True)
-class Pace:
+class Cadence:
     """How often pods are asked."""
 
     random: Random

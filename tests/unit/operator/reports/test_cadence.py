@@ -11,7 +11,7 @@ from builders import make_report, reduced, serving
 from skerry_operator.decide.observed import Pod
 from skerry_operator.decide.reported import UnitReport
 from skerry_operator.reports.base import Question
-from skerry_operator.reports.pace import FIRST_S, JITTER, LEAD_S, SILENT_S, UNSETTLED_S, Pace
+from skerry_operator.reports.cadence import FIRST_S, JITTER, LEAD_S, SILENT_S, UNSETTLED_S, Cadence
 from skerry_operator.reports.table import Attention, Voice
 
 IDLE_S = 60.0
@@ -29,7 +29,7 @@ def voice(said: UnitReport | None, *, misses: int = 0, changed_at: float = 0) ->
 
 
 def wait_s(one: Voice, attention: Attention, now: float, crowd: int = 0) -> float:
-    return Pace(Random(1), IDLE_S).again_at(one, attention, now, crowd) - now
+    return Cadence(Random(1), IDLE_S).again_at(one, attention, now, crowd) - now
 
 
 def about(seconds: float) -> object:
@@ -77,4 +77,4 @@ def test_a_crowd_is_not_asked_faster_than_it_can_be_heard() -> None:
 
 def test_no_time_is_longer_than_it_was_meant() -> None:
     for seed in range(50):
-        assert Pace(Random(seed), IDLE_S).again_at(voice(report()), AT_REST, 0) <= IDLE_S
+        assert Cadence(Random(seed), IDLE_S).again_at(voice(report()), AT_REST, 0) <= IDLE_S

@@ -1,0 +1,174 @@
+"""The three ports of a process: REST, gRPC, and the admin port, from settings to open sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import resource
+from dataclasses import dataclass
+
+import grpc.aio
+
+from skerry_runtime.access import Access, Tls, Tokens
+from skerry_runtime.dataplane import Dataplane
+from skerry_runtime.rest.admin import AdminApp
+from skerry_runtime.rest.app import RestApp
+from skerry_runtime.rest.body import Memory
+from skerry_runtime.rest.codec import Limits
+from skerry_runtime.rest.crowd import Places
+from skerry_runtime.rest.guard import GuardedApp
+from skerry_runtime.rest.handshakes import HandshakeLimits
+from skerry_runtime.rest.http import App
+from skerry_runtime.rest.hub import ListenerLimits
+from skerry_runtime.rest.listener import Listener, bind_all
+from skerry_runtime.rest.observed import ObservedApp
+from skerry_runtime.rpc.guard import TokenInterceptor, credentials
+from skerry_runtime.rpc.observed import ObservingInterceptor
+from skerry_runtime.rpc.servicer import RpcLimits, Servicer, build_server
+from skerry_runtime.settings import Settings
+from skerry_runtime.trace import Observer
+
+SPARE_FILES = 256
+"""Open files of a process besides its clients': models, libraries, the agent's downloads."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Where a running server listens."""
+
+    http: int
+    grpc: int
+    admin: int
+
+
+class Doors:
+    """Opens the ports, and closes them in an orderly way."""
+
+    def __init__(self, dataplane: Dataplane, admin: AdminApp, access: Access, watch: Observer):
+        self._dataplane = dataplane
+        self._admin_app = admin
+        self._access = access
+        self._observer = watch
+
+    async def open(self, settings: Settings) -> Ports:
+        """Open all ports and return them.
+
+        Raises:
+            OSError: a port is taken.
+        """
+        _raise_file_limit(settings)
+        limits, tls = rpc_limits(settings), self._access.tls
+        self._rpc = build_server(
+            Servicer(self._dataplane, limits),
+            limits,
+            _interceptors(self._observer, self._access.tokens),
+        )
+        grpc_port = _bind_rpc(self._rpc, settings.host, settings.grpc_port, tls)
+        http, admin = bind_all(settings.host, settings.http_port, settings.admin_port)
+        memory = Memory(settings.max_body_bytes, settings.max_buffered_bytes)
+        self._rest = Listener(
+            self._rest_app(settings, memory),
+            http,
+            rest_limits(settings),
+            memory,
+            tls.context if tls else None,
+        )
+        self._admin = Listener(self._admin_app, admin, admin_limits(settings), Memory(0, 0))
+        await asyncio.gather(self._rpc.start(), self._rest.start(), self._admin.start())
+        return Ports(self._rest.port, grpc_port, self._admin.port)
+
+    def drain(self) -> None:
+        """End every REST connection with its next answer; new ones are still taken."""
+        self._rest.drain()
+
+    async def close_data_ports(self, timeout_s: float) -> None:
+        """Take no more requests for the model, and give those in flight so much time."""
+        await asyncio.gather(self._rest.stop(timeout_s), self._rpc.stop(timeout_s))
+
+    async def close_admin_port(self, timeout_s: float) -> None:
+        """Take no more questions; it is closed last, so that the end can be watched."""
+        await self._admin.stop(timeout_s)
+
+    def _rest_app(self, settings: Settings, memory: Memory) -> App:
+        """Return what the REST port serves; first what sees refusals as well."""
+        limits, tokens = Limits(settings.max_dimensions, settings.max_tensors), self._access.tokens
+        app: App = RestApp(self._dataplane, memory, limits)
+        guarded = app if tokens is None else GuardedApp(app, tokens)
+        return ObservedApp(guarded, self._observer) if self._observer.is_needed else guarded
+
+
+def rest_limits(settings: Settings) -> ListenerLimits:
+    """Return what the REST port bears."""
+    return ListenerLimits(
+        settings.max_header_bytes,
+        Places(settings.max_connections),
+        settings.read_timeout_s,
+        settings.keep_alive_s,
+        HandshakeLimits(settings.handshake_timeout_s, settings.max_handshakes),
+    )
+
+
+def admin_limits(settings: Settings) -> ListenerLimits:
+    """Return what the admin port bears: any pod of the cluster reaches it, and probes must."""
+    return ListenerLimits(
+        settings.max_header_bytes,
+        Places(
+            settings.max_admin_connections,
+            min(settings.max_admin_connections_each, settings.max_admin_connections),
+            newcomers_first=True,
+        ),
+        settings.admin_timeout_s,
+        settings.admin_keep_alive_s,
+    )
+
+
+def rpc_limits(settings: Settings) -> RpcLimits:
+    """Return what the gRPC port bears."""
+    return RpcLimits(
+        max_message_bytes=settings.max_body_bytes,
+        max_buffered_bytes=settings.max_buffered_bytes,
+        max_header_bytes=settings.max_header_bytes,
+        max_calls=settings.max_connections,
+        handshake_timeout_s=settings.handshake_timeout_s,
+        max_dimensions=settings.max_dimensions,
+        max_tensors=settings.max_tensors,
+        idle_timeout_s=settings.keep_alive_s,
+    )
+
+
+def _raise_file_limit(settings: Settings) -> None:
+    """Ask for as many open files as there may be connections; the usual 1024 are too few."""
+    needed = 2 * settings.max_connections + settings.max_admin_connections
+    needed += settings.max_handshakes + SPARE_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return
+    allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed < needed:
+        _log.warning("only %d open files are allowed, all connections need %d", allowed, needed)
+
+
+def _interceptors(observer: Observer, tokens: Tokens | None) -> list[grpc.aio.ServerInterceptor]:
+    """Return what stands before the gRPC methods; first what sees refusals as well."""
+    found: list[grpc.aio.ServerInterceptor] = []
+    if observer.is_needed:
+        found.append(ObservingInterceptor(observer))
+    return found if tokens is None else [*found, TokenInterceptor(tokens)]
+
+
+def _bind_rpc(server: grpc.aio.Server, host: str, port: int, tls: Tls | None) -> int:
+    """Bind the port and return it; gRPC's own error has no type to catch.
+
+    Raises:
+        OSError: the address is in use, or not ours.
+    """
+    address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    try:
+        if tls is None:
+            return int(server.add_insecure_port(address))
+        return int(server.add_secure_port(address, credentials(tls)))
+    except RuntimeError as error:
+        raise OSError(f"gRPC cannot bind {address}") from error
