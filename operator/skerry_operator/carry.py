@@ -69,6 +69,11 @@ class Actions(Protocol):
         """What people are told."""
         ...
 
+    @property
+    def requeue_after_s(self) -> float | None:
+        """When to look again although nothing changed; None: only on an event."""
+        ...
+
 
 @dataclass
 class Memory:
@@ -76,6 +81,8 @@ class Memory:
 
     problem: str | None = None
     """Why the last write failed, until all succeed."""
+    had_problem: bool = False
+    """The look before the last one failed."""
     rung: int = 0
     """How much of the status is left out (`kube/status.py`)."""
     whole_at: float = 0.0

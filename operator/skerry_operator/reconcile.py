@@ -11,36 +11,29 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from functools import partial
 
-from skerry_operator.api.base import KubeModel
 from skerry_operator.api.v1alpha1.edgedeployment_status import EdgeDeploymentStatus, Stage
 from skerry_operator.api.v1alpha1.edgemodel import EdgeModel
 from skerry_operator.carry import Carrier
-from skerry_operator.carry import Memory as WriteMemory
 from skerry_operator.clock import Clock
-from skerry_operator.constants import Reason
 from skerry_operator.decide.analysis.queries import wanted_queries
 from skerry_operator.decide.facts import Value
 from skerry_operator.decide.observed import Observed, Pod
 from skerry_operator.decide.placement.placed import PlacementResult
 from skerry_operator.decide.planned import ModelPlan, Plan
 from skerry_operator.decide.rollout.engine import interval_s
-from skerry_operator.kube.cache import Key
-from skerry_operator.kube.errors import NotFound
+from skerry_operator.kube.cache import Entry, Key
 from skerry_operator.kube.observe import observe, pods_of, workloads_of
-from skerry_operator.kube.read import BadResource, Subject, read_deployment, read_model
-from skerry_operator.kube.status import target_of
+from skerry_operator.kube.raw import Raw
+from skerry_operator.kube.read import Subject, read_deployment, read_model
 from skerry_operator.kube.tables import Cache
 from skerry_operator.kube.writer import Writer
+from skerry_operator.loop import Decision, Loop
 from skerry_operator.metricsource.sampler import Ask, Sampler
 from skerry_operator.reports.poller import Poller
 from skerry_operator.telemetry import Telemetry
 
-AT_ONCE_S = 0.1
-"""Time between two looks of which the first changed the status."""
-PUT_OFF_S = 0.05
-"""Time after which a look is tried again that came before the answers that it needs."""
 PATIENCE_S = 1.0
 """How long a look is put off, at most, for pods that changed or were told something new."""
 FIRST_PATIENCE_S = 5.0
@@ -86,94 +79,88 @@ class _Memory:
     """Since when looks are put off; None: they are not, or a write has begun another wait."""
     placements: Mapping[str, PlacementResult] = field(default_factory=dict)
     """Revision -> its placement at the last look."""
-    writes: WriteMemory = field(default_factory=WriteMemory)
     shown: frozenset[tuple[str, str]] = frozenset()
     """(metric, cell) of the analysis values that the operator's own metrics show."""
 
 
 class Reconciler:
-    """Brings one object at a time to what its spec says."""
+    """All controllers, in the one loop."""
 
     def __init__(self, edges: Edges, planner: Planner) -> None:
-        self._edges = edges
-        self._planner = planner
-        self._carrier = Carrier(edges.writer, edges.telemetry, edges.monotonic)
-        self._memories: dict[Key, _Memory] = {}
+        self._deployments = Deployments(edges, planner)
+        carrier = Carrier(edges.writer, edges.telemetry, edges.monotonic)
+        controllers = (self._deployments, Models(edges, planner))
+        self._loop = Loop(edges.cache, carrier, controllers)
 
-    async def model(self, key: Key) -> float | None:
-        """Check an EdgeModel and write what was found.
-
-        Raises:
-            KubeError: the write failed.
-        """
-        entry = self._edges.cache.models.get(key)
-        if entry is None:
-            return None
-        target = target_of("EdgeModel", entry)
-        try:
-            model = read_model(entry)
-        except BadResource as error:
-            await self._carrier.refuse(target, Reason.INVALID_SPEC, error)
-            return None
-        plan = self._planner.model(model, self._edges.clock.now())
-        if plan.status != model.status:
-            await self._edges.writer.write_status(target, plan.status)
-        await self._edges.writer.record(target, plan.events)
-        return None
-
-    async def deployment(self, key: Key) -> float | None:
-        """Bring an EdgeDeployment one step on; return when to look again, None: on an event.
+    async def reconcile(self, kind: str, key: Key) -> float | None:
+        """Bring an object one step on; return when to look again, None: on an event.
 
         Raises:
             KubeError: a write failed, and nothing that the plan put after it was done.
         """
-        entry = self._edges.cache.deployments.get(key)
-        if entry is None or "deletionTimestamp" in entry.value["metadata"]:
-            self._forget(key)
-            return None
-        target = target_of("EdgeDeployment", entry)
-        memory = self._memory_of(key, entry.uid)
-        try:
-            subject = read_deployment(entry)
-        except BadResource as error:
-            await self._carrier.refuse(target, Reason.INVALID_SPEC, error)
-            return None
-        observed = self._observe(subject, memory)
+        return await self._loop.reconcile(kind, key)
+
+    def close(self) -> None:
+        """Break off what is under way."""
+        self._deployments.close()
+
+
+class Models:
+    """Decides about EdgeModels."""
+
+    kind = "EdgeModel"
+
+    def __init__(self, edges: Edges, planner: Planner) -> None:
+        self._edges = edges
+        self._planner = planner
+
+    def decide(self, entry: Entry[Raw], problem: str | None) -> Decision:  # noqa: ARG002 (for all kinds)
+        """Check a model."""
+        model = read_model(entry)
+        return Decision(self._planner.model(model, self._edges.clock.now()), model.status)
+
+    def forget(self, key: Key) -> None:
+        """Nothing is remembered of a model."""
+
+
+class Deployments:
+    """Decides about EdgeDeployments."""
+
+    kind = "EdgeDeployment"
+
+    def __init__(self, edges: Edges, planner: Planner) -> None:
+        self._edges = edges
+        self._planner = planner
+        self._memories: dict[Key, _Memory] = {}
+
+    def decide(self, entry: Entry[Raw], problem: str | None) -> Decision | None:
+        """Decide from all that is known of a deployment now."""
+        key, memory = entry.key, self._memory_of(entry.key, entry.uid)
+        subject = read_deployment(entry)
+        observed = self._observe(subject, memory, problem)
         if observed is None:
-            return PUT_OFF_S
+            return None
         plan = self._planner.deployment(observed, memory.placements)
         memory.has_looked, memory.placements = True, plan.placements
         self._show(key, plan.values, memory)
-        try:
-            is_new_status = await self._carrier.carry_out(
-                plan,
-                observed.deployment.status,
-                target,
-                memory.writes,
-                is_way_back=_is_way_back(plan.status or observed.deployment.status),
-            )
-        except NotFound:
-            if self._edges.cache.deployments.get(key) is None:
-                self._forget(key)
-                return None  # it was deleted under our hands
-            raise
-        finally:
-            self._attend(subject, plan, memory)
-        await self._edges.writer.record(target, self._edges.cache.complaints.take(target.owner))
-        is_news = is_new_status and _is_news(plan.status, observed.deployment.status)
-        held_s = self._edges.cache.held_s(target.owner)
-        at_once = is_news or bool(observed.apply_error)
-        return _next_look_s(plan, held_s, at_once=at_once)
+        before = observed.deployment.status
+        return Decision(
+            plan,
+            before,
+            is_way_back=_is_way_back(plan.status or before),
+            done=partial(self._attend, subject, plan, memory),
+        )
 
     def _memory_of(self, key: Key, uid: str) -> _Memory:
         """Return what is remembered of this very object, not of one that had its name before."""
         if key not in self._memories or self._memories[key].uid != uid:
-            self._forget(key)
+            self.forget(key)
             sampler = Sampler(self._edges.ask_prometheus, lambda: self._edges.wake(key))
             self._memories[key] = _Memory(sampler, uid)
         return self._memories[key]
 
-    def _forget(self, key: Key) -> None:
+    def forget(self, key: Key) -> None:
+        """Forget a deployment that is gone."""
         memory = self._memories.pop(key, None)
         if memory is not None:
             memory.sampler.close()
@@ -191,7 +178,7 @@ class Reconciler:
             gauge.remove(*key, *gone)
         memory.shown = shown
 
-    def _observe(self, subject: Subject, memory: _Memory) -> Observed | None:
+    def _observe(self, subject: Subject, memory: _Memory, problem: str | None) -> Observed | None:
         """Return what is known now; None: answers that are needed for a decision are on their way.
 
         Nothing is waited for here: a look that is too early is put off, and its worker is free.
@@ -208,7 +195,7 @@ class Reconciler:
             now=self._edges.clock.now(),
             reports=hearing.reports,
             polled=hearing.is_complete,
-            apply_error=memory.writes.problem,
+            apply_error=problem,
         )
         queries = wanted_queries(observed)
         interval = interval_s(subject.deployment.spec.rollout)
@@ -265,20 +252,6 @@ def _is_way_back(status: EdgeDeploymentStatus) -> bool:
     return status.rollout.stage in {Stage.IDLE, Stage.ROLLING_BACK}
 
 
-def _is_news(written: KubeModel | None, before: KubeModel) -> bool:
-    """Tell whether a status says more than new numbers in the messages of its conditions.
-
-    Under traffic those are others at every look: to look again at once would never end.
-    """
-    return written is not None and _without_messages(written) != _without_messages(before)
-
-
-def _without_messages(status: KubeModel) -> dict[str, Any]:
-    plain = status.model_dump()
-    conditions = [{**one, "message": ""} for one in plain["conditions"]]
-    return {**plain, "conditions": conditions}
-
-
 def _can_answer(pod: Pod) -> bool:
     return bool(pod.ip and pod.unit) and not pod.deleting and not pod.is_over
 
@@ -306,11 +279,3 @@ def _begins_anew(plan: Plan, before: EdgeDeploymentStatus) -> bool:
         before.rollout.stage,
         before.rollout.step,
     )
-
-
-def _next_look_s(plan: Plan, held_s: float | None, *, at_once: bool) -> float | None:
-    """Return when to look again: after a change at once, until a look changes nothing."""
-    waits = [AT_ONCE_S] if at_once else []
-    waits += [] if held_s is None else [held_s]
-    waits += [] if plan.requeue_after_s is None else [plan.requeue_after_s]
-    return min(waits, default=None)

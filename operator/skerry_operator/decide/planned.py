@@ -83,3 +83,8 @@ class ModelPlan:
 
     status: EdgeModelStatus
     events: tuple[EventNote, ...] = ()
+    records: tuple[Manifest, ...] = ()
+    objects: tuple[Manifest, ...] = ()
+    nudges: tuple[Nudge, ...] = ()
+    prune: tuple[ObjectRef, ...] = ()
+    requeue_after_s: float | None = None

@@ -9,9 +9,9 @@ from skerry_operator.kube.raw import Raw
 from skerry_operator.kube.tables import Cache
 
 
-def deployment_wakes(change: Change[Raw]) -> Iterable[Key]:
-    """Return the EdgeDeployment itself."""
-    return [("EdgeDeployment", *change.entry.key)]
+def resource_wakes(kind: str, change: Change[Raw]) -> Iterable[Key]:
+    """Return the resource itself."""
+    return [(kind, *change.entry.key)]
 
 
 def model_wakes(cache: Cache, change: Change[Raw]) -> Iterable[Key]:

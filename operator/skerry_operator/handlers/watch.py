@@ -15,7 +15,7 @@ from skerry_operator.handlers.change import Key
 from skerry_operator.handlers.children import node_wakes, owner_wakes, pod_wakes
 from skerry_operator.handlers.door import Door
 from skerry_operator.handlers.feed import KindFeed, select_generated
-from skerry_operator.handlers.resources import deployment_wakes, model_wakes
+from skerry_operator.handlers.resources import model_wakes, resource_wakes
 from skerry_operator.kube.client import user_agent
 from skerry_operator.kube.read import (
     child_entry,
@@ -23,6 +23,7 @@ from skerry_operator.kube.read import (
     model_entry,
     node_entry,
     pod_entry,
+    resource_entry,
 )
 from skerry_operator.kube.tables import Cache
 
@@ -77,7 +78,11 @@ def build_feeds(
         "EdgeModel", cache.models, model_entry, partial(model_wakes, cache), **sinks
     )
     deployments: KindFeed[Any] = KindFeed(
-        "EdgeDeployment", cache.deployments, deployment_entry, deployment_wakes, **sinks
+        "EdgeDeployment",
+        cache.deployments,
+        deployment_entry,
+        partial(resource_wakes, "EdgeDeployment"),
+        **sinks,
     )
     nodes: KindFeed[Any] = KindFeed(
         "Node", cache.nodes, node_entry, partial(node_wakes, cache), **sinks
@@ -85,7 +90,12 @@ def build_feeds(
     pods: KindFeed[Any] = KindFeed(
         "Pod", cache.pods, pod_entry, partial(pod_wakes, cache), is_generated=True, **sinks
     )
-    return (models, deployments, nodes, pods, *children)
+    others = (
+        KindFeed(kind, table, partial(resource_entry, kind), partial(resource_wakes, kind), **sinks)
+        for kind, table in cache.resources.items()
+        if kind not in {"EdgeModel", "EdgeDeployment"}
+    )
+    return (models, deployments, nodes, pods, *children, *others)
 
 
 def build_registry(

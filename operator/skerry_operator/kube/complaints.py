@@ -11,7 +11,7 @@ from skerry_operator.kube.owners import Owner
 REMEMBERED = 4096
 """Objects of which is remembered what was told."""
 
-MOST = 32
+MOST = 8
 """Different things that are told of one object; who makes more of them is not worth an event."""
 
 

@@ -47,7 +47,7 @@ class Recorder:
     def __init__(self, client: KubeClient, identity: str, now: Callable[[], datetime]) -> None:
         self._client = client
         self._identity = identity
-        self._now = now
+        self.now = now
         self._sent: OrderedDict[_Note, _Sent] = OrderedDict()
         self._lock = Lock()
 
@@ -59,7 +59,7 @@ class Recorder:
             log.warning("event %s of %s was not written: %s", note.reason, target.name, error)
 
     def _record(self, target: Target, note: EventNote) -> None:
-        now = self._now()
+        now = self.now()
         key = (target.uid, note.reason, note.message)
         sent = self._recent(key, now)
         if sent is None:

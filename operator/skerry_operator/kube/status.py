@@ -19,14 +19,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
 from skerry_operator.api.base import KubeModel
-from skerry_operator.constants import API_VERSION
+from skerry_operator.constants import API_VERSION, ConditionType, Reason
 from skerry_operator.kube.cache import Entry
 from skerry_operator.kube.client import Json, KubeClient
 from skerry_operator.kube.owners import Owner
 from skerry_operator.kube.paths import object_path
 from skerry_operator.kube.raw import Raw
+
+_MESSAGE_LIMIT = 1024
+"""Longest message about a spec that cannot be read."""
 
 _FOR_PEOPLE = frozenset(
     {
@@ -90,16 +95,42 @@ def write_status(
         NotFound: the object is gone.
         KubeError: it was not written for another reason.
     """
+    content = status.model_dump(mode="json", by_alias=True, exclude_none=True, exclude=set(without))
+    return write_content(client, target, content)
+
+
+def write_content(client: KubeClient, target: Target, content: Mapping[str, Any]) -> Json:
+    """Write a status that is there as JSON; return and raise as `write_status` does."""
     path = f"{object_path(target.kind, target.namespace, target.name)}/status"
     body = {
         "apiVersion": API_VERSION,
         "kind": target.kind,
         "metadata": _identity(target),
-        "status": status.model_dump(
-            mode="json", by_alias=True, exclude_none=True, exclude=set(without)
-        ),
+        "status": content,
     }
     return client.apply(path, body, target.kind)
+
+
+def unreadable(status: Mapping[str, Any], problem: str, now: datetime) -> Json | None:
+    """Return a status that says that the object cannot be read; None: it says so already.
+
+    All else stays as it is: what could not be read is the spec, and what runs goes on.
+    """
+    conditions = list(status.get("conditions") or ())
+    ready_before = (one for one in conditions if one.get("type") == ConditionType.READY)
+    before: Json = next(ready_before, {})
+    message = problem[:_MESSAGE_LIMIT]
+    told = {"status": "False", "reason": str(Reason.INVALID_SPEC), "message": message}
+    if all(before.get(name) == value for name, value in told.items()):
+        return None
+    since = before.get("lastTransitionTime") if before.get("status") == "False" else None
+    ready = {
+        "type": str(ConditionType.READY),
+        "lastTransitionTime": since or now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        **told,
+    }
+    others = [one for one in conditions if one.get("type") != ConditionType.READY]
+    return {**status, "conditions": [ready, *others]}
 
 
 def _identity(target: Target) -> Mapping[str, str]:

@@ -68,7 +68,15 @@ class Cache:
         self.mends = Mends(monotonic)
         self._accepted: dict[tuple[str, Key], tuple[str, str]] = {}
         self._full: set[tuple[str, str]] = set()
+        self._monotonic = monotonic
         self._listen()
+
+    def add_resource(self, kind: str) -> Table[Raw]:
+        """Hold one more kind of custom resource; what it owns is found by its reference."""
+        table: Table[Raw] = Table(self._monotonic, Rules(most=RESOURCES_LIMIT))
+        table.dropped = partial(self._dropped, kind)
+        self.resources[kind] = table
+        return table
 
     def _listen(self) -> None:
         tables: dict[str, Table[Any]] = {**self.resources, **self.children, "Pod": self.pods}

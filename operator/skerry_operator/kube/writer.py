@@ -12,13 +12,15 @@ from typing import Any, TypeVar
 from skerry_operator.api.base import KubeModel
 from skerry_operator.decide.planned import EventNote, Manifest, Nudge, ObjectRef
 from skerry_operator.kube.apply import Applied, ChangeSet, Outcome, nudge, prune
+from skerry_operator.kube.cache import Entry
 from skerry_operator.kube.children import owner_uid_of
 from skerry_operator.kube.client import KubeClient, Threads
 from skerry_operator.kube.errors import NotFound
 from skerry_operator.kube.events import Recorder
 from skerry_operator.kube.mending import Mender, notes_of
+from skerry_operator.kube.raw import Raw
 from skerry_operator.kube.read import pod_entry, resource_entry
-from skerry_operator.kube.status import Target, write_status
+from skerry_operator.kube.status import Target, unreadable, write_content, write_status
 from skerry_operator.kube.tables import Cache
 
 T = TypeVar("T")
@@ -54,6 +56,13 @@ class Writer:
             table.discard((target.namespace, target.name), target.uid)
             raise
         table.wrote(resource_entry(target.kind, raw))
+
+    async def write_unreadable(self, entry: Entry[Raw], target: Target, problem: str) -> None:
+        """Say in the status that the object cannot be read; all else of it stays."""
+        content = unreadable(entry.value["status"], problem, self.recorder.now())
+        if content is not None:
+            raw = await self.threads.run(write_content, self.client, target, content)
+            self.cache.resources[target.kind].wrote(resource_entry(target.kind, raw))
 
     async def apply(self, namespace: str, manifests: Iterable[Manifest]) -> ChangeSet:
         """Apply in the given order; neighbours of one kind go out at one time, new ones first."""

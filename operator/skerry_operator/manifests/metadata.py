@@ -92,13 +92,16 @@ def manifest(
     content: Mapping[str, Any],
     labels: Mapping[str, str] | None = None,
     annotations: Mapping[str, str] | None = None,
+    owner_kind: str = "EdgeDeployment",
 ) -> Manifest:
-    """Return an object of the deployment: owned by it, labelled, with its digest as annotation."""
+    """Return an object of its owner: owned by it, labelled, with its digest as annotation."""
+    is_deployment = owner_kind == "EdgeDeployment"
+    own = deployment_labels(owner) if is_deployment else {LABEL_MANAGED_BY: MANAGED_BY}
     metadata: dict[str, Any] = {
         "name": target.name,
         "namespace": owner.namespace,
-        "labels": {**deployment_labels(owner), **(labels or {})},
-        "ownerReferences": [_owner_reference(owner)],
+        "labels": {**own, **(labels or {})},
+        "ownerReferences": [_owner_reference(owner, owner_kind)],
     }
     if annotations:
         metadata["annotations"] = dict(annotations)
@@ -113,10 +116,10 @@ def manifest(
     return Manifest(target, body, digest)
 
 
-def _owner_reference(owner: ObjectMeta) -> dict[str, Any]:
+def _owner_reference(owner: ObjectMeta, kind: str) -> dict[str, Any]:
     return {
         "apiVersion": API_VERSION,
-        "kind": "EdgeDeployment",
+        "kind": kind,
         "name": owner.name,
         "uid": owner.uid,
         "controller": True,

@@ -148,9 +148,7 @@ class Operator:
 
     async def _reconcile(self, key: Key) -> float | None:
         kind, namespace, name = key
-        if kind == "EdgeModel":
-            return await self._reconciler.model((namespace, name))
-        return await self._reconciler.deployment((namespace, name))
+        return await self._reconciler.reconcile(kind, (namespace, name))
 
     def _build_fetch(self) -> HttpFetch | ProxyFetch:
         timeout_s = self._settings.status_timeout_seconds

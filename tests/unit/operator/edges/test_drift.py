@@ -161,7 +161,7 @@ def test_external_addresses_of_a_service_are_surplus_and_its_own_are_not() -> No
     ports = [{"name": "http", "port": 80, "targetPort": "http", "protocol": "TCP"}]
     wanted = {"spec": {"type": "ClusterIP", "selector": {"a": "b"}, "ports": ports}}
     live = copy.deepcopy(wanted)
-    live["spec"] |= {  # type: ignore[operator] # nested test data
+    live["spec"] |= {
         "clusterIP": "10.0.0.1",
         "clusterIPs": ["10.0.0.1"],
         "ipFamilies": ["IPv4"],
@@ -169,5 +169,5 @@ def test_external_addresses_of_a_service_are_surplus_and_its_own_are_not() -> No
         "sessionAffinity": "None",
     }
     assert not drift(wanted, live)
-    live["spec"]["externalIPs"] = ["8.8.8.8"]  # type: ignore[index] # nested test data
+    live["spec"]["externalIPs"] = ["8.8.8.8"]
     assert [one.path for one in drift(wanted, live).surplus] == ["spec.externalIPs"]

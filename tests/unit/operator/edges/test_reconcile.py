@@ -32,7 +32,8 @@ from skerry_operator.kube.events import Recorder
 from skerry_operator.kube.read import child_entry, deployment_entry, node_entry, pod_entry
 from skerry_operator.kube.tables import Cache
 from skerry_operator.kube.writer import Writer
-from skerry_operator.reconcile import AT_ONCE_S, PATIENCE_S, PUT_OFF_S, Edges, Planner, Reconciler
+from skerry_operator.loop import AT_ONCE_S, PUT_OFF_S
+from skerry_operator.reconcile import PATIENCE_S, Edges, Planner, Reconciler
 from skerry_operator.reports.base import Question, ReadError, ReadResult
 from skerry_operator.reports.cadence import Cadence
 from skerry_operator.reports.poller import Clocks, Poller
@@ -209,10 +210,13 @@ class Bench:
             node_entry({"metadata": metadata, "status": {"conditions": [condition]}})
         )
 
+    async def look_only(self) -> float | None:
+        return await self.reconciler.reconcile("EdgeDeployment", KEY)
+
     async def look(self) -> float | None:
         """Look; when that was too early, let answers come and look again."""
         for _ in range(100):
-            again_s = await self.reconciler.deployment(KEY)
+            again_s = await self.reconciler.reconcile("EdgeDeployment", KEY)
             if again_s != PUT_OFF_S:
                 return again_s
             await self.answers()
@@ -396,13 +400,19 @@ async def test_an_object_that_is_being_deleted_is_left_alone(bench: Bench) -> No
     assert bench.observed == []
 
 
-async def test_a_spec_that_cannot_be_read_is_told_and_left_alone(
+async def test_a_spec_that_cannot_be_read_is_told_and_not_left_ready(
     bench: Bench, kube: FakeKube
 ) -> None:
+    bench.put_status(EdgeDeploymentStatus(stable_revision="v1-a", phase=Phase.STABLE))
     bench.put(modelRef="digits")
     assert await bench.look() is None
+    assert await bench.look() is None
     assert bench.observed == []
-    assert kube.writes == ["POST events"]
+    assert kube.writes[:2] == ["POST events", "PATCH edgedeployments/digits/status"]
+    assert kube.writes.count("PATCH edgedeployments/digits/status") == 1
+    (ready,) = kube.objects[DEPLOYMENT]["status"]["conditions"]
+    assert (ready["type"], ready["status"], ready["reason"]) == ("Ready", "False", "InvalidSpec")
+    assert "spec.modelRef" in ready["message"]
 
 
 def settled(unit: str) -> StatusReport:
@@ -464,13 +474,13 @@ async def test_a_look_waits_for_no_pod_and_is_put_off_for_a_second_at_most(bench
     await bench.look()
     bench.put_pod("a")
     began = bench.clock.time
-    while await bench.reconciler.deployment(KEY) == PUT_OFF_S:
+    while await bench.look_only() == PUT_OFF_S:
         bench.pass_time(PUT_OFF_S)  # and nothing is answered
     assert timedelta(seconds=PATIENCE_S) <= bench.clock.time - began
     assert bench.clock.time - began < timedelta(seconds=PATIENCE_S + 2 * PUT_OFF_S)
     assert not bench.observed[-1].polled
     bench.put_pod("b")
-    assert await bench.reconciler.deployment(KEY) != PUT_OFF_S  # it was patient already
+    assert await bench.look_only() != PUT_OFF_S  # it was patient already
 
 
 async def test_an_operator_that_starts_in_the_middle_hears_the_pods_before_it_decides(
@@ -480,7 +490,7 @@ async def test_an_operator_that_starts_in_the_middle_hears_the_pods_before_it_de
     bench.put_pod("b")
     bench.source.reports = {"a": settled("a"), "b": settled("b")}
     for _ in range(30):  # longer than a look is put off later on
-        assert await bench.reconciler.deployment(KEY) == PUT_OFF_S
+        assert await bench.look_only() == PUT_OFF_S
         bench.pass_time(PUT_OFF_S)
     assert bench.observed == []
     await bench.look()
@@ -497,9 +507,9 @@ async def test_after_a_write_a_step_waits_for_what_pods_say_then(bench: Bench) -
     await bench.look()
     bench.plan = Plan(watch_units=True)
     bench.pass_time(PATIENCE_S)
-    assert await bench.reconciler.deployment(KEY) == PUT_OFF_S
+    assert await bench.look_only() == PUT_OFF_S
     bench.pass_time(PATIENCE_S + PUT_OFF_S)
-    assert await bench.reconciler.deployment(KEY) != PUT_OFF_S
+    assert await bench.look_only() != PUT_OFF_S
     assert bench.observed[-1].unconfirmed == {"a"}
     await bench.answers()
     await bench.look()
