@@ -114,16 +114,34 @@ class FakeKube:
         path = request.path.removesuffix("/status")
         current = self.objects.get(path)
         is_apply = "apply-patch" in request.content_type
+        if "json-patch" in request.content_type:
+            return self._json_patch(path, request.body)
         if current is None and (not is_apply or path != request.path):
             return refusal(404, "NotFound")
         if conflict := self._conflict(path, request.body):
             return conflict
         merged = merge(current or {}, request.body)
+        if is_apply:
+            merged["metadata"] = signed(merged["metadata"], request.query["fieldManager"])
         if "status" in request.body:
             merged["status"] = request.body["status"]
         if current is not None and _content(merged) == _content(current):
             return Answer(200, current)
         return Answer(200 if current else 201, self._store(path, merged))
+
+    def _json_patch(self, path: str, operations: list[dict[str, str]]) -> Answer:
+        changed = json.loads(json.dumps(self.objects[path]))
+        for one in operations:
+            *parents, last = one["path"].strip("/").split("/")
+            place: Any = changed
+            for part in parents:
+                place = place[int(part) if isinstance(place, list) else _unescaped(part)]
+            name: Any = int(last) if isinstance(place, list) else _unescaped(last)
+            if one["op"] == "test" and place[name] != one["value"]:
+                return refusal(422, "Invalid", "the test failed")
+            if one["op"] == "remove":
+                del place[name]
+        return Answer(200, self._store(path, changed))
 
     def _delete(self, request: Request) -> Answer:
         wanted = (request.body or {}).get("preconditions", {}).get("uid")
@@ -152,6 +170,16 @@ def merge(current: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
         else:
             merged[name] = value
     return merged
+
+
+def signed(metadata: dict[str, Any], manager: str) -> dict[str, Any]:
+    """Put a manager's apply into the book of an object."""
+    others = [e for e in metadata.get("managedFields", []) if e["manager"] != manager]
+    return {**metadata, "managedFields": [*others, {"manager": manager, "operation": "Apply"}]}
+
+
+def _unescaped(part: str) -> str:
+    return part.replace("~1", "/").replace("~0", "~")
 
 
 def _content(body: dict[str, Any]) -> dict[str, Any]:

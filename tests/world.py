@@ -24,7 +24,7 @@ from skerry_operator.decide.observed import Observed, ObservedCell, ObservedTemp
 from skerry_operator.decide.placement.nodes import Node
 from skerry_operator.decide.placement.placed import PlacementResult
 from skerry_operator.decide.planned import Manifest, Nudge, ObjectRef, Plan
-from skerry_operator.decide.revision import Snapshot
+from skerry_operator.manifests.snapshot import read_snapshot
 from skerry_operator.plan import PlanSettings, plan
 from skerry_runtime.contract import ASSIGNMENT_FILE, Assignment, StatusReport, SwapMode, SwapRecord
 
@@ -78,7 +78,7 @@ class World:
             templates=tuple(_template(one) for kind in WORKLOADS for one in self._kind(kind)),
             taken=self.taken,
             snapshots={
-                one.body["data"]["revision"]: Snapshot.model_validate(one.body["data"])
+                one.body["data"]["revision"]: read_snapshot(one.body)
                 for one in self._kind("ControllerRevision")
             },
             generated={key: one.digest for key, one in self.objects.items()},

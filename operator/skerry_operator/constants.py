@@ -66,6 +66,13 @@ class Reason(StrEnum):
     MODEL_INVALID = "ModelInvalid"
     NO_ELIGIBLE_NODES = "NoEligibleNodes"
     APPLY_FAILED = "ApplyFailed"
+    STATUS_REFUSED = "StatusRefused"
+    # what others do to generated objects
+    FOREIGN_OBJECT = "ForeignObject"
+    TOO_MANY_OBJECTS = "TooManyObjects"
+    PUT_BACK = "PutBack"
+    LEFT_ALONE = "LeftAlone"
+    RESTART_IGNORED = "RestartIgnored"
     # placement
     PLACED = "Placed"
     NODES_REJECTED = "NodesRejected"

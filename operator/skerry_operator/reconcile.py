@@ -14,42 +14,28 @@ from datetime import datetime
 from typing import Any
 
 from skerry_operator.api.base import KubeModel
-from skerry_operator.api.v1alpha1.edgedeployment_status import EdgeDeploymentStatus
+from skerry_operator.api.v1alpha1.edgedeployment_status import EdgeDeploymentStatus, Stage
 from skerry_operator.api.v1alpha1.edgemodel import EdgeModel
+from skerry_operator.carry import Carrier
+from skerry_operator.carry import Memory as WriteMemory
 from skerry_operator.clock import Clock
 from skerry_operator.constants import Reason
 from skerry_operator.decide.analysis.queries import wanted_queries
 from skerry_operator.decide.facts import Value
-from skerry_operator.decide.names import bounded
 from skerry_operator.decide.observed import Observed, Pod
 from skerry_operator.decide.placement.placed import PlacementResult
-from skerry_operator.decide.planned import EventNote, ModelPlan, Plan
+from skerry_operator.decide.planned import ModelPlan, Plan
 from skerry_operator.decide.rollout.engine import interval_s
 from skerry_operator.kube.cache import Key
-from skerry_operator.kube.errors import KubeError, NotFound
-from skerry_operator.kube.read import (
-    BadResource,
-    Cache,
-    Subject,
-    observe,
-    pods_of,
-    read_deployment,
-    read_model,
-    workloads_of,
-)
-from skerry_operator.kube.status import Target, target_of
+from skerry_operator.kube.errors import NotFound
+from skerry_operator.kube.observe import observe, pods_of, workloads_of
+from skerry_operator.kube.read import BadResource, Subject, read_deployment, read_model
+from skerry_operator.kube.status import target_of
+from skerry_operator.kube.tables import Cache
 from skerry_operator.kube.writer import Writer
 from skerry_operator.metricsource.sampler import Ask, Sampler
 from skerry_operator.reports.poller import Poller
 from skerry_operator.telemetry import Telemetry
-
-OUTCOMES: Mapping[str, str] = {
-    Reason.PROMOTED: "promoted",
-    Reason.ROLLED_BACK: "rolled_back",
-    Reason.ABORTED: "aborted",
-    Reason.FIRST_DEPLOYMENT_FAILED: "first_failed",
-}
-"""Reason of an event -> outcome in the metric of rollouts."""
 
 AT_ONCE_S = 0.1
 """Time between two looks of which the first changed the status."""
@@ -100,7 +86,7 @@ class _Memory:
     """Since when looks are put off; None: they are not, or a write has begun another wait."""
     placements: Mapping[str, PlacementResult] = field(default_factory=dict)
     """Revision -> its placement at the last look."""
-    apply_error: str | None = None
+    writes: WriteMemory = field(default_factory=WriteMemory)
     shown: frozenset[tuple[str, str]] = frozenset()
     """(metric, cell) of the analysis values that the operator's own metrics show."""
 
@@ -111,6 +97,7 @@ class Reconciler:
     def __init__(self, edges: Edges, planner: Planner) -> None:
         self._edges = edges
         self._planner = planner
+        self._carrier = Carrier(edges.writer, edges.telemetry, edges.monotonic)
         self._memories: dict[Key, _Memory] = {}
 
     async def model(self, key: Key) -> float | None:
@@ -126,7 +113,7 @@ class Reconciler:
         try:
             model = read_model(entry)
         except BadResource as error:
-            await self._refuse(target, error)
+            await self._carrier.refuse(target, Reason.INVALID_SPEC, error)
             return None
         plan = self._planner.model(model, self._edges.clock.now())
         if plan.status != model.status:
@@ -149,7 +136,7 @@ class Reconciler:
         try:
             subject = read_deployment(entry)
         except BadResource as error:
-            await self._refuse(target, error)
+            await self._carrier.refuse(target, Reason.INVALID_SPEC, error)
             return None
         observed = self._observe(subject, memory)
         if observed is None:
@@ -158,7 +145,13 @@ class Reconciler:
         memory.has_looked, memory.placements = True, plan.placements
         self._show(key, plan.values, memory)
         try:
-            is_new_status = await self._carry_out(plan, observed, target, memory)
+            is_new_status = await self._carrier.carry_out(
+                plan,
+                observed.deployment.status,
+                target,
+                memory.writes,
+                is_way_back=_is_way_back(plan.status or observed.deployment.status),
+            )
         except NotFound:
             if self._edges.cache.deployments.get(key) is None:
                 self._forget(key)
@@ -166,8 +159,11 @@ class Reconciler:
             raise
         finally:
             self._attend(subject, plan, memory)
+        await self._edges.writer.record(target, self._edges.cache.complaints.take(target.owner))
         is_news = is_new_status and _is_news(plan.status, observed.deployment.status)
-        return _next_look_s(plan, at_once=is_news or bool(observed.apply_error))
+        held_s = self._edges.cache.held_s(target.owner)
+        at_once = is_news or bool(observed.apply_error)
+        return _next_look_s(plan, held_s, at_once=at_once)
 
     def _memory_of(self, key: Key, uid: str) -> _Memory:
         """Return what is remembered of this very object, not of one that had its name before."""
@@ -212,7 +208,7 @@ class Reconciler:
             now=self._edges.clock.now(),
             reports=hearing.reports,
             polled=hearing.is_complete,
-            apply_error=memory.apply_error,
+            apply_error=memory.writes.problem,
         )
         queries = wanted_queries(observed)
         interval = interval_s(subject.deployment.spec.rollout)
@@ -228,9 +224,8 @@ class Reconciler:
     def _follow(self, subject: Subject) -> tuple[Pod, ...]:
         """Let the reports of the deployment's pods be kept; return all its pods."""
         metadata = subject.deployment.metadata
-        owner = metadata.namespace, bounded(metadata.name)
-        workloads = workloads_of(self._edges.cache, owner, subject.uid)
-        pods = pods_of(self._edges.cache, owner)
+        workloads = workloads_of(self._edges.cache, subject.owner)
+        pods = pods_of(self._edges.cache, subject.owner)
         asked = (pod for pod in pods if _can_answer(pod) and self._is_in_reach(pod))
         self._edges.reports.follow(
             (metadata.namespace, metadata.name),
@@ -264,68 +259,10 @@ class Reconciler:
         entry = self._edges.cache.nodes.get(("", pod.node))
         return entry is None or entry.value.reachable
 
-    async def _carry_out(
-        self, plan: Plan, observed: Observed, target: Target, memory: _Memory
-    ) -> bool:
-        """Write in the order of Plan; return whether the status was written.
 
-        Events go out as soon as the status is on record, also when a later write fails: the next
-        look finds the decision made, and would not tell of it again.
-        """
-        writer = self._edges.writer
-        try:
-            await writer.apply(target.namespace, plan.records)
-        except KubeError as error:
-            await self._remember_failure(memory, target, error)
-            raise
-        status = plan.status
-        is_new_status = status is not None and status != observed.deployment.status
-        if status is not None and is_new_status:
-            await writer.write_status(target, status)
-        self._count(plan.events)
-        try:
-            await self._write_objects(plan, target)
-        except KubeError as error:
-            await self._remember_failure(memory, target, error)
-            raise
-        finally:
-            await writer.record(target, plan.events)
-        memory.apply_error = None
-        return is_new_status
-
-    async def _write_objects(self, plan: Plan, target: Target) -> None:
-        """Write files first; once they are out their readers are told, whatever else is refused.
-
-        A rollback must not wait for a Service that cannot be written.
-        """
-        writer, namespace = self._edges.writer, target.namespace
-        files = [item for item in plan.objects if item.ref.kind == "ConfigMap"]
-        others = [item for item in plan.objects if item.ref.kind != "ConfigMap"]
-        applied = await writer.apply(namespace, files)
-        try:
-            applied += await writer.apply(namespace, others)
-        finally:
-            nudged = await writer.nudge(namespace, plan.nudges)
-        pruned = await writer.prune(namespace, plan.prune)
-        changes = applied + nudged + pruned
-        if changes:
-            log.info("%s/%s: %s", namespace, target.name, changes)
-
-    async def _remember_failure(self, memory: _Memory, target: Target, error: KubeError) -> None:
-        memory.apply_error = str(error)
-        note = EventNote(warning=True, reason=Reason.APPLY_FAILED, message=str(error))
-        await self._edges.writer.record(target, (note,))
-
-    async def _refuse(self, target: Target, error: BadResource) -> None:
-        """Tell people about an object that cannot be read; it is left alone until it changes."""
-        log.warning("%s %s/%s: %s", target.kind, target.namespace, target.name, error)
-        note = EventNote(warning=True, reason=Reason.INVALID_SPEC, message=str(error))
-        await self._edges.writer.record(target, (note,))
-
-    def _count(self, events: Iterable[EventNote]) -> None:
-        for event in events:
-            if outcome := OUTCOMES.get(event.reason):
-                self._edges.telemetry.rollouts.labels(outcome).inc()
+def _is_way_back(status: EdgeDeploymentStatus) -> bool:
+    """Tell whether units go to stable, or stay there: a plan that is safe to make once more."""
+    return status.rollout.stage in {Stage.IDLE, Stage.ROLLING_BACK}
 
 
 def _is_news(written: KubeModel | None, before: KubeModel) -> bool:
@@ -371,8 +308,9 @@ def _begins_anew(plan: Plan, before: EdgeDeploymentStatus) -> bool:
     )
 
 
-def _next_look_s(plan: Plan, *, at_once: bool) -> float | None:
+def _next_look_s(plan: Plan, held_s: float | None, *, at_once: bool) -> float | None:
     """Return when to look again: after a change at once, until a look changes nothing."""
     waits = [AT_ONCE_S] if at_once else []
+    waits += [] if held_s is None else [held_s]
     waits += [] if plan.requeue_after_s is None else [plan.requeue_after_s]
     return min(waits, default=None)

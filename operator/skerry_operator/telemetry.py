@@ -60,6 +60,25 @@ class Telemetry:
             ["outcome"],
             registry=self.registry,
         )
+        self.status_refused = Counter(
+            "skerry_status_refused",
+            "Writes of a status that the API server refused, by kind.",
+            ["kind"],
+            registry=self.registry,
+        )
+        self.objects_refused = Counter(
+            "skerry_objects_refused",
+            "Changes of objects that were not looked at because their namespace holds too many, "
+            "by kind.",
+            ["kind"],
+            registry=self.registry,
+        )
+        self.put_back = Counter(
+            "skerry_objects_put_back",
+            "Generated objects that somebody else had changed, by kind.",
+            ["kind"],
+            registry=self.registry,
+        )
         self.deployment_info = Gauge(
             "skerry_deployment_info",
             "1 for the phase that an EdgeDeployment is in.",

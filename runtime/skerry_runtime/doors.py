@@ -105,7 +105,7 @@ def rest_limits(settings: Settings) -> ListenerLimits:
         settings.max_header_bytes,
         Places(settings.max_connections),
         settings.read_timeout_s,
-        settings.idle_timeout_s,
+        settings.keep_alive_s,
         HandshakeLimits(settings.handshake_timeout_s, settings.max_handshakes),
     )
 
@@ -120,7 +120,7 @@ def admin_limits(settings: Settings) -> ListenerLimits:
             newcomers_first=True,
         ),
         settings.admin_timeout_s,
-        settings.admin_idle_timeout_s,
+        settings.admin_keep_alive_s,
     )
 
 
@@ -134,6 +134,7 @@ def rpc_limits(settings: Settings) -> RpcLimits:
         handshake_timeout_s=settings.handshake_timeout_s,
         max_dimensions=settings.max_dimensions,
         max_tensors=settings.max_tensors,
+        idle_timeout_s=settings.keep_alive_s,
     )
 
 

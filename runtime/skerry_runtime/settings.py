@@ -107,9 +107,9 @@ class Settings(BaseModel):
     """Of them from one address; beyond, its own longest idle one is ended."""
     admin_timeout_s: float = Field(default=5.0, gt=0)
     """Time for a client of the admin port to send its request, and to take the answer."""
-    admin_idle_timeout_s: float = Field(default=20.0, gt=0)
+    admin_keep_alive_s: float = Field(default=20.0, gt=0)
     """A connection of the admin port without requests is ended after this time."""
-    idle_timeout_s: float = Field(default=75.0, gt=0)
+    keep_alive_s: float = Field(default=75.0, gt=0)
     """A REST or gRPC connection without requests is ended after this time."""
     max_dimensions: int = Field(default=16, ge=1, le=32)
     """Most axes of a tensor."""

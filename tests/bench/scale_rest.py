@@ -95,7 +95,7 @@ async def restart(world: World, deployments: int) -> list[Row]:
     asked = world.requests(began)
     return [
         at_most("O6 killed to ready", ready_at - began, 5, "s"),
-        at_most("O6 killed to backlog empty", looked_at - began, 10, "s"),
+        at_most("O6 killed to every deployment looked at", looked_at - began, 10, "s"),
         at_most("O6 writes of the new operator", sum(map(is_write, asked)), 0),
         figure("O6 gets and lists of the new operator", sum(one.verb in READS for one in asked)),
         at_most("O5 RSS after the restart", world.operator.rss_mib(), 150, "MiB"),
@@ -103,9 +103,8 @@ async def restart(world: World, deployments: int) -> list[Row]:
 
 
 async def _has_looked(world: World, deployments: int) -> bool:
-    """Tell whether every deployment had a look, and none is due."""
+    """Tell whether there were as many looks as there are deployments: each is due at the start."""
     try:
-        now = await world.metrics()
+        return looks({}, await world.metrics()) >= deployments
     except OSError:
         return False
-    return looks({}, now) >= deployments and now.get("skerry_queue_depth") == 0.0

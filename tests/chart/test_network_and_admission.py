@@ -19,6 +19,8 @@ from skerry_operator.constants import (
     LABEL_REVISION,
     MANAGED_BY,
 )
+from skerry_operator.decide.planned import Nudge
+from skerry_operator.kube.apply import nudge
 from skerry_operator.kube.children import WORKLOADS
 from skerry_operator.settings import read_settings
 
@@ -78,6 +80,30 @@ def test_the_policy_speaks_of_what_the_operator_patches_and_of_its_own_account(
     for word in (ANNOTATION_NUDGE, LABEL_REVISION, LABEL_MANAGED_BY, MANAGED_BY, LABEL_DEPLOYMENT):
         assert f"'{word}'" in text
     assert all(f"'{kind}'" in text for kind in WORKLOADS)
+
+
+class Recorder:
+    """A client that sends nothing and remembers what would have gone out."""
+
+    def __init__(self) -> None:
+        self.body: dict[str, Any] = {}
+
+    def merge(self, path: str, body: dict[str, Any], kind: str) -> dict[str, Any]:
+        del path, kind
+        self.body = body
+        return {}
+
+
+def test_a_nudge_is_made_of_what_the_policy_lets_through(render: Render) -> None:
+    client = Recorder()
+    nudge(client, "shop", Nudge("pod", "v1-first", "d.1"))  # type: ignore[arg-type]
+    assert client.body.keys() == {"metadata"}
+    assert client.body["metadata"].keys() == {"labels", "annotations"}
+    rules = [item["expression"] for item in render().one(POLICY)["spec"]["validations"]]
+    for field in ("labels", "annotations"):
+        (rule,) = (text for text in rules if text.startswith(f"variables.{field}.all"))
+        for key in client.body["metadata"][field]:
+            assert f"k == '{key}' ||" in rule
 
 
 def paths(schema: dict[str, Any], path: str = "") -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -15,10 +16,13 @@ from digits_demo.artifacts import Index
 from digits_demo.cluster import Access
 from digits_demo.manifests import CHART_VALUES
 from digits_demo.model_server import ModelServer
-from e2e.lab import LABEL, WITHIN_S, Lab
+from e2e.lab import LABEL, NODES, WITHIN_S, Lab
 from ports import free_port
 
 RELEASE, SYSTEM = "skerry", "skerry-system"
+HOME = f"--set-string=nodeSelector.kubernetes\\.io/hostname={NODES[1]}"
+"""Where the operator lives: on a node that no test reboots, deletes or cuts from the API server.
+Which one it were otherwise is the scheduler's choice, and the tests would test something else."""
 HELM_WAITS = ("--wait", f"--timeout={WITHIN_S:.0f}s")
 
 
@@ -57,7 +61,7 @@ def operator(access: Access, images: dict[str, str], helm: list[str]) -> Iterato
     values = ["--values", str(CHART_VALUES), *cluster.image_values(images)]
     kubectl = [access.kubectl, f"--kubeconfig={access.kubeconfig}", f"--namespace={SYSTEM}"]
     try:
-        subprocess.run([*command, *values, *HELM_WAITS], check=True)
+        subprocess.run([*command, *values, HOME, *HELM_WAITS], check=True)
         subprocess.run([*kubectl, "label", "namespace", SYSTEM, f"{LABEL}=e2e"], check=True)
         yield SYSTEM
     finally:
@@ -65,6 +69,19 @@ def operator(access: Access, images: dict[str, str], helm: list[str]) -> Iterato
         subprocess.run([*kubectl, "wait", "--for=delete", "pod", "--all"], check=False)
         crds = ["edgemodels.skerry.dev", "edgedeployments.skerry.dev"]
         subprocess.run([*kubectl, "delete", "crd", *crds, "--ignore-not-found"], check=False)
+
+
+@pytest.fixture(scope="module")
+def settings_come_back(operator: str, helm: list[str]) -> Iterator[None]:
+    """Let a module change the release's values; the others find them as they were."""
+    del operator
+    history = [*helm, "history", RELEASE, "--max=1", "-o", "json"]
+    told = subprocess.run(history, check=True, text=True, capture_output=True).stdout
+    revision = str(json.loads(told)[0]["revision"])
+    try:
+        yield
+    finally:
+        subprocess.run([*helm, "rollback", RELEASE, revision, *HELM_WAITS], check=True)
 
 
 @pytest.fixture(scope="session")

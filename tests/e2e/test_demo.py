@@ -10,7 +10,7 @@ from digits_demo.cluster import REPOSITORY
 
 
 def test_the_demo_promotes_v2_and_takes_v3_and_v4_back_without_losing_a_request(
-    operator: str,
+    settings_come_back: None,
 ) -> None:
     script = REPOSITORY / "examples/digits/demo.py"
     done = subprocess.run([sys.executable, str(script)], check=False, timeout=600)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,27 +20,11 @@ Cluster = Callable[..., None]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def short_grace(operator: str, helm: list[str]) -> Iterator[None]:
+def short_grace(settings_come_back: None, helm: list[str]) -> None:
     """Let the operator wait 25 s for hardware, and know a few more simulated kinds of it."""
-    del operator
-    history = subprocess.run(
-        [*helm, "history", RELEASE, "--max=1", "-o", "yaml"],
-        check=True,
-        text=True,
-        capture_output=True,
-    ).stdout
-    revision = next(
-        line.partition(":")[2].strip() for line in history.splitlines() if "revision:" in line
-    )
     chart = str(Path(__file__).parents[2] / "charts/skerry")
     change = [*helm, "upgrade", RELEASE, chart, "--reuse-values", "--values", str(VALUES)]
-    # Not on the node that is deleted: how soon its pods come up elsewhere is not Skerry's matter.
-    home = [f"--set-string=nodeSelector.kubernetes\\.io/hostname={NODES[1]}"]
-    subprocess.run([*change, *home, *HELM_WAITS], check=True)
-    try:
-        yield
-    finally:
-        subprocess.run([*helm, "rollback", RELEASE, revision, *HELM_WAITS], check=True)
+    subprocess.run([*change, *HELM_WAITS], check=True)
 
 
 @pytest.fixture(scope="module")

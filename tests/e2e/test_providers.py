@@ -10,7 +10,6 @@ import json
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -62,16 +61,12 @@ def openvino_image(access: Access) -> str:
 
 
 @pytest.fixture(scope="module")
-def installed(operator: str, helm: list[str], openvino_image: str) -> Iterator[None]:
+def installed(settings_come_back: None, helm: list[str], openvino_image: str) -> None:
     """Give the operator the image of the flavor, and the profile that nothing fits."""
     upgrade = [*helm, "upgrade", RELEASE, str(cluster.CHART), "--reuse-values"]
     rows = f"--set-json=accelerators={json.dumps([WITHOUT_GPU])}"
     image = cluster.parse_image(openvino_image).settings("runtimeImages.openvino")
-    try:
-        subprocess.run([*upgrade, rows, *image, *HELM_WAITS], check=True)
-        yield
-    finally:
-        subprocess.run([*upgrade, "--set-json=accelerators=[]", *HELM_WAITS], check=False)
+    subprocess.run([*upgrade, rows, *image, *HELM_WAITS], check=True)
 
 
 @pytest.fixture(scope="module")

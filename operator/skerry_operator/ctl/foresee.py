@@ -19,16 +19,16 @@ from skerry_operator.decide.observed import Observed
 from skerry_operator.decide.placement.place import Cell
 from skerry_operator.decide.planned import Manifest, Plan
 from skerry_operator.decide.revision import Snapshot, revision_of
+from skerry_operator.kube.observe import observe
 from skerry_operator.kube.read import (
-    Cache,
     child_entry,
     deployment_entry,
     model_entry,
     node_entry,
-    observe,
     pod_entry,
     read_deployment,
 )
+from skerry_operator.kube.tables import Cache
 from skerry_operator.manifests.networkpolicy import NetworkDefaults
 from skerry_operator.plan import PlanSettings, plan
 
@@ -163,7 +163,8 @@ def _observed(deployment: Raw, around: Surroundings, now: datetime) -> Observed:
         cache.models.seen(model_entry(around.model))
     for kind, raws in around.children.items():
         for raw in raws:
-            cache.children[kind].seen(child_entry(kind, raw))
+            cache.children[kind].seen(entry := child_entry(kind, raw))
+            cache.accept(kind, entry)  # what somebody changed by hand is put back anyway
     for raw in around.pods:
         cache.pods.seen(pod_entry(raw))
     subject = read_deployment(deployment_entry(deployment))

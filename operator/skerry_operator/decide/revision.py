@@ -23,8 +23,7 @@ class KeptModel(KubeModel):
     """One model of a revision."""
 
     name: Name
-    """Name under which clients ask for it, when the revision was made; `Snapshot.named` gives it
-    the one of today."""
+    """Name under which clients asked for it when the revision was made."""
     spec: EdgeModelSpec
 
 
@@ -37,6 +36,9 @@ class Snapshot(KubeModel):
 
     revision: str
     models: Annotated[tuple[KeptModel, ...], Field(min_length=1, max_length=8)]
+    names: tuple[Name, ...] = Field(default=(), exclude=True)
+    """Names under which clients ask for them today, in the same order; not in the data, which
+    never changes. Empty: those of the day the revision was made."""
     runtime: Runtime
     serving: Serving
     default_image: str
@@ -55,15 +57,12 @@ class Snapshot(KubeModel):
     @property
     def model_names(self) -> tuple[str, ...]:
         """Names under which clients ask for the models."""
-        return tuple(model.name for model in self.models)
+        return self.names or tuple(model.name for model in self.models)
 
     def named(self, names: Sequence[str]) -> Snapshot:
         """Return the snapshot with other names; as it is, unless there is one for each model."""
-        if len(names) != len(self.models):
-            return self
-        pairs = zip(self.models, names, strict=True)
-        models = tuple(model.model_copy(update={"name": name}) for model, name in pairs)
-        return self.model_copy(update={"models": models})
+        fits = len(names) == len(self.models)
+        return self.model_copy(update={"names": tuple(names)}) if fits else self
 
 
 def canonical_json(value: object) -> str:

@@ -9,17 +9,14 @@ from skerry_operator.decide.observed import Pod
 from skerry_operator.decide.placement.nodes import Node
 from skerry_operator.handlers.change import Change, Key
 from skerry_operator.kube.cache import Entry
-from skerry_operator.kube.read import Cache
+from skerry_operator.kube.owners import Owner
+from skerry_operator.kube.tables import Cache
 
 
 def owner_wakes(cache: Cache, change: Change[Any]) -> Iterable[Key]:
-    """Return the EdgeDeployment that the object belongs to, or belonged to."""
+    """Return what the object belongs to, or belonged to."""
     owners = {entry.owner for entry in (change.before, change.after) if entry and entry.owner}
-    return [
-        ("EdgeDeployment", *deployment.key)
-        for owner in owners
-        for deployment in cache.deployments.owned_by(owner)
-    ]
+    return [key for owner in sorted(owners) for key in _keys_of(cache, owner)]
 
 
 def node_wakes(cache: Cache, change: Change[Node]) -> Iterable[Key]:
@@ -28,8 +25,7 @@ def node_wakes(cache: Cache, change: Change[Node]) -> Iterable[Key]:
     A heartbeat never comes so far: it changes nothing of what a node is reduced to.
     """
     nodes = [entry.value for entry in (change.before, change.after) if entry]
-    name = nodes[0].name
-    tenants = {entry.owner for entry in cache.pods if name in (entry.value.node, entry.value.unit)}
+    tenants = {owner.orphans for owner in cache.makers_at(nodes[0].name)}
     return [
         ("EdgeDeployment", *deployment.key)
         for deployment in cache.deployments
@@ -38,23 +34,20 @@ def node_wakes(cache: Cache, change: Change[Node]) -> Iterable[Key]:
 
 
 def pod_wakes(cache: Cache, change: Change[Pod]) -> Iterable[Key]:
-    """Return the pod's EdgeDeployment, and those that may take the device that it gives back."""
-    node = _left_device(cache, change)
+    """Return whose pod it is, and those that may take the device that it gives back."""
+    workloads = {entry.owner for entry in (change.before, change.after) if entry and entry.owner}
+    makers = {maker for one in workloads if (maker := cache.maker_of(one))}
+    released = cache.nodes.get(("", cache.claims.released(change.entry.key) or ""))
     waiting = (
         ("EdgeDeployment", *deployment.key)
         for deployment in cache.deployments
-        if node is not None and _selects(deployment, node)
+        if released is not None and _selects(deployment, released.value)
     )
-    return {*owner_wakes(cache, change), *waiting}
+    return {*(key for maker in makers for key in _keys_of(cache, maker)), *waiting}
 
 
-def _left_device(cache: Cache, change: Change[Pod]) -> Node | None:
-    """Return the node on which a pod holds its device no longer."""
-    before, after = (entry.value if entry else None for entry in (change.before, change.after))
-    if before is None or before.claim is None or (after is not None and after.node == before.node):
-        return None
-    entry = cache.nodes.get(("", before.node))
-    return entry.value if entry else None
+def _keys_of(cache: Cache, owner: Owner) -> Iterable[Key]:
+    return [(kind, *key) for kind, key in cache.keys_of(owner)]
 
 
 def _selects(deployment: Entry[dict[str, Any]], node: Node) -> bool:

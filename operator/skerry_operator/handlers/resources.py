@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from skerry_operator.handlers.change import Change, Key
 from skerry_operator.kube.raw import Raw
-from skerry_operator.kube.read import Cache
+from skerry_operator.kube.tables import Cache
 
 
 def deployment_wakes(change: Change[Raw]) -> Iterable[Key]:

@@ -13,17 +13,18 @@ import kopf
 
 from skerry_operator.handlers.change import Key
 from skerry_operator.handlers.children import node_wakes, owner_wakes, pod_wakes
+from skerry_operator.handlers.door import Door
 from skerry_operator.handlers.feed import KindFeed, select_generated
 from skerry_operator.handlers.resources import deployment_wakes, model_wakes
 from skerry_operator.kube.client import user_agent
 from skerry_operator.kube.read import (
-    Cache,
     child_entry,
     deployment_entry,
     model_entry,
     node_entry,
     pod_entry,
 )
+from skerry_operator.kube.tables import Cache
 
 WATCH_S = 240
 """Length of one watch request: a stream that works begins a new one at least that often."""
@@ -137,6 +138,7 @@ def _session(
         connector=aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context()),
         headers={**info.as_http_headers(), "User-Agent": user_agent()},
         trace_configs=[trace],
+        response_class=Door,
     )
     return kopf.AiohttpSession(
         server=info.server, default_namespace=info.default_namespace, aiohttp_session=session

@@ -5,7 +5,7 @@ Blocking. Each function does one object; reconcile.py decides about order and pa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,10 +19,12 @@ from skerry_operator.constants import (
     LABEL_DEPLOYMENT,
     LABEL_REVISION,
 )
-from skerry_operator.decide.planned import Manifest, Nudge, ObjectRef
+from skerry_operator.decide.planned import EventNote, Manifest, Nudge, ObjectRef
 from skerry_operator.kube.children import owner_uid_of
 from skerry_operator.kube.client import Json, KubeClient
+from skerry_operator.kube.drift import Surplus
 from skerry_operator.kube.errors import Conflict, NotFound, Taken
+from skerry_operator.kube.owners import is_made_by_us
 from skerry_operator.kube.paths import object_path
 from skerry_operator.kube.raw import version_of
 
@@ -44,6 +46,8 @@ class Applied:
     outcome: Outcome
     raw: Json
     """As the server holds it now; empty after a delete."""
+    is_put_back: bool = False
+    """Somebody else had changed it."""
 
 
 @dataclass(frozen=True)
@@ -52,17 +56,37 @@ class ChangeSet:
 
     applied: tuple[Applied, ...] = ()
     nudged: tuple[str, ...] = ()
+    notes: tuple[EventNote, ...] = ()
+    """What people ought to be told of it."""
+
+    @property
+    def mended(self) -> tuple[ObjectRef, ...]:
+        """Return the objects that somebody else had changed."""
+        return tuple(one.ref for one in self.applied if one.is_put_back)
+
+    @classmethod
+    def of(cls, parts: Sequence[ChangeSet]) -> ChangeSet:
+        """Return several as one."""
+        return cls(
+            tuple(one for part in parts for one in part.applied),
+            tuple(pod for part in parts for pod in part.nudged),
+            tuple(note for part in parts for note in part.notes),
+        )
 
     def __bool__(self) -> bool:
         changed = any(one.outcome is not Outcome.UNCHANGED for one in self.applied)
         return changed or bool(self.nudged)
 
     def __add__(self, other: ChangeSet) -> ChangeSet:
-        return ChangeSet(self.applied + other.applied, self.nudged + other.nudged)
+        return ChangeSet.of((self, other))
 
     @override
     def __str__(self) -> str:
-        parts = [f"{one.ref.kind}/{one.ref.name} {one.outcome}" for one in self.applied]
+        parts = [
+            f"{one.ref.kind}/{one.ref.name} {one.outcome}"
+            for one in self.applied
+            if one.outcome is not Outcome.UNCHANGED
+        ]
         return ", ".join(parts + ([f"{len(self.nudged)} pods nudged"] if self.nudged else []))
 
 
@@ -72,9 +96,11 @@ class Current:
 
     version: int
     deployment: str
-    """Deployment label: whose it is."""
+    """Deployment label: whose it is said to be."""
     owner_uid: str
     """uid of the owner that controls it; empty: nobody's."""
+    is_ours: bool = False
+    """Our server-side apply made it."""
 
 
 def apply(
@@ -86,8 +112,7 @@ def apply(
     before it is made: a forced apply would merge our fields into a user's own object, make us its
     owner, and delete it with the deployment.
 
-    Drift is repaired here too: the planner asks for an object again when its digest annotation
-    differs, and kube/read.py shows no digest for one that was edited by hand.
+    What others wrote beside our fields stays: `cut` takes it out.
 
     Raises:
         Taken: the name belongs to another deployment, or to a person.
@@ -105,16 +130,23 @@ def _existing(client: KubeClient, path: str) -> Current | None:
         raw = client.get(path)
     except NotFound:
         return None
-    return Current(version_of(raw), _deployment_of(raw), owner_uid_of(raw))
+    return Current(version_of(raw), _deployment_of(raw), owner_uid_of(raw), is_made_by_us(raw))
 
 
 def _refuse_if_taken(manifest: Manifest, current: Current | None) -> None:
-    """Raise Taken unless the object is of this deployment: now, or before it was made anew."""
-    if current is None or current.deployment == _deployment_of(manifest.body):
+    """Raise Taken unless the object is of this owner: now, or before it was made anew.
+
+    A label says nothing of that: everybody can write one. What we made and nobody controls any
+    more (an orphan, or one whose owner is gone) goes to the owner of its label's name.
+    """
+    if current is None:
         return
     if current.owner_uid and current.owner_uid == owner_uid_of(manifest.body):
-        return  # ours, and somebody edited its label
-    owner = f"EdgeDeployment {current.deployment}" if current.deployment else "somebody else"
+        return
+    if current.is_ours and current.deployment == _deployment_of(manifest.body):
+        return
+    is_other_s = current.is_ours and current.deployment
+    owner = f"EdgeDeployment {current.deployment}" if is_other_s else "somebody else"
     raise Taken(
         f"{manifest.ref.kind} {manifest.ref.name!r} exists and belongs to {owner}: "
         "rename or delete it, or give this EdgeDeployment another name"
@@ -137,6 +169,30 @@ def _with_digest(manifest: Manifest) -> Mapping[str, Any]:
     metadata = manifest.body.get("metadata") or {}
     annotations = {**(metadata.get("annotations") or {}), ANNOTATION_DIGEST: manifest.digest}
     return {**manifest.body, "metadata": {**metadata, "annotations": annotations}}
+
+
+def cut(
+    client: KubeClient, namespace: str, ref: ObjectRef, surplus: Sequence[Surplus], raw: Json
+) -> Json:
+    """Take fields of others out of one object, as it was seen; return it as it is then.
+
+    Raises:
+        Conflict: it changed since.
+        KubeError: nothing was taken out.
+    """
+    version = raw["metadata"]["resourceVersion"]
+    fence = {"op": "test", "path": "/metadata/resourceVersion", "value": version}
+    # From the back: a member that goes moves those behind it.
+    removals = [{"op": "remove", "path": one.pointer} for one in _from_the_back(surplus)]
+    path = object_path(ref.kind, namespace, ref.name)
+    return client.patch(path, [fence, *removals], ref.kind)
+
+
+def _from_the_back(surplus: Sequence[Surplus]) -> list[Surplus]:
+    def place(one: Surplus) -> list[tuple[int, str]]:
+        return [(int(part) if part.isdigit() else -1, part) for part in one.pointer.split("/")]
+
+    return sorted(surplus, key=place, reverse=True)
 
 
 def prune(client: KubeClient, namespace: str, ref: ObjectRef, uid: str) -> Applied:

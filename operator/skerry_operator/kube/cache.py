@@ -7,10 +7,12 @@ a while an older copy that a slow watch still delivers is refused.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
+
+from skerry_operator.kube.owners import Owner
 
 GUARD_S = 10.0
 """How long an own write holds off older copies. Not for ever: a datastore that was restored from a
@@ -33,24 +35,53 @@ class Entry(Generic[V]):
     version: int
     """resourceVersion as a number; 0 when the server's is none."""
     value: V
-    owner: Key | None = None
-    """The EdgeDeployment it belongs to."""
+    owner: Owner | None = None
+    """What it belongs to."""
+
+
+@dataclass(frozen=True)
+class Rules(Generic[V]):
+    """How a table arranges its objects, and how many it takes."""
+
+    group: Callable[[V], str | None] = lambda _: None
+    """Names the group of a value; None: it is in none."""
+    weigh: Callable[[V], int] = lambda _: 0
+    """About how many bytes a value takes once it is read."""
+    most: int | None = None
+    """Most objects of one namespace; None: as many as there are."""
+    heaviest: int | None = None
+    """Most weight of one namespace; None: any."""
+
+
+@dataclass
+class _Load:
+    """What the table holds, by namespace."""
+
+    count: Counter[str] = field(default_factory=Counter)
+    weight: Counter[str] = field(default_factory=Counter)
+
+
+Listener = Callable[["Entry[V] | None", "Entry[V] | None"], None]
+"""Told of every object that comes, changes or goes: what it was, and what it is."""
 
 
 class Table(Generic[V]):
     """Objects of one kind. Used from the event loop's thread only.
 
-    `group` names the group of a value, None: it is in none.
+    Who may write into a namespace must not be able to fill the memory of the process that serves
+    all of them: what is above the rules' limits is not taken, and `dropped` is told of it. It
+    comes in with its next change, once there is room. Answers to our own writes are always taken.
     """
 
-    def __init__(
-        self, monotonic: Callable[[], float], group: Callable[[V], str | None] = lambda _: None
-    ) -> None:
+    def __init__(self, monotonic: Callable[[], float], rules: Rules[V] | None = None) -> None:
         self._monotonic = monotonic
-        self._group = group
+        self._rules: Rules[V] = rules or Rules()
+        self._load = _Load()
+        self.listener: Listener[V] = lambda _before, _after: None
+        self.dropped: Callable[[Entry[V]], None] = lambda _: None
         self._groups: dict[str, dict[Key, Entry[V]]] = {}
         self._entries: dict[Key, Entry[V]] = {}
-        self._owned: dict[Key, dict[Key, Entry[V]]] = {}
+        self._owned: dict[Owner, dict[Key, Entry[V]]] = {}
         self._guards: dict[Key, float] = {}
         self._graves: set[str] = set()
         self._grave_order: deque[str] = deque()
@@ -65,8 +96,8 @@ class Table(Generic[V]):
         """Return the object, or None."""
         return self._entries.get(key)
 
-    def owned_by(self, owner: Key) -> tuple[Entry[V], ...]:
-        """Return the objects of one EdgeDeployment, by name."""
+    def owned_by(self, owner: Owner) -> tuple[Entry[V], ...]:
+        """Return the objects of one owner, by name."""
         return tuple(entry for _, entry in sorted(self._owned.get(owner, {}).items()))
 
     @property
@@ -81,7 +112,29 @@ class Table(Generic[V]):
         """
         if entry.uid in self._graves or self._is_guarded_against(entry):
             return False
+        if not self._has_room_for(entry):
+            self.dropped(entry)
+            return self._discard_stale(entry.key)
         return self._store(entry)
+
+    def _has_room_for(self, entry: Entry[V]) -> bool:
+        rules, namespace = self._rules, entry.key[0]
+        current = self._entries.get(entry.key)
+        is_new = current is None
+        if is_new and rules.most is not None and self._load.count[namespace] >= rules.most:
+            return False
+        if rules.heaviest is None:
+            return True
+        grown = rules.weigh(entry.value) - (rules.weigh(current.value) if current else 0)
+        return grown <= 0 or self._load.weight[namespace] + grown <= rules.heaviest
+
+    def _discard_stale(self, key: Key) -> bool:
+        """Forget what an object was before it grew too large; return whether that is news."""
+        current = self._entries.get(key)
+        if current is not None:
+            self._remove(current)
+            self.listener(current, None)
+        return current is not None
 
     def wrote(self, entry: Entry[V]) -> None:
         """Take the server's answer to an own write."""
@@ -100,6 +153,7 @@ class Table(Generic[V]):
         if current is None or (uid and current.uid != uid):
             return None
         self._remove(current)
+        self.listener(current, None)
         return current
 
     def _is_guarded_against(self, entry: Entry[V]) -> bool:
@@ -124,23 +178,34 @@ class Table(Generic[V]):
         self._entries[entry.key] = entry
         if entry.owner:
             self._owned.setdefault(entry.owner, {})[entry.key] = entry
-        if (group := self._group(entry.value)) is not None:
+        if (group := self._rules.group(entry.value)) is not None:
             self._groups.setdefault(group, {})[entry.key] = entry
-        return current is None or current.uid != entry.uid or current.value is not entry.value
+        self._load.count[entry.key[0]] += 1
+        self._load.weight[entry.key[0]] += self._rules.weigh(entry.value)
+        self.listener(current, entry)
+        return current is None or _is_news(current, entry)
 
     def _remove(self, entry: Entry[V], *, keep_guard: bool = False) -> None:
         del self._entries[entry.key]
+        self._lighten(entry)
         if not keep_guard:
             self._guards.pop(entry.key, None)
         if entry.owner and (siblings := self._owned.get(entry.owner)) is not None:
             siblings.pop(entry.key, None)
             if not siblings:
                 del self._owned[entry.owner]
-        group = self._group(entry.value)
+        group = self._rules.group(entry.value)
         if group is not None and (members := self._groups.get(group)) is not None:
             members.pop(entry.key, None)
             if not members:
                 del self._groups[group]
+
+    def _lighten(self, entry: Entry[V]) -> None:
+        load, namespace = self._load, entry.key[0]
+        load.count[namespace] -= 1
+        load.weight[namespace] -= self._rules.weigh(entry.value)
+        if load.count[namespace] <= 0:
+            del load.count[namespace], load.weight[namespace]
 
     def _bury(self, uid: str) -> None:
         if not uid or uid in self._graves:
@@ -149,3 +214,9 @@ class Table(Generic[V]):
         self._grave_order.append(uid)
         if len(self._grave_order) > GRAVES:
             self._graves.discard(self._grave_order.popleft())
+
+
+def _is_news(before: Entry[V], after: Entry[V]) -> bool:
+    """Tell whether a stored object is another than before; equal values are one and the same."""
+    same = before.uid == after.uid and before.owner == after.owner
+    return not same or before.value is not after.value

@@ -1,78 +1,165 @@
-"""Raw generated object -> what it carries, whose it is, and whether a person edited it."""
+"""Raw generated object -> what it carries, whose it is, and a fingerprint of what it holds."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import json
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from pydantic import ValidationError
 
 from skerry_operator.constants import (
     ANNOTATION_DIGEST,
-    FIELD_MANAGER,
+    ANNOTATION_MODELS,
+    GROUP,
     LABEL_CELL,
+    LABEL_MANAGED_BY,
     LABEL_TEMPLATE,
     LABEL_UNIT,
 )
 from skerry_operator.decide.observed import ObservedCell, ObservedTemplate
 from skerry_operator.decide.revision import Snapshot
+from skerry_operator.kube.owners import is_made_by_us
 from skerry_operator.kube.raw import Raw, metadata_of
 from skerry_operator.manifests.snapshot import read_snapshot
 from skerry_runtime.contract import ASSIGNMENT_FILE, Assignment
 
-_CONTENT = frozenset({"f:spec", "f:data", "f:binaryData", "f:revision"})
-"""Top-level fields whose change by others is drift."""
+CONTENT = ("spec", "data", "binaryData", "immutable", "revision")
+"""Top-level fields that say what an object is; the rest is bookkeeping."""
 
 WORKLOADS = frozenset({"DaemonSet", "ReplicaSet"})
 """Kinds that make pods."""
+
+CONTENT_LIMIT = 512 * 1024
+"""Longest content, as JSON, that is looked at: an assignment of 1000 units takes 60 KiB. What is
+longer is none of ours, or blown up by somebody, and is applied again."""
+
+TOO_LARGE = "tooLarge"
+"""Stands in the place of a content that was cut off at the door (`kube/slim.py`)."""
+
+FIELD_BYTES = 32
+"""About what a field of JSON costs in memory, beside its text, once it is read."""
+
+WEIGHT_LIMIT = 1024 * 1024
+"""Heaviest content that is read: many tiny fields take far more memory than their text."""
+
+
+class Content:
+    """What an object holds, packed, until somebody compared it with what it ought to hold."""
+
+    __slots__ = ("packed",)
+
+    def __init__(self, text: bytes = b"") -> None:
+        self.packed = zlib.compress(text, 1) if text else b""
+
+    def read(self) -> Raw | None:
+        """Return the content; None: it was too large, or is not kept any more."""
+        if not self.packed:
+            return None
+        content: Raw = json.loads(zlib.decompress(self.packed))
+        return content
+
+    def drop(self) -> None:
+        """Free the memory."""
+        self.packed = b""
 
 
 @dataclass(frozen=True)
 class Child:
     """A generated object."""
 
+    kind: str
+    name: str
     digest: str
     """Digest annotation: of the manifest that was applied last."""
-    edited: bool
-    """Somebody else changed its content since."""
     owner_uid: str
-    """uid of the EdgeDeployment that owns it."""
-    cell: ObservedCell | None = None
+    """uid of the object that controls it; empty: nobody does."""
+    is_ours: bool
+    """Our server-side apply wrote it: the server's own book says so."""
+    fingerprint: str
+    """Hash of what it holds; empty: it holds too much."""
     template: ObservedTemplate | None = None
-    snapshot: Snapshot | None = None
+    weight: int = 0
+    """About how many bytes it takes once it is read."""
+    content: Content = field(default_factory=Content, compare=False, repr=False)
+
+    @cached_property
+    def cell(self) -> ObservedCell | None:
+        """Return the assignment in a ConfigMap. Read at first use, so only where it is wanted."""
+        data = (self._read("ConfigMap") or {}).get("data") or {}
+        text = data.get(ASSIGNMENT_FILE)
+        if text is None:
+            return None
+        try:
+            assignment = Assignment.model_validate_json(text)
+        except ValidationError:  # edited into something else: as good as absent, and applied again
+            return None
+        return ObservedCell(self.name, assignment, hashlib.sha256(text.encode()).hexdigest())
+
+    @cached_property
+    def snapshot(self) -> Snapshot | None:
+        """Return the revision in a ControllerRevision. Read at first use, as `cell` is."""
+        content = self._read("ControllerRevision")
+        if content is None:
+            return None
+        try:
+            return read_snapshot(content)
+        except ValidationError:  # not written by this operator
+            return None
+
+    def settle(self) -> None:
+        """Keep what was read of the content, and let the rest go: it is as it ought to be."""
+        _ = self.cell, self.snapshot
+        self.content.drop()
+
+    def _read(self, kind: str) -> Raw | None:
+        return self.content.read() if self.kind == kind and self.weight <= WEIGHT_LIMIT else None
 
 
 def read_child(kind: str, raw: Raw) -> Child:
     """Return a generated object as decisions read it."""
     metadata = metadata_of(raw)
+    text = _canonical(content_of(raw))
+    fits = len(text) <= CONTENT_LIMIT and TOO_LARGE not in raw
     return Child(
+        kind=kind,
+        name=metadata["name"],
         digest=(metadata.get("annotations") or {}).get(ANNOTATION_DIGEST, ""),
-        edited=is_edited(metadata.get("managedFields") or ()),
         owner_uid=owner_uid_of(raw),
-        cell=_cell(raw) if kind == "ConfigMap" else None,
-        template=_template(raw) if kind in WORKLOADS else None,
-        snapshot=_snapshot(raw) if kind == "ControllerRevision" else None,
+        is_ours=is_made_by_us(raw),
+        fingerprint=hashlib.sha256(text).hexdigest() if fits else "",
+        template=_template(raw) if kind in WORKLOADS and fits else None,
+        weight=len(text) + FIELD_BYTES * text.count(b":"),
+        content=Content(text) if fits else Content(),
     )
 
 
-def is_edited(managed_fields: Iterable[Mapping[str, Any]]) -> bool:
-    """Tell whether another field manager wrote content after, or as late as, our last apply.
-
-    The digest annotation tells what was applied, not what the object holds now; the API server's
-    own book of who wrote what, and when, does. Its times are whole seconds, so an edit in the
-    second of our apply counts: at worst one more apply that changes nothing.
-    """
-    fields = [entry for entry in managed_fields if not entry.get("subresource")]
-    ours = [entry.get("time", "") for entry in fields if entry.get("manager") == FIELD_MANAGER]
-    if not ours:
-        return True
-    return any(
-        entry.get("time", "") >= max(ours)
-        for entry in fields
-        if entry.get("manager") != FIELD_MANAGER and _CONTENT & set(entry.get("fieldsV1") or ())
+def stranger(kind: str, raw: Raw) -> Child:
+    """Return an object that carries our labels and is not ours: nothing of it is read."""
+    return Child(
+        kind, metadata_of(raw)["name"], "", owner_uid_of(raw), is_ours=False, fingerprint=""
     )
+
+
+def content_of(raw: Mapping[str, Any]) -> Raw:
+    """Return the fields of an object that say what it is, with the labels that are ours."""
+    content = {name: raw[name] for name in CONTENT if name in raw}
+    labels: Mapping[str, str] = (raw.get("metadata") or {}).get("labels") or {}
+    ours = {k: v for k, v in labels.items() if k == LABEL_MANAGED_BY or k.startswith(f"{GROUP}/")}
+    kept: Raw = {"labels": ours}
+    annotations: Mapping[str, str] = (raw.get("metadata") or {}).get("annotations") or {}
+    if ANNOTATION_MODELS in annotations:
+        kept["annotations"] = {ANNOTATION_MODELS: annotations[ANNOTATION_MODELS]}
+    return {**content, "metadata": kept}
+
+
+def _canonical(content: Mapping[str, Any]) -> bytes:
+    """Return the content as JSON, equal for equal contents."""
+    return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
 
 
 def owner_uid_of(raw: Mapping[str, Any]) -> str:
@@ -80,18 +167,6 @@ def owner_uid_of(raw: Mapping[str, Any]) -> str:
     owners = metadata_of(raw).get("ownerReferences") or ()
     uids = [owner["uid"] for owner in owners if owner.get("controller")]
     return uids[0] if uids else ""
-
-
-def _cell(raw: Raw) -> ObservedCell | None:
-    text = (raw.get("data") or {}).get(ASSIGNMENT_FILE)
-    if text is None:
-        return None
-    try:
-        assignment = Assignment.model_validate_json(text)
-    except ValidationError:  # edited into something else: as good as absent, and applied again
-        return None
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    return ObservedCell(metadata_of(raw)["name"], assignment, digest)
 
 
 def _template(raw: Raw) -> ObservedTemplate:
@@ -120,10 +195,3 @@ def _hostnames(affinity: Mapping[str, Any]) -> tuple[str, ...]:
         if expression["key"] == "kubernetes.io/hostname"
         for value in expression.get("values") or ()
     )
-
-
-def _snapshot(raw: Raw) -> Snapshot | None:
-    try:
-        return read_snapshot(raw)
-    except ValidationError:  # not written by this operator
-        return None

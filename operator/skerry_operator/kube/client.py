@@ -29,7 +29,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -53,6 +53,9 @@ requests per second: the API server's own fairness rules do that, and its 429 is
 TIMEOUT_S = (3.0, 10.0)
 """To connect, and to answer."""
 
+LEASE_TIMEOUT_S = (1.0, 2.0)
+"""The same for a request about the Lease."""
+
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -75,7 +78,7 @@ class _Request:
     method: str
     path: str
     query: Query = field(default_factory=dict)
-    body: Mapping[str, Any] | None = None
+    body: Mapping[str, Any] | Sequence[Mapping[str, str]] | None = None
     headers: Query = field(default_factory=dict)
     timeout: float | tuple[float, float] = TIMEOUT_S
 
@@ -122,6 +125,10 @@ class KubeClient:
         """Return an object or a list."""
         return self._json(_Request("GET", path, query, headers={"Accept": accept}))
 
+    def get_lease(self, path: str) -> Json:
+        """Return the Lease: within less time than others, as a try that hangs takes the next."""
+        return self._json(_Request("GET", path, timeout=LEASE_TIMEOUT_S))
+
     def apply(self, path: str, body: Mapping[str, Any], kind: str) -> Json:
         """Apply an object server-side as our field manager; conflicts are forced.
 
@@ -147,6 +154,13 @@ class KubeClient:
         query = {"fieldManager": self._manager}
         return self._write(_Request("PATCH", path, query, body, _typed("merge-patch+json")), kind)
 
+    def patch(self, path: str, operations: Sequence[Mapping[str, str]], kind: str) -> Json:
+        """Patch an object with JSON patch operations, all or none."""
+        query = {"fieldManager": self._manager}
+        return self._write(
+            _Request("PATCH", path, query, operations, _typed("json-patch+json")), kind
+        )
+
     def create(self, path: str, body: Mapping[str, Any], kind: str) -> Json:
         """Create an object in the collection at `path`."""
         return self._write(_Request("POST", path, NO_QUERY, body, _typed("json")), kind)
@@ -160,12 +174,12 @@ class KubeClient:
 
     def replace_unfenced(self, path: str, body: Mapping[str, Any], kind: str) -> Json:
         """Replace an object without asking the fence: only the Lease itself is written so."""
-        request = _Request("PUT", path, NO_QUERY, body, _typed("json"))
+        request = _Request("PUT", path, NO_QUERY, body, _typed("json"), LEASE_TIMEOUT_S)
         return self._write(request, kind, fenced=False)
 
     def create_unfenced(self, path: str, body: Mapping[str, Any], kind: str) -> Json:
         """Create an object without asking the fence: only the Lease itself is written so."""
-        request = _Request("POST", path, NO_QUERY, body, _typed("json"))
+        request = _Request("POST", path, NO_QUERY, body, _typed("json"), LEASE_TIMEOUT_S)
         return self._write(request, kind, fenced=False)
 
     def read_bytes(self, path: str, limit: int, timeout_s: float) -> bytes:

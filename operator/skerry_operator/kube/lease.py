@@ -16,11 +16,11 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from skerry_operator.kube.client import Json, KubeClient
+from skerry_operator.kube.client import TIMEOUT_S, Json, KubeClient
 from skerry_operator.kube.errors import Conflict, Fenced, KubeError, NotFound
 from skerry_operator.kube.paths import API_VERSIONS, collection_path, object_path
 
-DURATION_S = 15
+DURATION_S = 30
 """A Lease that was not renewed for so long can be taken."""
 
 RENEW_S = 5.0
@@ -29,8 +29,9 @@ RENEW_S = 5.0
 RETRY_S = 2.0
 """Time between tries to get the Lease, or to renew it after an error."""
 
-MARGIN_S = 3.0
-"""The holder stops writing so long before the Lease can be taken: time for a request under way."""
+MARGIN_S = sum(TIMEOUT_S)
+"""The holder begins no write in the last seconds before the Lease can be taken: so long a request
+may be under way. What is left of the Lease has room for two renewals that fail."""
 
 log = logging.getLogger(__name__)
 
@@ -160,7 +161,7 @@ class Elector:
     def _read(self) -> Json | None:
         path = object_path("Lease", self._name.namespace, self._name.name)
         try:
-            return self._client.get(path)
+            return self._client.get_lease(path)
         except NotFound:
             return None
 

@@ -26,21 +26,29 @@ _OVER = frozenset({"Succeeded", "Failed"})
 MESSAGE_LIMIT = 512
 
 
+_OVER = frozenset({"Succeeded", "Failed"})
+"""Phases of a pod whose containers never run again: it has given back all that it had."""
+
+
 def read_pod(raw: Raw) -> Pod:
-    """Return a pod as decisions read it."""
+    """Return a pod as decisions read it.
+
+    One that is over (ended, evicted, refused at admission) holds nothing and cannot be asked.
+    """
     metadata, status = metadata_of(raw), raw.get("status") or {}
     labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
     containers = _container_statuses(status)
     reason, message = _waiting(status, containers)
     spec = raw.get("spec") or {}
+    over = status.get("phase") in _OVER
     return Pod(
         name=metadata["name"],
         unit=labels.get(LABEL_UNIT) or spec.get("nodeName") or _node_it_waits_for(spec),
         is_scheduled=bool(spec.get("nodeName")),
         cell=labels.get(LABEL_CELL, ""),
         template=labels.get(LABEL_TEMPLATE, ""),
-        ip=status.get("podIP") or "",
-        ready=_has_condition(status, "Ready"),
+        ip="" if over else status.get("podIP") or "",
+        ready=not over and _has_condition(status, "Ready"),
         deleting="deletionTimestamp" in metadata,
         restarts=sum(container.get("restartCount", 0) for container in containers),
         waiting_reason=reason,
@@ -49,10 +57,10 @@ def read_pod(raw: Raw) -> Pod:
         nudge=annotations.get(ANNOTATION_NUDGE, ""),
         created_at=_time(metadata.get("creationTimestamp")),
         node=spec.get("nodeName") or "",
-        claim=_claim(spec, labels.get(LABEL_PROFILE, "")),
+        claim=None if over else _claim(spec, labels.get(LABEL_PROFILE, "")),
         uid=metadata.get("uid", ""),
         controller=_controller(metadata.get("ownerReferences") or ()),
-        is_over=status.get("phase") in _OVER,
+        is_over=over,
     )
 
 

@@ -10,6 +10,9 @@ Server-side apply of the whole status, forced, with the uid and resourceVersion 
   answers 409, the object is read again and decided again. This is the second fence beside the
   Lease, and the one that holds when a process was paused in the middle of a request.
 - An equal status is not written at all.
+- What the server refuses (an older or newer CRD, a rule of somebody's own) is tried again without
+  what is only for people, then without the conditions: the engine's part is what a restarted
+  operator goes on from.
 """
 
 from __future__ import annotations
@@ -21,8 +24,38 @@ from skerry_operator.api.base import KubeModel
 from skerry_operator.constants import API_VERSION
 from skerry_operator.kube.cache import Entry
 from skerry_operator.kube.client import Json, KubeClient
+from skerry_operator.kube.owners import Owner
 from skerry_operator.kube.paths import object_path
 from skerry_operator.kube.raw import Raw
+
+_FOR_PEOPLE = frozenset(
+    {
+        "phase",
+        "model_version",
+        "step",
+        "units",
+        "units_text",
+        "cells",
+        "rejected_nodes",
+        "rejected_count",
+    }
+)
+"""Fields of a status that no decision reads."""
+
+LADDER: Mapping[str, tuple[frozenset[str], ...]] = {
+    "EdgeDeployment": (frozenset(), _FOR_PEOPLE, _FOR_PEOPLE | {"conditions"}),
+}
+"""Kind -> fields that are left out at the first, second and third try to write a status."""
+
+
+def ladder_of(kind: str) -> tuple[frozenset[str], ...]:
+    """Return what is left out of a status, try by try."""
+    return LADDER.get(kind, (frozenset(),))
+
+
+def is_equal(one: KubeModel, other: KubeModel, without: frozenset[str]) -> bool:
+    """Tell whether two statuses say the same, but for some fields."""
+    return one.model_dump(exclude=set(without)) == other.model_dump(exclude=set(without))
 
 
 @dataclass(frozen=True)
@@ -35,6 +68,11 @@ class Target:
     uid: str
     version: int
 
+    @property
+    def owner(self) -> Owner:
+        """Return the object as the owner of others."""
+        return Owner(self.kind, self.namespace, self.name, self.uid)
+
 
 def target_of(kind: str, entry: Entry[Raw]) -> Target:
     """Return the object in the cache as the target of a write."""
@@ -42,8 +80,10 @@ def target_of(kind: str, entry: Entry[Raw]) -> Target:
     return Target(kind, namespace, name, entry.uid, entry.version)
 
 
-def write_status(client: KubeClient, target: Target, status: KubeModel) -> Json:
-    """Write the status and return the object as the server holds it now.
+def write_status(
+    client: KubeClient, target: Target, status: KubeModel, without: frozenset[str] = frozenset()
+) -> Json:
+    """Write the status, but for some fields, and return the object as the server holds it now.
 
     Raises:
         Conflict: the object changed since it was read, or is another one of the same name.
@@ -55,7 +95,9 @@ def write_status(client: KubeClient, target: Target, status: KubeModel) -> Json:
         "apiVersion": API_VERSION,
         "kind": target.kind,
         "metadata": _identity(target),
-        "status": status.model_dump(mode="json", by_alias=True, exclude_none=True),
+        "status": status.model_dump(
+            mode="json", by_alias=True, exclude_none=True, exclude=set(without)
+        ),
     }
     return client.apply(path, body, target.kind)
 

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Iterable
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from itertools import groupby
 from typing import Any, TypeVar
 
 from skerry_operator.api.base import KubeModel
 from skerry_operator.decide.planned import EventNote, Manifest, Nudge, ObjectRef
-from skerry_operator.kube.apply import Applied, ChangeSet, Current, Outcome, apply, nudge, prune
-from skerry_operator.kube.cache import Entry
-from skerry_operator.kube.children import Child
+from skerry_operator.kube.apply import Applied, ChangeSet, Outcome, nudge, prune
+from skerry_operator.kube.children import owner_uid_of
 from skerry_operator.kube.client import KubeClient, Threads
 from skerry_operator.kube.errors import NotFound
 from skerry_operator.kube.events import Recorder
-from skerry_operator.kube.read import Cache, deployment_entry, model_entry, pod_entry
+from skerry_operator.kube.mending import Mender, notes_of
+from skerry_operator.kube.read import pod_entry, resource_entry
 from skerry_operator.kube.status import Target, write_status
+from skerry_operator.kube.tables import Cache
 
 T = TypeVar("T")
 
@@ -37,23 +38,29 @@ class Writer:
     threads: Threads
     recorder: Recorder
 
-    async def write_status(self, target: Target, status: KubeModel) -> None:
-        """Write the whole status; an object that is gone is forgotten first."""
-        is_model = target.kind == "EdgeModel"
-        table = self.cache.models if is_model else self.cache.deployments
+    @cached_property
+    def mender(self) -> Mender:
+        """Return what applies single objects."""
+        return Mender(self.client)
+
+    async def write_status(
+        self, target: Target, status: KubeModel, without: frozenset[str] = frozenset()
+    ) -> None:
+        """Write the status, but for some fields; an object that is gone is forgotten first."""
+        table = self.cache.resources[target.kind]
         try:
-            raw = await self.threads.run(write_status, self.client, target, status)
+            raw = await self.threads.run(write_status, self.client, target, status, without)
         except NotFound:
             table.discard((target.namespace, target.name), target.uid)
             raise
-        table.wrote(model_entry(raw) if is_model else deployment_entry(raw))
+        table.wrote(resource_entry(target.kind, raw))
 
     async def apply(self, namespace: str, manifests: Iterable[Manifest]) -> ChangeSet:
         """Apply in the given order; neighbours of one kind go out at one time, new ones first."""
-        changes = ChangeSet()
+        changes: list[ChangeSet] = []
         for _, group in groupby(manifests, key=partial(self._wave, namespace)):
-            changes += ChangeSet(await all_of(self._apply(namespace, one) for one in group))
-        return changes
+            changes += await all_of(self._apply(namespace, one) for one in group)
+        return ChangeSet.of(changes)
 
     async def nudge(self, namespace: str, nudges: Iterable[Nudge]) -> ChangeSet:
         """Patch all pods at one time; pods that are gone are left out."""
@@ -74,13 +81,18 @@ class Writer:
         kind, name = manifest.ref.kind, manifest.ref.name
         return kind, self.cache.children[kind].get((namespace, name)) is None
 
-    async def _apply(self, namespace: str, manifest: Manifest) -> Applied:
-        kind = manifest.ref.kind
-        entry = self.cache.children[kind].get((namespace, manifest.ref.name))
-        current = _current(entry) if entry else None
-        applied = await self.threads.run(apply, self.client, namespace, manifest, current)
-        self.cache.wrote_child(kind, applied.raw)
-        return applied
+    async def _apply(self, namespace: str, manifest: Manifest) -> ChangeSet:
+        """Apply one object; one that was only looked at again, and is right, is not written."""
+        kind, key = manifest.ref.kind, (namespace, manifest.ref.name)
+        entry = self.cache.children[kind].get(key)
+        if entry and self.mender.is_right(manifest, entry, owner_uid_of(manifest.body)):
+            self.cache.accept(kind, entry)
+            return ChangeSet((Applied(manifest.ref, Outcome.UNCHANGED, {}),))
+        mended = await self.threads.run(self.mender.put, namespace, manifest, entry)
+        self.cache.wrote_child(kind, mended.applied.raw)
+        hold_s = self.cache.mends.note(kind, key) if mended.is_put_back else 0.0
+        applied = replace(mended.applied, is_put_back=mended.is_put_back)
+        return ChangeSet((applied,), notes=notes_of(mended, hold_s))
 
     async def _nudge(self, namespace: str, one: Nudge) -> str | None:
         raw = await self.threads.run(nudge, self.client, namespace, one)
@@ -91,17 +103,12 @@ class Writer:
 
     async def _prune(self, namespace: str, ref: ObjectRef) -> Applied:
         entry = self.cache.children[ref.kind].get((namespace, ref.name))
-        if entry is None:  # gone since the plan was made; who has the name now is not ours
+        if entry is None or not entry.value.is_ours:
+            # Gone since the plan was made; who has the name now is not ours.
             return Applied(ref, Outcome.DELETED, {})
         pruned = await self.threads.run(prune, self.client, namespace, ref, entry.uid)
         self.cache.forget_child(ref, namespace)
         return pruned
-
-
-def _current(entry: Entry[Child]) -> Current:
-    """Return what the cache knows of an object that is to be written."""
-    deployment = entry.owner[1] if entry.owner else ""
-    return Current(entry.version, deployment, entry.value.owner_uid)
 
 
 async def all_of(calls: Iterable[Coroutine[Any, Any, T]]) -> tuple[T, ...]:

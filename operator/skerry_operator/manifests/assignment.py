@@ -137,7 +137,7 @@ def _content(snapshot: Snapshot, hardware: Hardware, retry: str) -> RevisionCont
         batching=_batching(snapshot.runtime.batching),
     )
     return RevisionContent(
-        models={snapshot.models[0].name: model}, swap=snapshot.runtime.swap, retry=retry
+        models={snapshot.model_names[0]: model}, swap=snapshot.runtime.swap, retry=retry
     )
 
 

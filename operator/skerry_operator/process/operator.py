@@ -13,7 +13,7 @@ from skerry_operator.handlers.watch import build_feeds, watch
 from skerry_operator.kube.client import KubeClient, Threads
 from skerry_operator.kube.events import Recorder
 from skerry_operator.kube.lease import Elector, LeaseLost, LeaseName
-from skerry_operator.kube.read import Cache
+from skerry_operator.kube.tables import Cache
 from skerry_operator.kube.writer import Writer
 from skerry_operator.metricsource.prometheus import Prometheus, PrometheusAddress
 from skerry_operator.process.definitions import Definitions
@@ -23,9 +23,9 @@ from skerry_operator.process.status_proxy import ProxyFetch
 from skerry_operator.process.sweeper import Sweeper
 from skerry_operator.reconcile import Edges, Planner, Reconciler
 from skerry_operator.reports.base import DeploymentKey
+from skerry_operator.reports.cadence import Cadence
 from skerry_operator.reports.fetch import HttpFetch
-from skerry_operator.reports.pace import Pace
-from skerry_operator.reports.poller import Poller, Watch
+from skerry_operator.reports.poller import Clocks, Poller
 from skerry_operator.settings import Settings, StatusAccess
 from skerry_operator.telemetry import Telemetry
 
@@ -57,7 +57,7 @@ class Operator:
         self._tasks: tuple[asyncio.Task[None], ...] = ()
         self._exit_status = 0
         self._is_ended = False
-        self._cache = Cache()
+        self._cache = Cache(telemetry=telemetry)
         self._threads = Threads()
         self._fetch = self._build_fetch()
         self._prometheus = self._build_prometheus()
@@ -165,8 +165,8 @@ class Operator:
             self._fetch,
             self._telemetry,
             slots=PROXY_THREADS if is_proxy else settings.status_concurrency,
-            pace=Pace(Random(), settings.idle_period_seconds),  # noqa: S311 (jitter, no secret)
-            watch=Watch(time.monotonic, clock.now),
+            cadence=Cadence(Random(), settings.idle_period_seconds),  # noqa: S311 (jitter, no secret)
+            clocks=Clocks(time.monotonic, clock.now),
             wake=self._wake,
         )
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import aiohttp
 from aiohttp import web
 
-from skerry_operator.kube.read import Cache
+from skerry_operator.kube.tables import Cache
 from skerry_operator.process.definitions import Definitions
 from skerry_operator.telemetry import Telemetry
 

@@ -41,6 +41,8 @@ class Backlog:
         self._running: dict[Key, float] = {}
         self._last_start: dict[Key, float] = {}
         self._failures: dict[Key, int] = {}
+        self._not_before: dict[Key, float] = {}
+        """Until when the API server asked to be left alone about a key."""
 
     def __len__(self) -> int:
         return len(self._due)
@@ -49,9 +51,11 @@ class Backlog:
         """Ask for a reconcile because something changed; asking twice is asking once.
 
         A key that is being worked on is started again afterwards. A key that waits out its
-        back-off is started at once: what changed may be the cure.
+        back-off is started at once: what changed may be the cure. But not before the API server
+        wants to hear of it again: a busy one is not helped by more questions.
         """
-        self._set(key, max(now, self._last_start.get(key, now - self._spacing_s) + self._spacing_s))
+        spaced = self._last_start.get(key, now - self._spacing_s) + self._spacing_s
+        self._set(key, max(now, spaced, self._not_before.get(key, now)))
 
     def take(self, now: float) -> tuple[Key, float] | None:
         """Return the key that is due longest, with how long it is; None: nothing is due."""
@@ -73,6 +77,7 @@ class Backlog:
 
     def _start(self, key: Key, now: float) -> None:
         del self._due[key]
+        self._not_before.pop(key, None)
         self._running[key] = now
         self._last_start[key] = now
         if len(self._last_start) > REMEMBERED:
@@ -91,6 +96,9 @@ class Backlog:
         del self._running[key]
         failures = self._failures[key] = self._failures.get(key, 0) + 1
         delay = max(at_least_s, self._backoff(failures))
+        if at_least_s > 0:
+            self._not_before[key] = now + at_least_s
+            self._due.pop(key, None)  # what events asked for meanwhile waits, too
         self._set(key, now + delay)
         return delay
 

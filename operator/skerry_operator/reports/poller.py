@@ -24,8 +24,8 @@ from skerry_operator.reports.base import (
     ReadError,
     ReadResult,
 )
+from skerry_operator.reports.cadence import FIRST_S, Cadence
 from skerry_operator.reports.door import let_in
-from skerry_operator.reports.pace import FIRST_S, Pace
 from skerry_operator.reports.schedule import SLOW_S, Schedule, Shares
 from skerry_operator.reports.table import Attention, Hearing, ReportTable, Voice
 from skerry_operator.telemetry import Telemetry
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Watch:
+class Clocks:
     """The clocks: one for spans of time, one for what people and pods call the time."""
 
     monotonic: Callable[[], float]
@@ -54,14 +54,14 @@ class Poller:
         telemetry: Telemetry,
         *,
         slots: int,
-        pace: Pace,
-        watch: Watch,
+        cadence: Cadence,
+        clocks: Clocks,
         wake: Callable[[DeploymentKey], None],
     ) -> None:
         self._fetch = fetch
         self._telemetry = telemetry
-        self._pace = pace
-        self._watch = watch
+        self._cadence = cadence
+        self._clocks = clocks
         self._wake = wake
         self._table = ReportTable()
         self._schedule = Schedule(Shares.of(slots))
@@ -74,7 +74,7 @@ class Poller:
 
     def follow(self, deployment: DeploymentKey, pods: Iterable[Pod]) -> None:
         """Ask these pods of the deployment from now on, and no others."""
-        now = self._watch.monotonic()
+        now = self._clocks.monotonic()
         questions = (Question(deployment, pod) for pod in pods)
         change = self._table.follow(deployment, questions, now)
         for key in change.gone:
@@ -93,7 +93,7 @@ class Poller:
 
     def hearing(self, deployment: DeploymentKey, pods: Iterable[Pod]) -> Hearing:
         """Return what the units of these pods say, as far as it is known now."""
-        return self._table.hearing(deployment, pods, self._watch.monotonic())
+        return self._table.hearing(deployment, pods, self._clocks.monotonic())
 
     def attend(
         self,
@@ -108,8 +108,8 @@ class Poller:
 
         `has_written`: the look changed something, so every pod has to say anew where it is.
         """
-        now = self._watch.monotonic()
-        wait_s = self._pace.idle_s if look_in_s is None else look_in_s
+        now = self._clocks.monotonic()
+        wait_s = self._cadence.idle_s if look_in_s is None else look_in_s
         attention = Attention(is_under_way, with_counters, now + wait_s, wait_s)
         is_closer = is_under_way or self._table.attention(deployment).is_under_way
         self._table.attend(deployment, attention)
@@ -123,7 +123,7 @@ class Poller:
     def _latest_at(self, voice: Voice, attention: Attention, now: float) -> float:
         if self._table.is_unconfirmed(voice) and voice.misses == 0:
             return now + FIRST_S
-        return self._pace.latest_at(voice, attention, now)
+        return self._cadence.latest_at(voice, attention, now)
 
     # --- other producers, and people ---
 
@@ -132,7 +132,7 @@ class Poller:
 
         `asked_at` is a moment of the monotonic clock after which the report is true.
         """
-        now = self._watch.monotonic()
+        now = self._clocks.monotonic()
         if self._table.heard(question, report, asked_at, now):
             self._wake(question.deployment)
 
@@ -163,7 +163,7 @@ class Poller:
 
     def start_due(self) -> None:
         """Begin to ask every pod that is due and has a slot."""
-        while (question := self._schedule.take(self._watch.monotonic())) is not None:
+        while (question := self._schedule.take(self._clocks.monotonic())) is not None:
             task = asyncio.create_task(self._ask(question))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -171,7 +171,7 @@ class Poller:
     async def _sleep(self) -> None:
         """Sleep until the next pod is due, or until something changes."""
         at = self._schedule.next_at()
-        delay = None if at is None else max(0.0, at - self._watch.monotonic())
+        delay = None if at is None else max(0.0, at - self._clocks.monotonic())
         try:
             async with asyncio.timeout(delay):
                 await self._due.wait()
@@ -179,7 +179,7 @@ class Poller:
             return
 
     async def _ask(self, question: Question) -> None:
-        asked_at = self._watch.monotonic()
+        asked_at = self._clocks.monotonic()
         result, problem = ReadResult.OK, ""
         try:
             self.heard(question, await self._read(question), asked_at)
@@ -198,7 +198,7 @@ class Poller:
     async def _read(self, question: Question) -> UnitReport:
         body = await self._fetch(question)
         wanted = self._table.attention(question.deployment).with_counters
-        now_s = self._watch.now().timestamp()
+        now_s = self._clocks.now().timestamp()
         if len(body) <= PARSED_HERE:
             return let_in(body, question, now_s, with_counters=wanted)
         loop = asyncio.get_running_loop()
@@ -208,7 +208,7 @@ class Poller:
 
     def _missed(self, question: Question, asked_at: float, result: ReadResult, why: str) -> None:
         refused = f"its report is refused as {result}: {why}" if result in NONSENSE else ""
-        voice, now = self._table.get(question), self._watch.monotonic()
+        voice, now = self._table.get(question), self._clocks.monotonic()
         if refused and voice is not None and voice.refused != refused:
             log.warning("pod %s/%s: %s", question.deployment[0], question.pod.name, refused)
         if self._table.missed(question, asked_at, now, refused):
@@ -216,19 +216,21 @@ class Poller:
 
     def _ended(self, question: Question, asked_at: float) -> None:
         """Free the slot, and settle when the pod is asked again."""
-        now = self._watch.monotonic()
+        now = self._clocks.monotonic()
         voice = self._table.get(question)
         at, is_slow = now, False
         if voice is not None:
             attention = self._table.attention(question.deployment)
-            at = self._pace.again_at(voice, attention, now, self._table.crowd(question.deployment))
+            at = self._cadence.again_at(
+                voice, attention, now, self._table.crowd(question.deployment)
+            )
             is_slow = voice.misses > 0 or now - asked_at > SLOW_S
         self._schedule.ended(question, at, is_slow=is_slow)
         self._due.set()
 
     def _show(self) -> None:
         """Bring the gauges up to date, now and then."""
-        now = self._watch.monotonic()
+        now = self._clocks.monotonic()
         if now - self._counted_at < GAUGES_EVERY_S:
             return
         self._counted_at = now

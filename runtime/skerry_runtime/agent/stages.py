@@ -93,8 +93,9 @@ class Stages:
         """Bring every missing file of the goal into the slots.
 
         Raises:
-            Refused, Transient: see `Fetcher.fetch`.
+            Refused, Transient: see `Fetcher.fetch`; a revision of several models.
         """
+        _require_one_model(goal)
         fetcher = self._fetcher()
         done = 0
         for blob in self.slots.missing(goal):
@@ -123,6 +124,7 @@ class Stages:
             Corrupt: a file has to be fetched again.
             Refused: InvalidModel.
         """
+        _require_one_model(goal)
         await self.worker.run(self._verify, goal)
 
     def _verify(self, goal: Goal) -> None:
@@ -273,6 +275,13 @@ class Stages:
         if not outcome.result.passed:
             raise Refused(FailureReason.EXAM_FAILED, outcome.message, outcome.result)
         return outcome.result
+
+
+def _require_one_model(goal: Goal) -> None:
+    count = len(goal.content.models)
+    if count > 1:
+        text = f"the revision has {count} models, this runtime serves one: it needs a newer image"
+        raise Refused(FailureReason.INVALID_MODEL, text)
 
 
 def _shifted(on_progress: OnProgress, done: int) -> OnProgress:

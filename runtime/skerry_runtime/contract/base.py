@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
+from itertools import accumulate
 from typing import Annotated, Any, TypeVar
 
 from pydantic import (
@@ -26,7 +27,7 @@ MAX_WORD = 64
 """Most characters of an enum's word, known or not."""
 
 MAX_TEXT_BYTES = 1024
-"""Largest text for people, in UTF-8."""
+"""Largest text for people, as JSON has it."""
 
 KNOWN_WORDS_ONLY: Mapping[str, bool] = {"known_words_only": True}
 """Validation context in which a word that this code does not know is refused after all."""
@@ -72,15 +73,21 @@ def is_known(word: StrEnum) -> bool:
 
 
 def clipped(text: str, limit: int = MAX_TEXT_BYTES) -> str:
-    """Return the text in one line that is safe to print, at most `limit` bytes of UTF-8 long.
+    """Return the text in one line that is safe to print, at most `limit` bytes long in JSON.
 
     Control characters, line ends and marks that change the direction of writing become spaces.
     """
     line = "".join(c if c.isprintable() else " " for c in text[:limit]).strip()
-    encoded = line.encode("utf-8", "replace")
-    if len(encoded) <= limit and len(text) <= limit:
+    if len(text) <= limit and sum(map(_written_bytes, line)) <= limit:
         return line
-    return encoded[: limit - 3].decode("utf-8", "ignore") + "…"
+    room = limit - _written_bytes("…")
+    sizes = accumulate(map(_written_bytes, line))
+    return line[: sum(size <= room for size in sizes)] + "…"
+
+
+def _written_bytes(character: str) -> int:
+    """Return what a printable character takes in JSON."""
+    return 2 if character in '"\\' else len(character.encode("utf-8", "replace"))
 
 
 def _clip(value: object, limit: int = MAX_TEXT_BYTES) -> object:

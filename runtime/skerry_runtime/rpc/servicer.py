@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -57,6 +58,8 @@ class RpcLimits:
     handshake_timeout_s: float
     max_dimensions: int
     max_tensors: int
+    idle_timeout_s: float = 75.0
+    """Of a connection without calls, and of a stream without messages."""
 
 
 class Servicer:
@@ -67,6 +70,7 @@ class Servicer:
         self._reader = Reader(limits.max_dimensions, limits.max_tensors)
         self._writer = Writer()
         self._budget = Budget(limits.max_buffered_bytes)
+        self._idle_timeout_s = limits.idle_timeout_s
 
     async def server_live(self, _: pb.ServerLiveRequest) -> pb.ServerLiveResponse:
         """Answer at all."""
@@ -135,7 +139,7 @@ class Servicer:
         self, messages: AsyncIterator[bytes]
     ) -> AsyncIterator[pb.ModelStreamInferResponse]:
         """Run inferences one after another; one that fails says so, and the next goes on."""
-        async for data in messages:
+        async for data in _until_idle(messages, self._idle_timeout_s):
             try:
                 response, is_raw = await self._infer(data)
                 answer = from_response(response, is_raw=is_raw)
@@ -149,6 +153,19 @@ class Servicer:
                 )
 
 
+async def _until_idle(messages: AsyncIterator[bytes], timeout_s: float) -> AsyncIterator[bytes]:
+    """Yield the messages until none comes for so long: a stream takes the place of a call."""
+    while True:
+        try:
+            async with asyncio.timeout(timeout_s):
+                data = await anext(messages, None)
+        except TimeoutError:
+            return
+        if data is None:
+            return
+        yield data
+
+
 def build_server(
     servicer: Servicer,
     limits: RpcLimits,
@@ -160,6 +177,7 @@ def build_server(
         ("grpc.max_send_message_length", -1),  # what a model answers is not the client's doing
         ("grpc.max_metadata_size", limits.max_header_bytes),
         ("grpc.max_allowed_incoming_connections", limits.max_calls),
+        ("grpc.max_connection_idle_ms", round(limits.idle_timeout_s * 1000)),
         ("grpc.server_handshake_timeout_ms", round(limits.handshake_timeout_s * 1000)),
         ("grpc.so_reuseport", 0),  # two servers on one port is a mistake, not load balancing
     )

@@ -7,6 +7,7 @@ import json
 import logging
 import socket
 import ssl
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -21,7 +22,7 @@ from tritonclient.utils import InferenceServerException
 from serving.deployed import eventually
 from serving.fakes import FakeModel, serving
 from serving.running import InThread, running
-from skerry_runtime.access import MAX_FILE_BYTES, BadSecret, Tls, Tokens
+from skerry_runtime.access import MAX_FILE_BYTES, Access, BadSecret, Reads, Tls, Tokens
 from unit.runtime.secrets_folder import Secret, certificate
 
 ONE, TWO = "first-token-0123456789", "second-token-0123456789"
@@ -96,6 +97,43 @@ def test_a_key_that_belongs_to_another_certificate_is_refused(tmp_path: Path) ->
     mixed = Secret(tmp_path / "m", tls_crt=one["tls_crt"], tls_key=two["tls_key"])
     with pytest.raises(BadSecret, match="no certificate with its key"):
         Tls(mixed.folder)
+
+
+def test_a_secret_whose_links_go_in_a_circle_keeps_what_was_read(tmp_path: Path) -> None:
+    secret = Secret(tmp_path / "t", token=ONE.encode())
+    access = Access.of(secret.folder, None)
+    circle(secret.folder)
+    assert "cannot be read" in access.refresh()
+    assert access.reads() == Reads(failures=1, is_stale=True)
+    assert access.tokens
+    assert access.tokens.admits(f"Bearer {ONE}".encode())
+
+
+def circle(folder: Path) -> None:
+    folder.rename(folder.with_name("away"))
+    folder.symlink_to(folder.name)
+
+
+def test_no_surprise_of_one_secret_keeps_the_other_from_being_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens = Secret(tmp_path / "t", token=ONE.encode())
+    tls = Secret(tmp_path / "tls", **certificate(tmp_path, "one"))
+    access = Access.of(tokens.folder, tls.folder)
+    assert access.tokens
+    assert access.tls
+
+    def surprise() -> None:
+        raise LookupError("never seen before")
+
+    monkeypatch.setattr(access.tokens, "refresh", surprise)
+    before = access.tls.pair
+    tls.write(**certificate(tmp_path, "two"))
+    assert "LookupError" in access.refresh()
+    assert access.tls.pair != before
+    monkeypatch.undo()
+    assert access.refresh() == ""
+    assert access.reads() == Reads(failures=1, is_stale=False)
 
 
 # A running server
@@ -181,6 +219,24 @@ def test_a_changed_secret_counts_without_a_restart_and_no_token_is_logged(
         assert ask(server.http, "/v2", bearer(TWO))[0] == 200
     assert ONE not in caplog.text
     assert TWO not in caplog.text
+
+
+def test_a_rotation_that_fails_is_counted_and_the_pod_goes_on_being_ready(tokens: Secret) -> None:
+    def page() -> str:
+        return ask(server.admin, "/metrics")[2].decode()
+
+    with guarded(token_dir=tokens.folder) as server:
+        assert "skerry_secrets_stale 0.0" in page()
+        tokens.write(token=b"")
+        eventually(lambda: "skerry_secrets_stale 1.0" in page(), "the failure in /metrics")
+        assert "skerry_secret_read_failures_total 0.0" not in page()
+        assert ask(server.admin, "/readyz")[0] == 200
+        assert ask(server.http, "/v2", bearer(ONE))[0] == 200
+        tokens.write(token=TWO.encode())
+        eventually(lambda: "skerry_secrets_stale 0.0" in page(), "its end")
+        assert ask(server.http, "/v2", bearer(TWO))[0] == 200
+    with guarded() as server:
+        assert "skerry_secret" not in page()
 
 
 def trusting(*pems: bytes) -> ssl.SSLContext:
@@ -293,6 +349,21 @@ def test_the_grpc_port_takes_so_many_connections(tmp_path: Path) -> None:
         with silent(server.grpc, 8) as connections:
             assert all(map(is_gone, connections[3:]))
         eventually(lambda: live_over(server, pair["tls_crt"]), "room again")
+
+
+def test_idle_connections_and_streams_leave_the_grpc_port() -> None:
+    with guarded(keep_alive_s=0.3) as server:
+        with closing(grpc.insecure_channel(server.grpc)) as channel:
+            stream = channel.stream_stream("/inference.GRPCInferenceService/ModelStreamInfer")
+            never = threading.Event()
+            answers = stream(iter(lambda: never.wait(60) and None, None))
+            assert list(answers) == []  # the server ended it; nothing was sent
+            never.set()
+        with closing(grpc.insecure_channel(server.grpc)) as channel:
+            states: list[grpc.ChannelConnectivity] = []
+            channel.subscribe(states.append, try_to_connect=True)
+            eventually(lambda: grpc.ChannelConnectivity.READY in states, "a connection")
+            eventually(lambda: states[-1] is grpc.ChannelConnectivity.IDLE, "its end")
 
 
 def test_the_shared_memory_extension_is_absent() -> None:

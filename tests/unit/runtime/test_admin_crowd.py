@@ -135,7 +135,7 @@ def test_a_request_that_drips_in_is_given_up(drip: bytes) -> None:
 def test_a_connection_that_asked_and_is_idle_is_ended_in_time() -> None:
     asks = b"GET /healthz HTTP/1.1\r\n\r\n"
     with (
-        running(admin_idle_timeout_s=0.1, admin_timeout_s=0.2) as server,
+        running(admin_keep_alive_s=0.1, admin_timeout_s=0.2) as server,
         one(server, asks) as idle,
     ):
         seen = b""

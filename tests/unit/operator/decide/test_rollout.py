@@ -167,6 +167,25 @@ def test_a_unit_that_does_not_answer_once_breaks_nothing_off_but_ends_no_soak() 
     assert result.reason is Reason.WAITING_FOR_UNITS
 
 
+def test_no_step_ends_on_what_a_unit_said_before_the_last_write() -> None:
+    before = (unit("n0", V2, is_confirmed=False), *MIXED[1:])
+    begun = step(QUICK, rolling(), facts(before))
+    assert (begun.state.rollout.stage, begun.reason) == (Stage.STEPPING, Reason.WAITING_FOR_UNITS)
+    soaked = rolling(Stage.SOAKING, **SOAKED)
+    for now in (later(11), later(7200)):  # not a failure either, however late it is
+        stays = step(QUICK, soaked, facts(before, now=now)).state.rollout
+        assert (stays.stage, stays.step) == (Stage.SOAKING, 0)
+    after = step(QUICK, soaked, facts(MIXED, now=later(11)))
+    assert after.state.rollout.step == 1
+
+
+def test_a_rollback_ends_on_what_units_say_after_it_was_written() -> None:
+    back = rolling(Stage.ROLLING_BACK)
+    before = facts(units(3, V1, is_confirmed=False), wanted=V1)
+    assert step(QUICK, back, before).state.rollout.stage is Stage.ROLLING_BACK
+    assert step(QUICK, back, facts(units(3, V1), wanted=V1)).state.rollout.stage is Stage.IDLE
+
+
 TWO_HOLD = (unit("n0", V2), unit("n1", V2, serving=None, answered=False), unit("n2", V1))
 """Two units have V2; one of them does not answer this time."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -20,6 +21,7 @@ from builders import (
 from skerry_operator.api.v1alpha1.edgedeployment_status import Stage
 from skerry_operator.decide.facts import UnitFacts
 from skerry_operator.decide.fleet.fleet import Fleet
+from skerry_operator.decide.fleet.nudges import RENUDGE_LONGEST_S
 from skerry_operator.decide.fleet.units import OnTrial, unit_facts
 from world import World
 
@@ -331,6 +333,52 @@ def test_a_pod_that_did_not_read_its_file_is_told_again_every_two_seconds() -> N
     again = world.plan().nudges[0]
     assert again.pod == first.pod
     assert again.digest != first.digest
+
+
+def test_a_pod_that_answers_and_cannot_read_its_file_is_told_ever_less_often() -> None:
+    world = make_world(1)
+    world.model = make_model("2.0.0")
+    world.change(rollout={**STEPS, "progressDeadline": "24h"})
+    world.carry_out(world.plan())  # and the kubelet sleeps, for an hour
+    told = []
+    for second in range(3600):
+        world.turn_seconds(1)
+        made = world.plan()
+        told += [second] * len(made.nudges)
+        world.carry_out(made)
+    gaps = [after - before for before, after in pairwise(told)]
+    assert gaps[:4] == [4, 8, 16, 32]
+    assert max(gaps) == RENUDGE_LONGEST_S
+    assert len(told) < 25
+
+
+def test_news_reaches_a_pod_at_once_that_was_told_in_vain_for_long() -> None:
+    world = make_world(1)
+    world.model = make_model("2.0.0")
+    world.carry_out(world.plan())
+    for _ in range(100):
+        world.turn_seconds(1)
+        world.carry_out(world.plan())
+    world.model = make_model("3.0.0")
+    (nudge,) = world.plan().nudges
+    assert nudge.digest.count(".") == 1  # and the count begins anew
+
+
+def test_the_next_look_comes_when_a_pod_is_told_again() -> None:
+    world = make_world(1)
+    world.model = make_model("2.0.0")
+    world.carry_out(world.plan())
+    made = world.plan()
+    assert made.requeue_after_s
+    assert made.requeue_after_s <= 3
+
+
+@pytest.mark.parametrize("text", ["x", "x.y", "x.1.y", f"x.{'9' * 400}", "x.1.2.3", "..", "x.²"])
+def test_an_annotation_that_somebody_wrote_stops_no_plan(text: str) -> None:
+    world = make_world(1)
+    world.pods = {name: replace(pod, nudge=text) for name, pod in world.pods.items()}
+    world.model = make_model("2.0.0")
+    assert world.plan().status
 
 
 def test_a_new_retry_text_reaches_the_unit_that_refused() -> None:

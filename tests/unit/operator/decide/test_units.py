@@ -171,6 +171,12 @@ def test_the_conditions_name_what_keeps_a_unit(world: World) -> None:
         assert "n: ImagePullBackOff: no such image" in said[condition]
 
 
+def test_people_are_told_why_a_report_is_refused(world: World) -> None:
+    why = "its report is refused as garbage: serving.exam.samples: too small"
+    observed = replace(with_pod(world, ready=True), refused_reports={"n": why})
+    assert facts(world, observed).state == why
+
+
 def test_a_long_word_of_a_registry_does_not_fill_a_condition(world: World) -> None:
     observed = with_pod(world, waiting_reason="ErrImagePull", waiting_message="x" * 5000)
     made = plan(observed, world.profiles, world.settings)

@@ -9,14 +9,16 @@ import kopf
 import pytest
 
 from fake_kube import FakeKube
+from owned import controlled, workload
 from skerry_operator import cli
 from skerry_operator.constants import LABEL_DEPLOYMENT
 from skerry_operator.handlers.change import Key
 from skerry_operator.handlers.feed import SELECTOR, KindFeed
 from skerry_operator.handlers.watch import build_feeds, build_registry, build_settings
 from skerry_operator.kube.client import KubeClient
-from skerry_operator.kube.read import Cache, pod_entry
+from skerry_operator.kube.read import pod_entry
 from skerry_operator.kube.sweep import gone, list_existing
+from skerry_operator.kube.tables import Cache
 from skerry_operator.process.probes import Watchdog
 from skerry_operator.settings import BadSettings, read_settings
 
@@ -114,9 +116,9 @@ async def test_a_node_wakes_those_that_have_a_pod_on_it_whatever_they_select_now
     world: World,
 ) -> None:
     await world.deployment("north", nodeSelector={"site": "north"})
-    labels = {LABEL_DEPLOYMENT: "north"}
-    pod = world.raw("p", metadata={"labels": labels}, spec={"nodeName": "n"})
-    await world.tell("Pod", pod)
+    await world.tell("DaemonSet", workload("maker", "north"))
+    pod = world.raw("p", spec={"nodeName": "n"})
+    await world.tell("Pod", controlled(pod, "maker"))
     assert await world.node("n", {"site": "south"}) == [ed("north")]
 
 
@@ -125,20 +127,34 @@ async def test_a_device_that_is_given_back_wakes_those_that_could_take_it(world:
     await world.deployment("holder")
     await world.deployment("near", nodeSelector={"site": "x"})
     await world.deployment("far", nodeSelector={"site": "y"})
-    holding = world.raw(
-        "pod",
-        metadata={"labels": {LABEL_DEPLOYMENT: "holder"}},
-        spec={
-            "nodeName": "n",
-            "containers": [{"resources": {"limits": {"hailo.ai/h8": "1", "cpu": "1"}}}],
-        },
-    )
+    await world.tell("DaemonSet", workload("maker", "holder"))
+    limits = {"resources": {"limits": {"hailo.ai/h8": "1", "cpu": "1"}}}
+    holding = controlled(world.raw("pod", spec={"nodeName": "n", "containers": [limits]}), "maker")
     assert await world.tell("Pod", holding) == [ed("holder")]
     assert set(await world.tell("Pod", holding, "DELETED")) == {ed("holder"), ed("near")}
 
 
+async def test_a_pod_that_is_over_wakes_who_waits_for_its_device(world: World) -> None:
+    await world.node("n", {"site": "x"})
+    await world.deployment("near", nodeSelector={"site": "x"})
+    await world.tell("DaemonSet", workload("maker", "holder"))
+    spec = {"nodeName": "n", "containers": [{"resources": {"limits": {"hailo.ai/h8": "1"}}}]}
+    for phase, woken in (("Running", []), ("Failed", [ed("near")]), ("Failed", [])):
+        raw = world.raw("pod", spec=spec, status={"phase": phase})
+        assert await world.tell("Pod", controlled(raw, "maker")) == woken
+
+
+async def test_pods_of_strangers_that_come_and_go_wake_nobody(world: World) -> None:
+    await world.node("n", {"site": "x"})
+    await world.deployment("near", nodeSelector={"site": "x"})
+    spec = {"nodeName": "n", "containers": [{"resources": {"limits": {"hailo.ai/h8": "1"}}}]}
+    raw = world.raw("pod", metadata={"labels": {LABEL_DEPLOYMENT: "near"}}, spec=spec)
+    assert await world.tell("Pod", raw) == []
+    assert await world.tell("Pod", raw, "DELETED") == []
+
+
 @pytest.mark.parametrize(
-    "kind", ["Pod", "ConfigMap", "DaemonSet", "ReplicaSet", "Service", "ControllerRevision"]
+    "kind", ["ConfigMap", "DaemonSet", "ReplicaSet", "Service", "ControllerRevision"]
 )
 async def test_a_generated_object_wakes_its_deployment_also_when_it_goes(
     world: World, kind: str

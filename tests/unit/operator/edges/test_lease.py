@@ -7,11 +7,13 @@ from datetime import UTC, datetime
 import pytest
 
 from fake_kube import FakeKube, refusal
-from skerry_operator.kube.client import KubeClient
+from skerry_operator.kube.client import LEASE_TIMEOUT_S, TIMEOUT_S, KubeClient
 from skerry_operator.kube.errors import Fenced
 from skerry_operator.kube.lease import (
     DURATION_S,
     MARGIN_S,
+    RENEW_S,
+    RETRY_S,
     Elector,
     LeaseLost,
     LeaseName,
@@ -129,7 +131,7 @@ async def test_a_server_that_does_not_answer_costs_the_lease_only_in_the_end(
     time.now += 5
     assert not elector._try_once()
     elector._give_up_if_lost()
-    time.now += 5
+    time.now += DURATION_S - MARGIN_S - 10
     assert not elector._try_once()
     with pytest.raises(LeaseLost, match="could not be renewed"):
         elector._give_up_if_lost()
@@ -172,3 +174,10 @@ def test_a_sighting_counts_from_the_first_look_not_from_the_holder_s_clock() -> 
     assert again is first
     assert not again.is_abandoned(13.9)
     assert again.is_abandoned(14.0)
+
+
+def test_a_request_under_way_has_ended_before_the_lease_can_be_taken() -> None:
+    assert sum(TIMEOUT_S) <= MARGIN_S
+    # and two renewals in a row may hang, each to the end of its own time
+    hang = 2 * sum(LEASE_TIMEOUT_S)  # a read, then a write
+    assert RENEW_S + 2 * hang + RETRY_S <= DURATION_S - MARGIN_S + hang

@@ -126,9 +126,23 @@ def test_the_server_s_own_wait_is_the_least(backlog: Backlog) -> None:
 def test_a_change_ends_the_back_off_for_it_may_be_the_cure(backlog: Backlog) -> None:
     backlog.add(A, 0.0)
     backlog.take(0.0)
-    backlog.failed(A, 0.0, at_least_s=60.0)
+    for now in range(0, 200, 2):
+        backlog.failed(A, float(now))
+        backlog.add(A, now + 2.0)
+        assert keys_taken(backlog, now + 2.0) == [A]
+
+
+def test_no_change_cuts_through_the_wait_that_the_server_asked_for(backlog: Backlog) -> None:
+    backlog.add(A, 0.0)
+    backlog.take(0.0)
+    backlog.add(A, 0.1)
+    backlog.failed(A, 0.2, at_least_s=30.0)
     backlog.add(A, 2.0)
-    assert keys_taken(backlog, 2.0) == [A]
+    assert keys_taken(backlog, 30.1) == []
+    assert keys_taken(backlog, 30.2) == [A]
+    backlog.done(A, 31.0, None)
+    backlog.add(A, 32.0)
+    assert keys_taken(backlog, 32.0) == [A]
 
 
 def test_the_age_of_the_oldest_reconcile_is_known(backlog: Backlog) -> None:

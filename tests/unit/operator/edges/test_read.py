@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from builders import NOW, make_report, reduced
+from owned import controlled, reference, workload
 from skerry_operator.constants import (
     ANNOTATION_DIGEST,
     ANNOTATION_NUDGE,
@@ -22,21 +23,22 @@ from skerry_operator.constants import (
 )
 from skerry_operator.decide.observed import Pod
 from skerry_operator.decide.placement.nodes import Node, Taint
-from skerry_operator.kube.children import is_edited, read_child
+from skerry_operator.kube.children import CONTENT_LIMIT, read_child
+from skerry_operator.kube.observe import observe
+from skerry_operator.kube.owners import Owner
 from skerry_operator.kube.pods import read_pod
 from skerry_operator.kube.read import (
     BadResource,
-    Cache,
     child_entry,
     deployment_entry,
     model_entry,
     node_entry,
-    observe,
     pod_entry,
     read_deployment,
     read_node,
     trimmed,
 )
+from skerry_operator.kube.tables import Cache
 from skerry_runtime.contract import ASSIGNMENT_FILE
 
 Raw = dict[str, Any]
@@ -138,7 +140,9 @@ def raw_config_map(text: str, *managed: Raw, owner_uid: str = "d1") -> Raw:
             "labels": {LABEL_DEPLOYMENT: "digits", LABEL_CELL: "digits-cpu-arm64"},
             "annotations": {ANNOTATION_DIGEST: "d00d"},
             "managedFields": list(managed or [ours("2026-11-23T11:00:00Z")]),
-            "ownerReferences": [{"uid": owner_uid, "controller": True}] if owner_uid else [],
+            "ownerReferences": [reference("EdgeDeployment", "digits", owner_uid)]
+            if owner_uid
+            else [],
         },
         "data": {ASSIGNMENT_FILE: text},
     }
@@ -194,6 +198,7 @@ def test_a_running_pod_is_reduced_to_what_decisions_read() -> None:
     }
     assert read_pod(raw_pod(status)) == Pod(
         name="digits-x",
+        uid="p1",
         unit="node-7",
         cell="digits-cpu-arm64",
         template="t1",
@@ -289,31 +294,6 @@ def test_a_spec_that_cannot_be_read_is_named() -> None:
         read_deployment(deployment_entry(raw_deployment(spec={"modelRef": "digits"})))
 
 
-@pytest.mark.parametrize(
-    ("managed", "edited"),
-    [
-        ([ours("T2")], False),
-        ([ours("T2"), theirs("T1", "f:data")], False),
-        ([ours("T2"), theirs("T2", "f:data")], True),
-        ([ours("T2"), theirs("T3", "f:spec")], True),
-        ([ours("T2"), theirs("T3", "f:metadata")], False),
-        ([ours("T2"), theirs("T3", "f:spec", subresource="status")], False),
-        ([theirs("T1", "f:data")], True),
-    ],
-    ids=[
-        "only ours",
-        "edited before our apply",
-        "edited in the same second",
-        "edited after our apply",
-        "labelled",
-        "status of a controller",
-        "never ours",
-    ],
-)
-def test_an_edit_by_hand_is_seen_in_the_server_s_own_book(managed: list[Raw], edited: bool) -> None:
-    assert is_edited(managed) is edited
-
-
 def test_a_cell_s_digest_is_that_of_the_bytes_that_the_pods_see() -> None:
     child = read_child("ConfigMap", raw_config_map(ASSIGNMENT))
     assert child.cell
@@ -341,7 +321,8 @@ def filled(*children: Raw) -> Cache:
     cache = Cache()
     cache.deployments.seen(deployment_entry(raw_deployment()))
     cache.nodes.seen(node_entry(raw_node()))
-    cache.pods.seen(pod_entry(raw_pod({"podIP": "10.0.0.9"})))
+    cache.children["DaemonSet"].seen(child_entry("DaemonSet", workload("maker")))
+    cache.pods.seen(pod_entry(controlled(raw_pod({"podIP": "10.0.0.9"}), "maker")))
     for child in children:
         cache.children["ConfigMap"].seen(child_entry("ConfigMap", child))
     return cache
@@ -365,31 +346,32 @@ def test_what_is_observed_comes_from_memory_alone() -> None:
     assert [node.name for node in observed.nodes] == ["node-7"]
     assert [pod.name for pod in observed.pods] == ["digits-x"]
     assert [cell.name for cell in observed.cells] == ["digits-cpu-arm64"]
-    assert observed.generated == {"ConfigMap/digits-cpu-arm64": "d00d"}
+    assert set(observed.generated) == {"ConfigMap/digits-cpu-arm64", "DaemonSet/maker"}
     assert observed.model is None
 
 
-def test_an_edited_object_shows_no_digest_until_an_apply_changed_nothing() -> None:
-    edited = raw_config_map(ASSIGNMENT, ours("T1"), theirs("T2", "f:data"))
-    cache = filled(edited)
-    assert look(cache).generated == {"ConfigMap/digits-cpu-arm64": ""}
-    cache.wrote_child("ConfigMap", edited)
-    assert look(cache).generated == {"ConfigMap/digits-cpu-arm64": "d00d"}
+def test_an_object_shows_no_digest_until_it_was_seen_to_be_right_as_it_is() -> None:
+    seen = raw_config_map(ASSIGNMENT)
+    cache = filled(seen)
+    assert look(cache).generated["ConfigMap/digits-cpu-arm64"] == ""
+    cache.wrote_child("ConfigMap", seen)
+    assert look(cache).generated["ConfigMap/digits-cpu-arm64"] == "d00d"
+    edited = raw_config_map("{}")
     edited["metadata"]["resourceVersion"] = "31"
     cache.children["ConfigMap"].seen(child_entry("ConfigMap", edited))
-    assert look(cache).generated == {"ConfigMap/digits-cpu-arm64": ""}
+    assert look(cache).generated["ConfigMap/digits-cpu-arm64"] == ""
 
 
 def test_an_orphan_is_observed_and_applied_again_to_be_adopted() -> None:
     observed = look(filled(raw_config_map(ASSIGNMENT, owner_uid="")))
     assert [cell.name for cell in observed.cells] == ["digits-cpu-arm64"]
-    assert observed.generated == {"ConfigMap/digits-cpu-arm64": ""}
+    assert observed.generated["ConfigMap/digits-cpu-arm64"] == ""
 
 
 def test_objects_of_an_earlier_deployment_of_the_same_name_are_not_observed() -> None:
     observed = look(filled(raw_config_map(ASSIGNMENT, owner_uid="d0")))
     assert observed.cells == ()
-    assert observed.generated == {}
+    assert set(observed.generated) == {"DaemonSet/maker"}
 
 
 def test_the_model_is_the_one_of_the_same_namespace() -> None:
@@ -425,32 +407,137 @@ def test_nothing_is_remembered_of_objects_that_are_gone() -> None:
         raw = raw_pod(name=f"c{number}", uid=uid) | {"data": {}}
         cache.wrote_child("ConfigMap", raw)
         cache.children["ConfigMap"].discard(("edge", f"c{number}"), uid)
-    assert len(cache._repaired) <= 2
+    assert len(cache._accepted) <= 2
 
 
-def holding(deployment: str, name: str, node: str = "node-7") -> Raw:
-    raw = raw_pod(name=name, uid=name)
-    raw["metadata"]["labels"] = {LABEL_DEPLOYMENT: deployment}
+def holding(deployment: str, name: str, node: str = "node-7", phase: str = "Running") -> Raw:
+    raw = raw_pod({"phase": phase}, name=name, uid=name)
     limits = {"hailo.ai/h8": "1", "memory": "1Gi"}
     raw["spec"] = {"nodeName": node, "containers": [{"resources": {"limits": limits}}]}
-    return raw
+    return controlled(raw, f"{deployment}-maker")
+
+
+def maker(deployment: str, uid: str) -> Any:
+    return child_entry("DaemonSet", workload(f"{deployment}-maker", deployment, uid))
+
+
+def taken(cache: Cache, uid: str = "d1") -> Any:
+    return cache.claims.taken(Owner("EdgeDeployment", "edge", "digits", uid))
 
 
 def test_devices_that_other_deployments_hold_are_counted_by_node() -> None:
     cache = Cache()
+    for name, uid in (("digits", "d1"), ("other", "d2"), ("third", "d3")):
+        cache.children["DaemonSet"].seen(maker(name, uid))
     for raw in (holding("digits", "own"), holding("other", "a"), holding("third", "b")):
         cache.pods.seen(pod_entry(raw))
-    deployment = {"metadata": {"name": "digits", "namespace": "edge", "uid": "u"}}
-    subject = read_deployment(deployment_entry(deployment | {"spec": {"modelRef": {"name": "m"}}}))
-
-    def taken() -> Any:
-        return observe(cache, subject, now=NOW, reports={}, polled=True, apply_error=None).taken
-
-    assert taken() == {"node-7": {"hailo.ai/h8": 2}}
+    assert taken(cache) == {"node-7": {"hailo.ai/h8": 2}}
     cache.pods.discard(("edge", "a"))
-    assert taken() == {"node-7": {"hailo.ai/h8": 1}}
+    assert taken(cache) == {"node-7": {"hailo.ai/h8": 1}}
     cache.pods.discard(("edge", "b"))
-    assert taken() == {}
+    assert taken(cache) == {}
+
+
+@pytest.mark.parametrize("phase", ["Succeeded", "Failed"])
+def test_a_pod_that_is_over_holds_no_device_and_has_no_address(phase: str) -> None:
+    cache = Cache()
+    cache.children["DaemonSet"].seen(maker("other", "d2"))
+    cache.pods.seen(pod_entry(holding("other", "a")))
+    over = holding("other", "a", phase=phase)
+    over["metadata"]["resourceVersion"] = "10"
+    over["status"]["podIP"] = "10.0.0.9"
+    cache.pods.seen(pod_entry(over))
+    assert taken(cache) == {}
+    assert read_pod(over).ip == ""
+    assert cache.claims.released(("edge", "a")) == "node-7"
+
+
+def test_a_pod_of_a_stranger_holds_nothing_whatever_its_labels_say() -> None:
+    cache = Cache()
+    raw = holding("other", "a")
+    del raw["metadata"]["ownerReferences"]
+    cache.pods.seen(pod_entry(raw))
+    cache.children["DaemonSet"].seen(maker("other", "d2"))
+    assert taken(cache) == {}
+
+
+def test_a_pod_that_was_seen_before_what_made_it_counts_once_that_comes() -> None:
+    cache = Cache()
+    cache.pods.seen(pod_entry(holding("other", "a")))
+    assert taken(cache) == {}
+    cache.children["DaemonSet"].seen(maker("other", "d2"))
+    assert taken(cache) == {"node-7": {"hailo.ai/h8": 1}}
+
+
+def test_a_pod_whose_workload_is_being_collected_holds_its_device_until_it_is_gone() -> None:
+    cache = Cache()
+    cache.children["DaemonSet"].seen(maker("digits", "d0"))
+    cache.pods.seen(pod_entry(holding("digits", "a")))
+    cache.children["DaemonSet"].discard(("edge", "digits-maker"))
+    ending = holding("digits", "a")
+    ending["metadata"] |= {"resourceVersion": "10", "deletionTimestamp": "2026-11-23T11:00:00Z"}
+    cache.pods.seen(pod_entry(ending))
+    assert taken(cache) == {"node-7": {"hailo.ai/h8": 1}}
+    cache.pods.discard(("edge", "a"))
+    assert taken(cache) == {}
+
+
+def test_an_orphan_s_pods_are_those_of_the_deployment_that_will_adopt_it() -> None:
+    cache = Cache()
+    cache.children["DaemonSet"].seen(maker("digits", ""))
+    cache.pods.seen(pod_entry(holding("digits", "a")))
+    assert taken(cache) == {}
+    assert taken(cache, "d9") == {}
+    other = Owner("EdgeDeployment", "edge", "other", "d2")
+    assert cache.claims.taken(other) == {"node-7": {"hailo.ai/h8": 1}}
+
+
+def test_what_was_observed_of_devices_does_not_change_with_the_pods() -> None:
+    cache = Cache()
+    cache.children["DaemonSet"].seen(maker("other", "d2"))
+    cache.pods.seen(pod_entry(holding("other", "a")))
+    before = taken(cache)
+    cache.pods.discard(("edge", "a"))
+    assert before == {"node-7": {"hailo.ai/h8": 1}}
+
+
+def test_a_pod_that_is_over_hides_no_successor_and_is_shown_while_it_has_none() -> None:
+    cache = filled()
+    over = raw_pod({"phase": "Failed", "reason": "Evicted"}, name="old", uid="old")
+    cache.pods.seen(pod_entry(controlled(over, "maker")))
+    assert [pod.name for pod in look(cache).pods] == ["digits-x"]
+    cache.pods.discard(("edge", "digits-x"))
+    (shown,) = look(cache).pods
+    assert (shown.name, shown.waiting_reason, shown.is_over) == ("old", "Evicted", True)
+
+
+def test_a_pod_of_a_stranger_is_no_unit_s_pod() -> None:
+    cache = filled()
+    stranger = raw_pod({"podIP": "10.0.0.1"}, name="stranger", uid="s")
+    cache.pods.seen(pod_entry(stranger))
+    cache.pods.seen(pod_entry(controlled(raw_pod(name="z", uid="z"), "no-such-workload")))
+    assert [pod.name for pod in look(cache).pods] == ["digits-x"]
+
+
+@pytest.mark.parametrize("loss", ["managedFields", "annotations"])
+def test_a_copy_of_an_object_of_ours_is_not_observed_and_people_are_told_once(loss: str) -> None:
+    copy = raw_config_map(ASSIGNMENT)
+    del copy["metadata"][loss]
+    cache = filled(copy)
+    assert set(look(cache).generated) == {"DaemonSet/maker"}
+    owner = Owner("EdgeDeployment", "edge", "digits", "d1")
+    (note,) = cache.complaints.take(owner)
+    assert (note.reason, "digits-cpu-arm64" in note.message) == ("ForeignObject", True)
+    copy["metadata"]["resourceVersion"] = "31"
+    cache.children["ConfigMap"].seen(child_entry("ConfigMap", copy))
+    assert cache.complaints.take(owner) == ()
+
+
+def test_a_content_that_is_too_large_or_too_fine_is_not_read() -> None:
+    units = {str(number): "" for number in range(40_000)}
+    for text in ("x" * CONTENT_LIMIT, json.dumps({"units": units})):
+        child = read_child("ConfigMap", raw_config_map(text))
+        assert child.cell is None
 
 
 def test_the_device_of_a_sidecar_is_the_pods_claim() -> None:

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from builders import NOW, make_report, serving
+from builders import NOW, all_reduced, make_report, serving
 from fake_kube import FakeKube, refusal
+from owned import controlled, made, workload
 from skerry_operator.api.base import Condition, ConditionStatus
 from skerry_operator.api.v1alpha1.edgedeployment_status import (
     EdgeDeploymentStatus,
@@ -28,12 +29,13 @@ from skerry_operator.decide.planned import EventNote, Manifest, ModelPlan, Nudge
 from skerry_operator.kube.client import KubeClient, Threads
 from skerry_operator.kube.errors import Conflict, Forbidden, Invalid
 from skerry_operator.kube.events import Recorder
-from skerry_operator.kube.read import Cache, child_entry, deployment_entry, node_entry, pod_entry
+from skerry_operator.kube.read import child_entry, deployment_entry, node_entry, pod_entry
+from skerry_operator.kube.tables import Cache
 from skerry_operator.kube.writer import Writer
-from skerry_operator.reconcile import AT_ONCE_S, PUT_OFF_S, Edges, Planner, Reconciler
+from skerry_operator.reconcile import AT_ONCE_S, PATIENCE_S, PUT_OFF_S, Edges, Planner, Reconciler
 from skerry_operator.reports.base import Question, ReadError, ReadResult
-from skerry_operator.reports.pace import Pace
-from skerry_operator.reports.poller import Poller, Watch
+from skerry_operator.reports.cadence import Cadence
+from skerry_operator.reports.poller import Clocks, Poller
 from skerry_operator.reports.table import SILENCE_S
 from skerry_operator.telemetry import Telemetry
 from skerry_runtime.contract import ASSIGNMENT_FILE, Assignment, Execution, StatusReport
@@ -87,8 +89,8 @@ class Bench:
             self.source,
             self.telemetry,
             slots=64,
-            pace=Pace(Random(1), IDLE_S),
-            watch=Watch(self.monotonic, self.clock.now),
+            cadence=Cadence(Random(1), IDLE_S),
+            clocks=Clocks(self.monotonic, self.clock.now),
             wake=self.woken.append,
         )
         edges = Edges(
@@ -132,17 +134,17 @@ class Bench:
 
     def put_child(self, kind: str, name: str) -> None:
         root = ROOT if kind == "ConfigMap" else ROOT.replace("/api/v1", "/apis/apps/v1")
-        raw = self.kube.put(f"{root}/{kind.lower()}s/{name}", {"metadata": {"name": name}})
+        entry = self.cache.deployments.get(KEY)
+        assert entry
+        body = made({"metadata": {"name": name}}, uid=entry.uid)
+        raw = self.kube.put(f"{root}/{kind.lower()}s/{name}", body)
         self.cache.children[kind].seen(child_entry(kind, raw))
 
     def put_workload(self, uid: str, owner_uid: str | None = None) -> None:
         """Put a DaemonSet of the deployment, or of another owner."""
         entry = self.cache.deployments.get(KEY)
         assert entry
-        owner = {"uid": owner_uid or entry.uid, "controller": True}
-        labels = {LABEL_DEPLOYMENT: "digits"}
-        metadata = {"name": uid, "namespace": "edge", "uid": uid, "labels": labels}
-        raw = {"metadata": {**metadata, "ownerReferences": [owner]}}
+        raw = workload(uid, uid=owner_uid or entry.uid)
         self.cache.children["DaemonSet"].seen(child_entry("DaemonSet", raw))
 
     def put_pod(
@@ -169,7 +171,6 @@ class Bench:
                     LABEL_REVISION: "v1-a",
                 },
                 "annotations": {ANNOTATION_NUDGE: nudge},
-                "ownerReferences": [{"uid": made_by, "controller": True}],
             },
             "spec": {"nodeName": unit},
             "status": {
@@ -178,7 +179,7 @@ class Bench:
                 "containerStatuses": [{"restartCount": restarts}],
             },
         }
-        self.cache.pods.seen(pod_entry(raw))
+        self.cache.pods.seen(pod_entry(controlled(raw, made_by)))
 
     def put_status(self, status: EdgeDeploymentStatus) -> None:
         raw = self.kube.put(
@@ -195,7 +196,9 @@ class Bench:
         )
         metadata = {"name": "digits-cpu", "labels": {LABEL_DEPLOYMENT: "digits"}}
         data = {ASSIGNMENT_FILE: assignment.model_dump_json(by_alias=True)}
-        body = {"metadata": metadata, "data": data}
+        entry = self.cache.deployments.get(KEY)
+        assert entry
+        body = made({"metadata": metadata, "data": data}, uid=entry.uid)
         raw = self.kube.put(f"{ROOT}/configmaps/digits-cpu", body)
         self.cache.children["ConfigMap"].seen(child_entry("ConfigMap", raw))
 
@@ -406,29 +409,42 @@ def settled(unit: str) -> StatusReport:
     return make_report(unit, serving("v1-a")).model_copy(update={"assigned": "v1-a"})
 
 
-async def test_while_nothing_is_under_way_pods_are_asked_at_the_idle_period_only(
+async def test_at_rest_pods_are_asked_at_the_idle_period_and_no_look_is_needed_for_it(
     bench: Bench,
 ) -> None:
     bench.put_pod("a")
     bench.source.reports = {"a": settled("a")}
-    assert await bench.look() == IDLE_S
+    assert await bench.look() is None
+    assert bench.observed[-1].reports == all_reduced({"a": settled("a")})
+    assert bench.observed[-1].polled
+    await bench.answers()
+    assert bench.source.asked == ["a"]
+    bench.woken.clear()
+    bench.pass_time(IDLE_S)
+    await bench.answers()
+    assert bench.source.asked == ["a", "a"]
+    assert bench.woken == []  # it says the same
+
+
+async def test_what_a_pod_says_at_rest_wakes_its_deployment_when_it_is_news(bench: Bench) -> None:
+    bench.put_pod("a")
+    bench.source.reports = {"a": settled("a")}
     await bench.look()
-    assert bench.source.asked == [["a"]]
-    assert bench.observed[1].reports == {"a": settled("a")}
-    assert [observed.polled for observed in bench.observed] == [True, False]
-    bench.clock.time += timedelta(seconds=IDLE_S)
-    await bench.look()
-    assert bench.source.asked == [["a"], ["a"]]
+    bench.woken.clear()
+    bench.source.reports = {"a": settled("a").model_copy(update={"serving": None})}
+    bench.pass_time(IDLE_S)
+    await bench.answers()
+    assert bench.woken == [KEY]
 
 
 @pytest.mark.parametrize("reason", ["rollout", "silent pod", "busy pod", "changed pod"])
-async def test_while_anything_is_under_way_pods_are_asked_at_every_look(
+async def test_while_anything_is_under_way_pods_are_asked_within_seconds(
     bench: Bench, reason: str
 ) -> None:
     bench.put_pod("a")
     bench.source.reports = {"a": settled("a")}
     if reason == "rollout":
-        bench.plan = Plan(watch_units=True)
+        bench.plan = Plan(watch_units=True, requeue_after_s=1.0)
     if reason == "silent pod":
         bench.source.reports = {}
     if reason == "busy pod":
@@ -438,14 +454,71 @@ async def test_while_anything_is_under_way_pods_are_asked_at_every_look(
     if reason == "changed pod":
         bench.put_pod("a", ip="10.0.0.2", version=2)
     await bench.look()
-    assert bench.source.asked == [["a"], ["a"]]
+    bench.pass_time(5)
+    await bench.answers()
+    assert bench.source.asked[:2] == ["a", "a"]
 
 
-async def test_a_pod_without_an_address_is_not_asked(bench: Bench) -> None:
-    bench.put_pod("a")
-    bench.put_pod("b", ip="")
+async def test_a_look_waits_for_no_pod_and_is_put_off_for_a_second_at_most(bench: Bench) -> None:
+    bench.plan = Plan(watch_units=True)
     await bench.look()
-    assert bench.source.asked == [["a"]]
+    bench.put_pod("a")
+    began = bench.clock.time
+    while await bench.reconciler.deployment(KEY) == PUT_OFF_S:
+        bench.pass_time(PUT_OFF_S)  # and nothing is answered
+    assert timedelta(seconds=PATIENCE_S) <= bench.clock.time - began
+    assert bench.clock.time - began < timedelta(seconds=PATIENCE_S + 2 * PUT_OFF_S)
+    assert not bench.observed[-1].polled
+    bench.put_pod("b")
+    assert await bench.reconciler.deployment(KEY) != PUT_OFF_S  # it was patient already
+
+
+async def test_an_operator_that_starts_in_the_middle_hears_the_pods_before_it_decides(
+    bench: Bench,
+) -> None:
+    bench.put_pod("a")
+    bench.put_pod("b")
+    bench.source.reports = {"a": settled("a"), "b": settled("b")}
+    for _ in range(30):  # longer than a look is put off later on
+        assert await bench.reconciler.deployment(KEY) == PUT_OFF_S
+        bench.pass_time(PUT_OFF_S)
+    assert bench.observed == []
+    await bench.look()
+    assert set(bench.observed[0].reports) == {"a", "b"}
+    assert bench.kube.writes == []
+
+
+async def test_after_a_write_a_step_waits_for_what_pods_say_then(bench: Bench) -> None:
+    bench.put_pod("a")
+    bench.source.reports = {"a": settled("a")}
+    await bench.look()
+    assert bench.observed[-1].unconfirmed == frozenset()
+    bench.plan = Plan(objects=(manifest("ConfigMap", "c"),), watch_units=True)
+    await bench.look()
+    bench.plan = Plan(watch_units=True)
+    bench.pass_time(PATIENCE_S)
+    assert await bench.reconciler.deployment(KEY) == PUT_OFF_S
+    bench.pass_time(PATIENCE_S + PUT_OFF_S)
+    assert await bench.reconciler.deployment(KEY) != PUT_OFF_S
+    assert bench.observed[-1].unconfirmed == {"a"}
+    await bench.answers()
+    await bench.look()
+    assert bench.observed[-1].unconfirmed == frozenset()
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [{"ip": ""}, {"phase": "Failed"}, {"phase": "Succeeded"}, {"made_by": "stranger"}],
+    ids=["no address", "failed", "done", "made by a stranger"],
+)
+async def test_only_pods_that_run_and_come_from_the_deployment_are_asked(
+    bench: Bench, hidden: dict[str, str]
+) -> None:
+    bench.put_workload("stranger", owner_uid="another deployment")
+    bench.put_pod("a")
+    bench.put_pod("b", **hidden)  # type: ignore[arg-type]
+    await bench.look()
+    assert set(bench.source.asked) == {"a"}
 
 
 async def test_pods_of_a_node_out_of_reach_are_not_asked_and_keep_nobody_waiting(
@@ -457,7 +530,7 @@ async def test_pods_of_a_node_out_of_reach_are_not_asked_and_keep_nobody_waiting
     bench.source.reports = {"a": settled("a")}
     await bench.look()
     await bench.look()
-    assert bench.source.asked == [["a"]]  # and its silence is no reason to ask again
+    assert bench.source.asked == ["a"]
 
 
 async def test_a_node_that_returns_has_its_pod_asked_at_once(bench: Bench) -> None:
@@ -468,7 +541,7 @@ async def test_a_node_that_returns_has_its_pod_asked_at_once(bench: Bench) -> No
     await bench.look()
     bench.put_node("b", ready=True, version=2)
     await bench.look()
-    assert bench.source.asked == [["a"], ["a", "b"]]
+    assert bench.source.asked == ["a", "b"]
 
 
 async def test_one_lost_answer_is_no_news(bench: Bench) -> None:
@@ -478,12 +551,15 @@ async def test_one_lost_answer_is_no_news(bench: Bench) -> None:
     bench.source.reports = {"a": settled("a"), "b": settled("b")}
     await bench.look()
     bench.source.reports = {"a": settled("a")}
-    bench.clock.time += timedelta(seconds=SILENCE_S / 2)
+    for _ in range(2):
+        bench.pass_time(SILENCE_S / 2 - 0.1)
+        await bench.answers()
+        await bench.look()
+        assert set(bench.observed[-1].reports) == {"a", "b"}
+    bench.pass_time(SILENCE_S / 2)
+    await bench.answers()
     await bench.look()
-    assert bench.observed[-1].reports == {"a": settled("a"), "b": settled("b")}
-    bench.clock.time += timedelta(seconds=SILENCE_S / 2)
-    await bench.look()
-    assert bench.observed[-1].reports == {"a": settled("a")}
+    assert set(bench.observed[-1].reports) == {"a"}
 
 
 @pytest.mark.parametrize("change", [{"ip": "10.0.0.2"}, {"restarts": 1}, {"nudge": "abc.1"}])
@@ -508,16 +584,25 @@ async def test_what_a_pod_said_before_it_had_read_what_it_was_given_is_forgotten
     bench.source.reports = {"a": make_report("a", serving("v1-0"), assigned="v1-0")}
     await bench.look()
     bench.source.reports = {}
+    bench.pass_time(1)
+    await bench.answers()
     await bench.look()
     assert bench.observed[-1].reports == {}
 
 
-async def test_the_soonest_of_plan_and_idle_period_counts(bench: Bench) -> None:
+async def test_a_deployment_that_is_gone_has_its_pods_forgotten(bench: Bench) -> None:
+    bench.put_pod("a")
+    await bench.look()
+    assert [voice.question.pod.unit for voice in bench.poller.voices()] == ["a"]
+    bench.cache.deployments.discard(KEY)
+    await bench.look()
+    assert list(bench.poller.voices()) == []
+
+
+async def test_the_plan_says_when_to_look_again(bench: Bench) -> None:
     bench.put_pod("a")
     bench.plan = Plan(requeue_after_s=2.5)
     assert await bench.look() == 2.5
-    bench.plan = Plan(requeue_after_s=300.0)
-    assert await bench.look() == IDLE_S
 
 
 async def test_ten_nudges_go_out_at_one_time(bench: Bench, kube: FakeKube) -> None:
@@ -548,7 +633,7 @@ async def test_prometheus_is_asked_while_a_rollout_is_under_way(bench: Bench) ->
     roll_out(bench)
     await bench.look()
     assert bench.observed[-1].samples == {QUERY: Sample(SampleState.READ, 3.0)}
-    bench.clock.time += timedelta(seconds=5)
+    bench.pass_time(5)
     await bench.look()
     assert bench.questions == [QUERY]
 
@@ -576,3 +661,82 @@ async def test_analysis_values_are_shown_while_they_are_measured_and_no_longer(
     bench.cache.deployments.discard(KEY)
     await bench.look()
     assert shown(bench) == set()
+
+
+REFUSED = refusal(422, "Invalid", "status.phase: Unsupported value")
+STATUS = "PATCH edgedeployments/digits/status"
+
+
+def reasons(kube: FakeKube) -> list[str]:
+    return [r.body["reason"] for r in kube.requests if r.name == "POST events"]
+
+
+def statuses(kube: FakeKube) -> list[dict[str, Any]]:
+    return [r.body["status"] for r in kube.requests if r.name == STATUS]
+
+
+def rolling(stage: Stage) -> EdgeDeploymentStatus:
+    return EdgeDeploymentStatus(
+        phase=Phase.PROGRESSING,
+        stable_revision="v1-a",
+        conditions=waiting_for(1).conditions,
+        rollout=RolloutStatus(stage=stage),
+    )
+
+
+async def test_a_status_that_is_refused_is_told_and_written_without_what_is_for_people(
+    bench: Bench, kube: FakeKube
+) -> None:
+    kube.script(STATUS, REFUSED)
+    bench.plan = replace(WHOLE, status=rolling(Stage.STEPPING))
+    await bench.look()
+    whole, part = statuses(kube)
+    assert "phase" in whole
+    assert set(part) >= {"stableRevision", "rollout", "conditions"}
+    assert not {"phase", "units", "cells"} & set(part)
+    assert "PATCH configmaps/c" in kube.writes
+    assert "StatusRefused" in reasons(kube)
+    assert bench.telemetry.status_refused.labels("EdgeDeployment")._value.get() == 1
+    await bench.look()
+    assert len(statuses(kube)) == 2, "what was taken is not written again and again"
+
+
+async def test_conditions_that_are_refused_keep_the_engine_s_part_from_nothing(
+    bench: Bench, kube: FakeKube
+) -> None:
+    kube.script(STATUS, REFUSED, REFUSED)
+    bench.plan = replace(WHOLE, status=rolling(Stage.STEPPING))
+    await bench.look()
+    assert "conditions" not in statuses(kube)[2]
+    assert statuses(kube)[2]["rollout"]["stage"] == "Stepping"
+
+
+@pytest.mark.parametrize(
+    ("stage", "goes_out"), [(Stage.ROLLING_BACK, True), (Stage.IDLE, True), (Stage.STEPPING, False)]
+)
+async def test_only_the_files_of_a_way_back_go_out_without_a_status(
+    bench: Bench, kube: FakeKube, stage: Stage, *, goes_out: bool
+) -> None:
+    kube.put(f"{ROOT}/pods/p", {"metadata": {"name": "p"}})
+    kube.script(STATUS, *[REFUSED] * 3)
+    bench.plan = replace(WHOLE, status=rolling(stage))
+    with pytest.raises(Invalid):
+        await bench.look()
+    assert ("PATCH configmaps/c" in kube.writes) is goes_out
+    assert ("PATCH pods/p" in kube.writes) is goes_out
+    assert "PATCH daemonsets/d" not in kube.writes
+    assert "StatusRefused" in reasons(kube)
+
+
+async def test_copies_of_our_objects_are_told_once_and_never_deleted(
+    bench: Bench, kube: FakeKube
+) -> None:
+    copy = made({"metadata": {"name": "precious", "namespace": "edge", "uid": "x"}})
+    del copy["metadata"]["managedFields"]
+    bench.cache.children["ConfigMap"].seen(child_entry("ConfigMap", copy))
+    bench.plan = Plan(prune=(ObjectRef("v1", "ConfigMap", "precious"),))
+    await bench.look()
+    await bench.look()
+    assert kube.writes == ["POST events"]
+    assert reasons(kube) == ["ForeignObject"]
+    assert bench.observed[0].generated == {}

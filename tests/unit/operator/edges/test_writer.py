@@ -10,14 +10,16 @@ from typing import Any
 import pytest
 
 from fake_kube import FakeKube, refusal
+from owned import made, reference
 from skerry_operator.api.v1alpha1.edgedeployment_status import EdgeDeploymentStatus, Phase
 from skerry_operator.constants import ANNOTATION_DIGEST, ANNOTATION_NUDGE, LABEL_REVISION
 from skerry_operator.decide.planned import EventNote, Manifest, Nudge, ObjectRef
 from skerry_operator.kube.client import KubeClient, Threads
 from skerry_operator.kube.errors import Conflict, Forbidden, Invalid, NotFound, Taken
 from skerry_operator.kube.events import Recorder
-from skerry_operator.kube.read import Cache, child_entry, deployment_entry
+from skerry_operator.kube.read import child_entry, deployment_entry
 from skerry_operator.kube.status import Target, target_of
+from skerry_operator.kube.tables import Cache
 from skerry_operator.kube.writer import Writer
 
 ROOT = "/api/v1/namespaces/edge"
@@ -113,7 +115,7 @@ OURS = {"skerry.dev/deployment": "digits"}
 
 
 def own_manifest(kind: str, name: str) -> Manifest:
-    metadata = {"labels": OURS, "ownerReferences": [{"uid": "d1", "controller": True}]}
+    metadata = {"labels": OURS, "ownerReferences": [reference("EdgeDeployment", "digits", "d1")]}
     bare = manifest(kind, name)
     return replace(bare, body={**bare.body, "metadata": {**bare.body["metadata"], **metadata}})
 
@@ -129,7 +131,8 @@ async def test_an_object_of_somebody_else_is_not_taken_over(
 ) -> None:
     root = ROOT if kind == "ConfigMap" else APPS
     path = f"{root}/{kind.lower()}s/a"
-    kube.put(path, {"metadata": {"name": "a", "labels": labels}, "data": {"mine": "1"}})
+    theirs: dict[str, Any] = {"metadata": {"name": "a", "labels": labels}, "data": {"mine": "1"}}
+    kube.put(path, made(theirs, labels["skerry.dev/deployment"], uid="d9") if labels else theirs)
     with pytest.raises(Taken, match=f"{kind} 'a' exists and belongs to {whose}"):
         await writer.apply("edge", [own_manifest(kind, "a")])
     assert kube.writes == []
@@ -138,8 +141,9 @@ async def test_an_object_of_somebody_else_is_not_taken_over(
 async def test_an_object_of_another_deployment_that_the_watch_showed_is_not_taken_over(
     kube: FakeKube, writer: Writer
 ) -> None:
-    theirs = {"name": "a", "labels": {"skerry.dev/deployment": "digits-a"}}
-    raw = kube.put(f"{ROOT}/configmaps/a", {"metadata": theirs})
+    raw = kube.put(
+        f"{ROOT}/configmaps/a", made({"metadata": {"name": "a"}}, deployment="digits-a", uid="d9")
+    )
     writer.cache.children["ConfigMap"].seen(child_entry("ConfigMap", raw))
     with pytest.raises(Taken, match="EdgeDeployment digits-a"):
         await writer.apply("edge", [own_manifest("ConfigMap", "a")])
@@ -149,9 +153,9 @@ async def test_an_object_of_another_deployment_that_the_watch_showed_is_not_take
 @pytest.mark.parametrize(
     "metadata",
     [
-        {"labels": OURS},
-        {"labels": OURS, "ownerReferences": [{"uid": "d0", "controller": True}]},
-        {"ownerReferences": [{"uid": "d1", "controller": True}]},
+        made({"metadata": {}}, uid="")["metadata"],
+        made({"metadata": {}}, uid="d0")["metadata"],
+        {"ownerReferences": [reference("EdgeDeployment", "digits", "d1")]},
     ],
     ids=["an orphan", "of the deployment of this name before", "with its label taken off"],
 )
@@ -186,7 +190,8 @@ async def test_a_nudge_sets_label_and_annotation_and_a_gone_pod_is_left_out(
 async def test_only_the_very_object_that_was_seen_is_deleted(
     kube: FakeKube, writer: Writer
 ) -> None:
-    old = kube.put(f"{ROOT}/configmaps/a", {"metadata": {"name": "a", "uid": "old"}})
+    body = made({"metadata": {"name": "a", "uid": "old"}})
+    old = kube.put(f"{ROOT}/configmaps/a", body)
     writer.cache.children["ConfigMap"].seen(child_entry("ConfigMap", old))
     kube.put(f"{ROOT}/configmaps/a", {"metadata": {"name": "a", "uid": "new"}})
     await writer.prune("edge", [ObjectRef("v1", "ConfigMap", "a")])

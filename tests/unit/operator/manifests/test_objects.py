@@ -34,7 +34,7 @@ def test_everything_belongs_to_the_deployment() -> None:
         assert [(o["name"], o["controller"], o["blockOwnerDeletion"]) for o in owner] == [
             ("digits", True, False)
         ]
-        assert item.body["metadata"]["annotations"] == {ANNOTATION_DIGEST: item.digest}
+        assert item.body["metadata"]["annotations"][ANNOTATION_DIGEST] == item.digest
 
 
 def test_equal_objects_have_equal_digests_and_are_not_written() -> None:
@@ -159,3 +159,47 @@ def test_without_the_metric_nothing_is_compared() -> None:
     world.model = make_model("2.0.0")
     world.turn_until(Stage.SOAKING)
     assert shadows(world) == {"1.0.0": None, "2.0.0": None}
+
+
+def test_a_traffic_policy_of_its_own_changes_the_service_at_once_and_no_revision() -> None:
+    world = make_world()
+    world.settle()
+    before = world.status.stable_revision
+    world.change(serving={"service": {"internalTrafficPolicy": "Cluster"}})
+    world.turn()
+    assert services(world)["digits"]["internalTrafficPolicy"] == "Cluster"
+    assert (world.status.stable_revision, world.status.target_revision) == (before, before)
+
+
+def names_of(world: World) -> set[str]:
+    files = [cell.assignment for cell in world.observed().cells]
+    return {name for file in files for one in file.revisions.values() for name in one.models}
+
+
+def test_another_model_of_equal_content_changes_the_name_and_no_revision_and_no_pod() -> None:
+    world = make_world()
+    world.settle()
+    before, pods = world.status.stable_revision, dict(world.pods)
+    world.change(modelRef={"name": "letters"})
+    world.turn()
+    assert names_of(world) == {"letters"}
+    assert world.status.stable_revision == before
+    assert set(world.pods) == set(pods)
+    assert all(pod.nudge != pods[name].nudge for name, pod in world.pods.items())
+
+
+def test_a_revision_that_is_gone_back_to_has_the_name_that_it_had_last() -> None:
+    world = make_world()
+    world.settle()
+    stable = str(world.status.stable_revision)
+    data = world.objects[f"ControllerRevision/digits-{stable}"].body["data"]
+    world.change(modelRef={"name": "letters"})
+    world.settle()
+    assert world.objects[f"ControllerRevision/digits-{stable}"].body["data"] == data
+    assert world.observed().snapshots[stable].model_names == ("letters",)
+    world.model = make_model("2.0.0")
+    world.refusals = {(pod.unit, "2.0.0") for pod in world.pods.values()}
+    world.settle()
+    assert world.status.stable_revision == stable
+    contents = [cell.assignment.revisions[stable] for cell in world.observed().cells]
+    assert {name for one in contents for name in one.models} == {"letters"}

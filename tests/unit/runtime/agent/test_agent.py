@@ -665,3 +665,88 @@ async def test_a_stop_in_the_moment_of_breaking_off_still_ends_the_agent(
     may_end.set()
     await asyncio.wait({drive})
     assert drive.cancelled()
+
+
+async def test_a_revision_of_several_models_is_refused_and_fetches_nothing(
+    tmp_path: Path, source: Source, contents: dict[str, RevisionContent]
+) -> None:
+    models = {"digits": contents["v2"].model, "letters": contents["v1"].model}
+    contents["v2"] = contents["v2"].model_copy(update={"models": models})
+    async with pod(tmp_path) as one:
+        one.mount.assign("v1", contents)
+        await one.until_serving("v1")
+        asked = len(source.requests)
+        one.mount.assign("v2", contents)
+        status = await one.until_failed("v2")
+        assert "has 2 models, this runtime serves one" in status.failures[0].message
+        assert (one.revision, len(source.requests)) == ("v1", asked)
+
+
+# --- names ---
+
+
+async def test_a_model_that_gets_another_name_answers_to_it_and_is_not_loaded_again(
+    tmp_path: Path, contents: dict[str, RevisionContent]
+) -> None:
+    async with pod(tmp_path) as one:
+        one.mount.assign("v1", contents)
+        await one.until_serving("v1")
+        before = one.registry.current
+        one.mount.assign("v1", renamed(contents, "letters"))
+        status = await one.until(lambda s: s.serving and s.serving.name == "letters")
+        assert status.serving
+        assert status.serving.exam
+        assert one.registry.current is before
+        assert before
+        assert before.name == "letters"
+        assert status.last_swap
+        assert status.last_swap.from_revision is None
+
+
+async def test_a_restart_keeps_the_new_name(
+    tmp_path: Path, contents: dict[str, RevisionContent]
+) -> None:
+    async with pod(tmp_path) as one:
+        one.mount.assign("v1", contents)
+        await one.until_serving("v1")
+        one.mount.assign("v1", renamed(contents, "letters"))
+        await one.until(lambda s: s.serving and s.serving.name == "letters")
+        one.mount.write("{")
+    async with pod(tmp_path) as again:
+        status = await again.until_serving("v1")
+        assert status.serving
+        assert status.serving.name == "letters"
+
+
+async def test_a_rename_in_the_middle_of_requests_fails_none(
+    tmp_path: Path, contents: dict[str, RevisionContent]
+) -> None:
+    async with pod(tmp_path) as one:
+        one.mount.assign("v1", contents)
+        await one.until_serving("v1")
+        with one.registry.acquire() as serving:
+            one.mount.assign("v1", renamed(contents, "letters"))
+            await one.until(lambda s: s.serving and s.serving.name == "letters")
+            assert serving.model.infer({"x": np.eye(4, dtype=np.float32)})
+
+
+async def test_another_name_opens_no_refused_revision_again(
+    tmp_path: Path, contents: dict[str, RevisionContent]
+) -> None:
+    async with pod(tmp_path) as one:
+        one.mount.assign("v1", contents)
+        await one.until_serving("v1")
+        one.mount.assign("v3", contents)
+        first = await one.until_failed("v3")
+        digest = one.mount.assign("v3", renamed(contents, "letters"))
+        status = await one.until(lambda s: s.assignment == digest)
+        assert status.failures == first.failures
+        assert status.progress
+        assert status.progress.phase == "Failed"
+
+
+def renamed(contents: dict[str, RevisionContent], name: str) -> dict[str, RevisionContent]:
+    return {
+        revision: one.model_copy(update={"models": {name: one.model}})
+        for revision, one in contents.items()
+    }

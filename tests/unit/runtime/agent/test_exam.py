@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+import weakref
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -250,3 +252,36 @@ def test_large_samples_go_in_small_batches() -> None:
     few = Answering(lambda x: {"scores": x})
     run(few, x=np.eye(3, dtype=np.float32)[np.zeros(100, int)], labels=np.zeros(100, np.int64))
     assert few.batches == [64, 36]
+
+
+def test_an_exam_keeps_no_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Samples are few bytes; their answers may be large, and the serving process has no room."""
+    kept: list[weakref.ref[Any]] = []
+    alive: list[int] = []
+
+    class Wide:
+        metadata = ModelMetadata(
+            "x", (TensorSpec("x", "FP32", (-1, 1)),), (TensorSpec("y", "FP32", (-1, 64)),)
+        )
+
+        def infer(self, inputs: Tensors, outputs: object = None) -> Tensors:
+            answer = np.zeros((len(inputs["x"]), 64), np.float32)
+            alive.append(sum(one() is not None for one in kept))
+            kept.append(weakref.ref(answer))
+            return {"y": answer}
+
+    golden = GoldenExam(uri="u", sha256=sha256(b""), metric=GoldenMetric.ACCURACY, threshold="0")
+    samples = 64 * 20
+    arrays = {"x": np.zeros((samples, 1), np.float32), "labels": np.zeros(samples, np.int64)}
+    result = exams.run(exams.prepare(golden, arrays, Wide.metadata), Wide()).result
+    assert (result.value, result.samples) == (1.0, samples)
+    assert max(alive) <= 1
+
+
+def test_a_metric_that_this_runtime_does_not_know_is_refused_with_a_remedy() -> None:
+    golden = GoldenExam.model_validate(
+        {"uri": "u", "sha256": sha256(b""), "metric": "F1", "threshold": "0.5"}
+    )
+    metadata = ModelMetadata("x", (TensorSpec("x", "FP32", (-1, 1)),), ())
+    with pytest.raises(InvalidExam, match="knows no metric 'F1': it needs a newer image"):
+        exams.prepare(golden, {"x": np.zeros((1, 1), np.float32)}, metadata)

@@ -1,4 +1,4 @@
-"""Reads of pods' /status against a real server that behaves and misbehaves."""
+"""Questions to pods over HTTP, to a real server that behaves and misbehaves."""
 
 from __future__ import annotations
 
@@ -11,16 +11,21 @@ from aiohttp.test_utils import TestServer
 
 from builders import make_report
 from skerry_operator.decide.observed import Pod
-from skerry_operator.metricsource.base import PodAddress, ReadError, ReadResult
-from skerry_operator.metricsource.runtime_status import BODY_LIMIT, HttpFetch, RuntimeStatus, parse
-from skerry_operator.telemetry import Telemetry
+from skerry_operator.reports.base import BODY_LIMIT, Question, ReadError, ReadResult
+from skerry_operator.reports.door import let_in
+from skerry_operator.reports.fetch import HttpFetch
 
 TIMEOUT_S = 0.5
 REPORT = make_report("node-7", deployment="edge/digits").model_dump_json(by_alias=True).encode()
 
 
-def address(unit: str = "node-7", ip: str = "127.0.0.1") -> PodAddress:
-    return PodAddress("edge", "digits", Pod(f"pod-{unit}", unit, "cell", "t", ip=ip))
+async def ask(fetch: HttpFetch, ip: str = "127.0.0.1") -> ReadResult:
+    question = Question(("edge", "digits"), Pod("pod", "node-7", "cell", "t", ip=ip))
+    try:
+        let_in(await fetch(question), question, 0, with_counters=True)
+    except ReadError as error:
+        return error.result
+    return ReadResult.OK
 
 
 async def good(_: web.Request) -> web.StreamResponse:
@@ -102,52 +107,13 @@ async def serve() -> AsyncIterator[Callable[[Handler], Awaitable[HttpFetch]]]:
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-async def test_an_answer_is_a_report_or_a_counted_absence(
+async def test_an_answer_is_a_report_or_has_a_reason(
     serve: Callable[[Handler], Awaitable[HttpFetch]], handler: Handler, result: ReadResult
 ) -> None:
-    telemetry = Telemetry()
-    source = RuntimeStatus(await serve(handler), telemetry, concurrency=4)
-    reports = await source.read([address()])
-    assert set(reports) == ({"node-7"} if result is ReadResult.OK else set())
-    assert telemetry.pod_status_reads.labels(result)._value.get() == 1
+    assert await ask(await serve(handler)) is result
 
 
-async def test_a_pod_that_is_not_there_does_not_hide_the_others(
+async def test_a_pod_that_is_not_there_is_unreachable(
     serve: Callable[[Handler], Awaitable[HttpFetch]],
 ) -> None:
-    source = RuntimeStatus(await serve(good), Telemetry(), concurrency=4)
-    reports = await source.read([address("node-9", ip="127.0.0.2"), address()])
-    assert set(reports) == {"node-7"}
-
-
-async def test_no_more_pods_than_set_are_asked_at_one_time() -> None:
-    now = most = 0
-    release = asyncio.Event()
-
-    async def fetch(_: PodAddress) -> bytes:
-        nonlocal now, most
-        now += 1
-        most = max(most, now)
-        await release.wait()
-        now -= 1
-        raise ReadError(ReadResult.UNREACHABLE, "")
-
-    source = RuntimeStatus(fetch, Telemetry(), concurrency=3)
-    reading = asyncio.create_task(source.read([address(str(unit)) for unit in range(10)]))
-    for _ in range(20):
-        await asyncio.sleep(0)
-    assert most == 3
-    release.set()
-    assert await reading == {}
-    assert most == 3
-
-
-def test_an_answer_for_another_deployment_is_refused() -> None:
-    body = make_report("node-7", deployment="edge/other").model_dump_json(by_alias=True).encode()
-    with pytest.raises(ReadError, match="edge/other"):
-        parse(body, address())
-
-
-def test_a_pod_that_read_no_assignment_yet_is_believed() -> None:
-    body = make_report("node-7").model_dump_json(by_alias=True).encode()
-    assert parse(body, address()).deployment is None
+    assert await ask(await serve(good), ip="127.0.0.2") is ReadResult.UNREACHABLE

@@ -2,7 +2,7 @@
 
     just told something        after FIRST_S, then each time half as long again as before
     not yet where it should be at most every SOONEST_S, at least every second (Attention.pace_s)
-    where it should be         just before the next look while a rollout runs, else at the idle period
+    where it should be         just before the next look of a rollout; at rest at the idle period
     no answer                  twice as long as before, up to SILENT_S
 All with jitter, so that a thousand pods do not answer at one moment; and of one deployment not more
 than CROWD_PER_S pods a second are asked for the second time.
@@ -36,7 +36,7 @@ CROWD_PER_S = 500.0
 
 
 @dataclass(frozen=True)
-class Pace:
+class Cadence:
     """How often pods are asked."""
 
     random: Random
