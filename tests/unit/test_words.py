@@ -22,7 +22,7 @@ LEFT = frozenset(
         "Metrics",
         "NotFound",
         "Outcome",
-        "Pace",
+        "Memory",
         "Plan",
         "Serving",
         "Settings",
