@@ -92,7 +92,7 @@ class Lab:
         in it; then it asks for the objects of every kind. Nobody has to wait for that.
         """
         try:
-            self.kubectl("delete", "ed,em", "--all")
+            self.kubectl("delete", "ed,em,pods", "--all", "--wait=false")
             self.wait(lambda: not self.items("pods"), "every pod has ended")
         finally:
             self.kubectl("delete", "namespace", self.namespace, "--wait=false")
@@ -184,11 +184,11 @@ class Lab:
             key=lambda pod: str(pod["metadata"]["creationTimestamp"]),
         )
 
-    def only_pod(self) -> dict[str, Any]:
-        """Wait until there is one model pod, and none that is still ending; return it."""
+    def only_pod(self, *words: str) -> dict[str, Any]:
+        """Wait until there is one pod, and none that is still ending: the model's, or any other."""
 
         def look() -> dict[str, Any] | None:
-            found = self.items("pods", "-l", f"{SELECTOR}=digits")
+            found = self.items("pods", *(words or ("-l", f"{SELECTOR}=digits")))
             return found[0] if len(found) == 1 else None
 
         return self.wait(look, "there is one pod")

@@ -139,7 +139,7 @@ def wait_reached(lab: Lab, clients: Clients, expected: Reached) -> None:
 
 def container_of(lab: Lab) -> dict[str, Any]:
     """Return the state of the model's container."""
-    (pod,) = lab.items("pods", "-l", "skerry.dev/deployment=digits")
+    pod = lab.only_pod()
     (container,) = pod["status"].get("containerStatuses", [{}])
     return dict(container)
 
@@ -268,7 +268,7 @@ def test_the_documented_manifests_are_what_a_namespace_that_denies_needs(
         lab.apply(documented("skerry-serve"))
     # A new pod has to fetch the model; a new revision in it has to be reported to the operator.
     lab.kubectl("delete", "pod", "-l", "skerry.dev/deployment=digits", "--wait=true")
-    lab.wait(lambda: is_ready(lab), "the new pod has its model", 120)
+    lab.wait(lambda: is_ready(lab), "the new pod has its model")
     version = f"behind a policy {serves}"
     lab.apply(lab.model("v1", version=version))
     lab.wait_stable(version)
@@ -283,7 +283,7 @@ def guarded(helm: list[str], lab: Lab) -> Iterator[str]:
     upgrade = [*helm, "upgrade", "skerry", str(CHART), "--reuse-values", "--wait"]
     readers = [{"namespaceSelector": {"matchLabels": {"team": "till"}}}]
     values = {"enabled": True, "metricsFrom": readers}
-    (pod,) = lab.items("pods", f"--namespace={SYSTEM}", "-l", OPERATOR)
+    pod = lab.only_pod(f"--namespace={SYSTEM}", "-l", OPERATOR)
     try:
         subprocess.run([*upgrade, f"--set-json=networkPolicy={json.dumps(values)}"], check=True)
         yield pod["status"]["podIP"]
@@ -303,6 +303,6 @@ def test_the_chart_s_policy_lets_readers_of_metrics_in_and_nobody_else(
     version = "while the operator is guarded"
     lab.apply(lab.model("v1", version=version))
     lab.wait_stable(version)
-    (pod,) = lab.items("pods", f"--namespace={SYSTEM}", "-l", OPERATOR)
+    pod = lab.only_pod(f"--namespace={SYSTEM}", "-l", OPERATOR)
     (container,) = pod["status"]["containerStatuses"]
     assert (container["ready"], container["restartCount"]) == (True, 0)

@@ -8,6 +8,9 @@ from skerry_operator.bodies import read_at_most
 from skerry_operator.reports.base import BODY_LIMIT, Question, ReadError, ReadResult
 from skerry_runtime.contract import ADMIN_PORT
 
+KEPT_OPEN_S = 3.0
+"""How long a connection waits for the next question: a pod at rest keeps none open."""
+
 
 class HttpFetch:
     """Asks the pod's address. No credentials, no redirects: the pod is the user's, not ours."""
@@ -16,7 +19,7 @@ class HttpFetch:
         self._port = port
         self._session = aiohttp.ClientSession(
             timeout=aiohttp.ClientTimeout(total=timeout_s),
-            connector=aiohttp.TCPConnector(limit=0, force_close=False),
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEPT_OPEN_S),
             cookie_jar=aiohttp.DummyCookieJar(),  # what one pod sets is not for another
             auto_decompress=False,  # a small body could unpack into a very large one
         )

@@ -29,7 +29,7 @@ from phase_stories import (
 from skerry_operator.api.v1alpha1.edgedeployment import EdgeDeploymentSpec
 from skerry_operator.constants import ANNOTATION_ABORT, ANNOTATION_PROMOTE
 from skerry_operator.ctl import steer
-from skerry_operator.ctl.answer import Refused
+from skerry_operator.ctl.answer import Declined
 from world import World
 
 ACTIONS = Path(__file__).parents[3] / "docs" / "gitops" / "argo-cd" / "EdgeDeployment" / "actions"
@@ -63,7 +63,7 @@ def pressed(action: str, obj: Object) -> Object:
 def is_refused(command: object, world: World) -> bool:
     try:
         command(world.deployment, None)  # type: ignore[operator]
-    except Refused:
+    except Declined:
         return True
     return False
 

@@ -27,7 +27,7 @@ def held(**access: Any) -> Object:
     made = build_network_policy(owner, NetworkAccess.model_validate(access), defaults)
     assert made is not None
     body: Object = copy.deepcopy(dict(made.body))
-    ours = {"manager": FIELD_MANAGER, "time": "2026-01-01T00:00:00Z", "fieldsV1": {"f:spec": {}}}
+    ours = {"manager": FIELD_MANAGER, "operation": "Apply", "fieldsV1": {"f:spec": {}}}
     body["metadata"] |= {"uid": "uid-2", "resourceVersion": "7", "managedFields": [ours]}
     return body
 

@@ -38,7 +38,7 @@ def whole() -> dict[str, Any]:
         restarts={V1: 1},
     )
     raw: dict[str, Any] = json.loads(report.model_dump_json(by_alias=True))
-    raw["serving"]["exam"] = json.loads(EXAM.model_dump_json(by_alias=True))
+    raw["serving"]["models"]["digits"]["exam"] = json.loads(EXAM.model_dump_json(by_alias=True))
     raw["assigned"] = V1
     raw["lastSwap"] = {"at": 1.0, "outageMs": 2.0}
     return raw
@@ -82,10 +82,10 @@ def test_numbers_are_kept_only_while_somebody_compares_them() -> None:
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        ("serving.exam.samples", -1),
-        ("serving.exam.samples", 10**400),
-        ("serving.exam.value", float("nan")),
-        ("serving.acceleration.delegatedPercent", float("inf")),
+        ("serving.models.digits.exam.samples", -1),
+        ("serving.models.digits.exam.samples", 10**400),
+        ("serving.models.digits.exam.value", float("nan")),
+        ("serving.models.digits.acceleration.delegatedPercent", float("inf")),
         ("serving.since", 1e300),
         ("counters.0.total.requests", 10**400),
         ("counters.0.total.requests", -1),
@@ -176,7 +176,7 @@ def _names(model: dict[str, Any]) -> Iterable[str]:
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), st.lists))
 def test_no_value_anywhere_does_more_than_be_refused(value: Any) -> None:
-    for path in ("serving", "progress.exam", "counters.0.total", "failures", "restarts", "now"):
+    for path in ("serving", "progress.trials", "counters.0.total", "failures", "restarts", "now"):
         with suppress(ReadError):
             let_in(sent(changed(path, value)), WHO, 0, with_counters=True)
 
