@@ -64,7 +64,7 @@ def test_a_refusal_counts_once_the_unit_was_given_the_target(world: World) -> No
 
 def test_a_refusal_of_yesterday_does_not_count_before_the_new_file_is_read(world: World) -> None:
     target = str(world.status.target_revision)
-    world.reports["n"] = refusing(target, age_s=3600)(make_report("n", assignment="old"))
+    world.reports["n"] = refusing(target, age_s=3600)(make_report("n", assignment=sha256_of("old")))
     assert facts(world).failure is None
 
 
