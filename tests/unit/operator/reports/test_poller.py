@@ -133,7 +133,9 @@ async def test_a_number_that_cannot_be_is_refused_counted_and_told() -> None:
         ground.poller.follow(KEY, [pod("n")])
         await ground.until(lambda: ground.poller.hearing(KEY, [pod("n")]).refused)
         why = ground.poller.hearing(KEY, [pod("n")]).refused["n"]
-        assert why.startswith("its report is refused as garbage: serving.models.digits.exam.samples: ")
+        assert why.startswith(
+            "its report is refused as garbage: serving.models.digits.exam.samples: "
+        )
         assert ground.count(ReadResult.GARBAGE) >= 1
         await ground.until(lambda: ground.count(ReadResult.GARBAGE) >= 2)
         assert ground.woken == [KEY]  # told once
