@@ -267,7 +267,7 @@ def test_the_documented_manifests_are_what_a_namespace_that_denies_needs(
         lab.apply(documented("skerry-serve"))
     # A new pod has to fetch the model; a new revision in it has to be reported to the operator.
     lab.kubectl("delete", "pod", "-l", "skerry.dev/deployment=digits", "--wait=true")
-    lab.wait(lambda: is_ready(lab), "the new pod has its model", 120)
+    lab.wait(lambda: is_ready(lab), "the new pod has its model")
     version = f"behind a policy {serves}"
     lab.apply(lab.model("v1", version=version))
     lab.wait_stable(version)
