@@ -28,9 +28,7 @@ from skerry_operator.constants import (
 from skerry_operator.kube.paths import object_path
 from skerry_runtime.contract import (
     ASSIGNMENT_FILE,
-    Assignment,
     Counters,
-    Execution,
     RevisionCounters,
 )
 
@@ -108,15 +106,10 @@ class Attack:
 
 
 def assignment_of(size: int) -> str:
-    """Return a valid assignment of so many bytes: units without number, and no revision."""
+    """Return about an assignment, of so many bytes: units without number, and no revision."""
     units = {f"{index}": "" for index in range(size // 12)}
-    assignment = Assignment(
-        deployment=f"{NAMESPACE}/{LOUD}",
-        cell="cell",
-        execution=Execution(profile="cpu"),
-        units=units,
-    )
-    return assignment.model_dump_json(by_alias=True)
+    names = {"deployment": f"{NAMESPACE}/{LOUD}", "cell": "cell"}
+    return json.dumps({**names, "execution": {"profile": "cpu"}, "units": units})
 
 
 class HostileRuntimes(SimulatedRuntimes):

@@ -100,7 +100,7 @@ class _Trial(_Said):
 
 
 class _Served(_Trial):
-    version: Name
+    version: Text
     acceleration: _Acceleration | None = None
 
 

@@ -141,8 +141,7 @@ def test_the_versions_come_from_the_snapshots(skerry: Skerry, put: Put) -> None:
             "revision": 1,
             "data": {
                 "revision": TARGET,
-                "modelName": "digits",
-                "model": model(version="2.0.0")["spec"],
+                "models": [{"name": "digits", "spec": model(version="2.0.0")["spec"]}],
                 "runtime": {},
                 "serving": {},
                 "defaultImage": "runtime:1",

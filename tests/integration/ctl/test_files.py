@@ -86,7 +86,7 @@ def test_a_first_deployment_is_all_new(skerry: Skerry, write: Write, put: Put) -
     put(node())
     said = skerry("plan", "-f", write(model(), deployment()))
     assert said.code == 0
-    assert "first deployment of revision v1-" in said.out
+    assert "first deployment of revision r1-" in said.out
     assert "digits-cpu-amd64  cpu      amd64  fp32     1      new pods" in said.out
 
 
@@ -101,7 +101,7 @@ def test_another_version_is_swapped_in_place(
     skerry: Skerry, write: Write, rolled_out: World
 ) -> None:
     said = skerry("plan", "-f", write(model(version="2.0.0"), deployment()))
-    assert f"revision {rolled_out.status.stable_revision} -> v1-" in said.out
+    assert f"revision {rolled_out.status.stable_revision} -> r1-" in said.out
     assert "swapped in place" in said.out
     assert "changed    ConfigMap/digits-cpu-amd64" in said.out
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from documents import make_content
 from fleet.simulated_pod import (
     DISK_SWAP_S,
     FAILS_AFTER_S,
@@ -21,8 +22,10 @@ VERSIONS = {"a": "1.0.0", "b": "2.0.0", "bad": "3.0.0+fails-later"}
 
 
 def file_with(default: str, **units: str) -> str:
-    artifact = {"uri": "x", "sha256": "a" * 64, "variant": "fp32", "format": "ONNX"}
-    revisions = {name: {"version": text, "artifact": artifact} for name, text in VERSIONS.items()}
+    revisions = {
+        name: json.loads(make_content("x", "a" * 64, version=text).model_dump_json(by_alias=True))
+        for name, text in VERSIONS.items()
+    }
     whole: dict[str, Any] = {"deployment": "ns/d", "cell": "c", "execution": {"profile": "cpu"}}
     return json.dumps({**whole, "default": default, "units": units, "revisions": revisions})
 

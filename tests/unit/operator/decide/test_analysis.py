@@ -202,9 +202,9 @@ def test_latency_when_every_request_failed_is_missing_data() -> None:
 
 
 def test_a_histogram_with_other_buckets_is_an_error_of_the_source() -> None:
-    odd = Counters(requests=1, latency=Latency(counts=(1, 2, 3)))
-    entry = RevisionCounters(revision=TARGET, since=0, total=odd, last_minute=Counters())
-    assert judge(P95, n1=report(entry)).verdict is Verdict.ERROR
+    said = reduced(report(counted(10)))
+    odd = replace(said.counters[0], total=replace(said.counters[0].total, latency=(1, 2, 3)))
+    assert judge(P95, n1=replace(said, counters=(odd,))).verdict is Verdict.ERROR
 
 
 @pytest.mark.parametrize("text", [None, "fast", "1.2.3s"])
