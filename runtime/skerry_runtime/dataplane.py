@@ -18,10 +18,10 @@ from skerry_runtime.contract import Batching
 from skerry_runtime.errors import (
     InferenceFailed,
     InvalidRequest,
-    NotFound,
     NotReady,
     Overloaded,
     ServingError,
+    UnknownModel,
 )
 from skerry_runtime.lane import Lane
 from skerry_runtime.metrics import Metrics, RevisionMetrics
@@ -99,7 +99,7 @@ class Dataplane:
         """Return when the model serves.
 
         Raises:
-            NotFound: no such model or version.
+            UnknownModel: no such model or version.
             NotReady: nothing serves.
         """
         self._serving(name, version)
@@ -108,7 +108,7 @@ class Dataplane:
         """Describe the serving model.
 
         Raises:
-            NotFound, NotReady: as `require_ready`.
+            UnknownModel, NotReady: as `require_ready`.
         """
         serving = self._serving(name, version)
         served, metadata = serving.served, serving.model.metadata
@@ -121,7 +121,7 @@ class Dataplane:
         """Return the counts of the serving revision.
 
         Raises:
-            NotFound, NotReady: as `require_ready`.
+            UnknownModel, NotReady: as `require_ready`.
         """
         serving = self._serving(name, version)
         lane, served = self._lane_of(serving), serving.served
@@ -177,7 +177,7 @@ class Dataplane:
 
         Raises:
             InvalidRequest: the request does not fit the model's metadata.
-            NotFound: no such model or version.
+            UnknownModel: no such model or version.
             NotReady: nothing serves.
             Overloaded: too many inferences wait.
             InferenceFailed: the model failed.
@@ -207,7 +207,7 @@ class Dataplane:
     def _failed(self, serving: ServingModel, error: Exception) -> ServingError:
         """Count a failure; return what the client is told."""
         counters = self._metrics.of(serving.served.revision)
-        if isinstance(error, InvalidRequest | NotFound):
+        if isinstance(error, InvalidRequest | UnknownModel):
             counters.reject()
             return error
         if isinstance(error, ServingError):
@@ -300,14 +300,14 @@ class Dataplane:
         return serving
 
     def _check_name(self, name: str, version: str | None, serving: ServingModel | None) -> None:
-        """Raise NotFound unless the name is ours, and the version is the one that serves."""
+        """Raise UnknownModel unless the name is ours, and the version is the one that serves."""
         known = self._name_of(serving)
         if name != known:
-            raise NotFound(f"no model '{name[:64]}' here; this server has '{known}'")
+            raise UnknownModel(f"no model '{name[:64]}' here; this server has '{known}'")
         if version and serving is not None:
             served = serving.served
             if version not in (served.version, served.revision):
-                raise NotFound(
+                raise UnknownModel(
                     f"version '{version[:64]}' does not serve here; '{served.version}' does"
                 )
 
