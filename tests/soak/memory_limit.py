@@ -24,7 +24,7 @@ _WAYS = (
 )
 _JOIN = 'echo $$ > "$0/cgroup.procs" && exec "$@"'
 _VALUES = Path(__file__).parents[2] / "charts" / "skerry" / "values.yaml"
-_EMPTY_WITHIN_S = 5.0
+_EMPTY_WITHIN_S = 30.0
 
 
 def chart_limit_bytes() -> int:
@@ -80,8 +80,14 @@ def _no_swap(folder: Path) -> None:
 
 
 def _remove(folder: Path) -> None:
-    """Remove the cgroup once its last process is gone."""
+    """Remove the cgroup; the kernel lets it go a moment after its last process."""
     end = time.monotonic() + _EMPTY_WITHIN_S
-    while (folder / "cgroup.procs").read_text() and time.monotonic() < end:
-        time.sleep(0.05)
-    folder.rmdir()
+    while True:
+        try:
+            folder.rmdir()
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.05)
+        else:
+            return
