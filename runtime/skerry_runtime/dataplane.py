@@ -13,7 +13,7 @@ from threading import Lock
 
 from skerry_runtime import __version__
 from skerry_runtime.backends.base import ModelMetadata, Tensors
-from skerry_runtime.batching import Batcher, Decision, Feed, decide
+from skerry_runtime.batching import Batcher, BatchingDecision, Feed, decide
 from skerry_runtime.contract import Batching
 from skerry_runtime.errors import (
     InferenceFailed,
@@ -258,18 +258,20 @@ class Dataplane:
         trial = self._pool.submit(decide, batching, lane.serving.model, feed)
         lane.serving.users.enter_beside()
 
-        def end(_: Future[Decision]) -> None:
+        def end(_: Future[BatchingDecision]) -> None:
             lane.serving.users.leave()
             with suppress(RuntimeError):  # the loop is closed: nobody waits for the decision
                 loop.call_soon_threadsafe(self._end_trial, lane, batching, trial)
 
         trial.add_done_callback(end)
 
-    def _end_trial(self, lane: Lane, batching: Batching, trial: Future[Decision]) -> None:
+    def _end_trial(self, lane: Lane, batching: Batching, trial: Future[BatchingDecision]) -> None:
         if trial.cancelled():
             return
         error = trial.exception()
-        decision = Decision(False, f"the trial failed: {error}") if error else trial.result()
+        decision = (
+            BatchingDecision(False, f"the trial failed: {error}") if error else trial.result()
+        )
         batcher = Batcher(lane, batching, self._pool, self._workers) if decision.is_on else None
         lane.decide(decision, batcher)
         state = "on" if decision.is_on else "off"
@@ -327,7 +329,7 @@ def _count_late(counters: RevisionMetrics, received: float, future: Future[Tenso
             counters.fail("Internal")
 
 
-def _batching_info(asked: Batching | None, decision: Decision | None) -> BatchingInfo:
+def _batching_info(asked: Batching | None, decision: BatchingDecision | None) -> BatchingInfo:
     """Describe whether requests are batched, with the figures that decided."""
     if asked is None or decision is None:
         reason = "not asked for" if asked is None else "not decided yet: no request has come"
