@@ -179,7 +179,7 @@ class Reads:
 
 
 @dataclass
-class Access:
+class Credentials:
     """What a process was told of secrets; None where there is none."""
 
     tokens: Tokens | None = None
@@ -187,7 +187,7 @@ class Access:
     _reads: Reads = Reads()
 
     @classmethod
-    def of(cls, token_dir: Path | None, tls_dir: Path | None) -> Access:
+    def of(cls, token_dir: Path | None, tls_dir: Path | None) -> Credentials:
         """Read the mounted secrets.
 
         Raises:

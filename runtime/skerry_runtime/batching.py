@@ -67,7 +67,7 @@ class Figures:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class BatchingDecision:
     """Whether a model's requests are batched, and why."""
 
     is_on: bool
@@ -103,7 +103,7 @@ def obstacle(metadata: ModelMetadata) -> str | None:
     return None
 
 
-def decide(batching: Batching, model: Model, feed: Feed) -> Decision:
+def decide(batching: Batching, model: Model, feed: Feed) -> BatchingDecision:
     """Decide for a loaded model; in mode Auto by running it.
 
     Raises:
@@ -111,12 +111,12 @@ def decide(batching: Batching, model: Model, feed: Feed) -> Decision:
     """
     why_not = obstacle(model.metadata)
     if why_not is not None:
-        return Decision(False, why_not)
+        return BatchingDecision(False, why_not)
     if batching.mode is BatchingMode.ON:
-        return Decision(True, "asked for")
+        return BatchingDecision(True, "asked for")
     figures = measure(model, feed, batching.max_size)
     reason = "a batch is cheaper" if figures.helps else "a batch saves too little"
-    return Decision(figures.helps, reason, figures)
+    return BatchingDecision(figures.helps, reason, figures)
 
 
 def measure(model: Model, feed: Feed, size: int) -> Figures:

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from typing_extensions import override
 
 from skerry_runtime import __version__
-from skerry_runtime.settings import ENV_PREFIX, Settings, settings_from
+from skerry_runtime.settings import ENV_PREFIX, RuntimeSettings, settings_from
 
 GRPC_ENVIRONMENT = {
     "GRPC_VERBOSITY": "ERROR",  # its own log is not JSON
@@ -52,7 +52,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--model", type=Path, metavar="FILE", help="serve this file, with no assignment"
     )
     serve.add_argument("--name", dest="model_name", metavar="NAME", help="same as --model-name")
-    for field, info in Settings.model_fields.items():
+    for field, info in RuntimeSettings.model_fields.items():
         flag = "--" + field.replace("_", "-")
         text = " ".join((info.description or "").split()).replace("%", "%%")
         serve.add_argument(
@@ -64,11 +64,11 @@ def build_parser() -> argparse.ArgumentParser:
 def configure_log(level: str) -> None:
     """Write one JSON object per line to standard error."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter())
+    handler.setFormatter(StructuredFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
 
 
-class JsonFormatter(logging.Formatter):
+class StructuredFormatter(logging.Formatter):
     """One record as one line of JSON."""
 
     @override
@@ -89,7 +89,7 @@ class JsonFormatter(logging.Formatter):
 _STANDARD = {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "color_message"}
 
 
-def _serve(settings: Settings, model_file: Path | None) -> int:
+def _serve(settings: RuntimeSettings, model_file: Path | None) -> int:
     for name, value in GRPC_ENVIRONMENT.items():
         os.environ.setdefault(name, value)  # read when grpc is imported
     import uvloop  # noqa: PLC0415 --version and --help answer without the servers' libraries

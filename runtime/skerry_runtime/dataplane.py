@@ -13,15 +13,15 @@ from threading import Lock
 
 from skerry_runtime import __version__
 from skerry_runtime.backends.base import ModelMetadata, Tensors
-from skerry_runtime.batching import Batcher, Decision, Feed, decide
+from skerry_runtime.batching import Batcher, BatchingDecision, Feed, decide
 from skerry_runtime.contract import Batching
 from skerry_runtime.errors import (
     InferenceFailed,
     InvalidRequest,
-    NotFound,
     NotReady,
     Overloaded,
     ServingError,
+    UnknownModel,
 )
 from skerry_runtime.lane import Lane
 from skerry_runtime.metrics import Metrics, RevisionMetrics
@@ -99,7 +99,7 @@ class Dataplane:
         """Return when the model serves.
 
         Raises:
-            NotFound: no such model or version.
+            UnknownModel: no such model or version.
             NotReady: nothing serves.
         """
         self._serving(name, version)
@@ -108,7 +108,7 @@ class Dataplane:
         """Describe the serving model.
 
         Raises:
-            NotFound, NotReady: as `require_ready`.
+            UnknownModel, NotReady: as `require_ready`.
         """
         serving = self._serving(name, version)
         served, metadata = serving.served, serving.model.metadata
@@ -121,7 +121,7 @@ class Dataplane:
         """Return the counts of the serving revision.
 
         Raises:
-            NotFound, NotReady: as `require_ready`.
+            UnknownModel, NotReady: as `require_ready`.
         """
         serving = self._serving(name, version)
         lane, served = self._lane_of(serving), serving.served
@@ -177,7 +177,7 @@ class Dataplane:
 
         Raises:
             InvalidRequest: the request does not fit the model's metadata.
-            NotFound: no such model or version.
+            UnknownModel: no such model or version.
             NotReady: nothing serves.
             Overloaded: too many inferences wait.
             InferenceFailed: the model failed.
@@ -207,7 +207,7 @@ class Dataplane:
     def _failed(self, serving: ServingModel, error: Exception) -> ServingError:
         """Count a failure; return what the client is told."""
         counters = self._metrics.of(serving.served.revision)
-        if isinstance(error, InvalidRequest | NotFound):
+        if isinstance(error, InvalidRequest | UnknownModel):
             counters.reject()
             return error
         if isinstance(error, ServingError):
@@ -258,18 +258,20 @@ class Dataplane:
         trial = self._pool.submit(decide, batching, lane.serving.model, feed)
         lane.serving.users.enter_beside()
 
-        def end(_: Future[Decision]) -> None:
+        def end(_: Future[BatchingDecision]) -> None:
             lane.serving.users.leave()
             with suppress(RuntimeError):  # the loop is closed: nobody waits for the decision
                 loop.call_soon_threadsafe(self._end_trial, lane, batching, trial)
 
         trial.add_done_callback(end)
 
-    def _end_trial(self, lane: Lane, batching: Batching, trial: Future[Decision]) -> None:
+    def _end_trial(self, lane: Lane, batching: Batching, trial: Future[BatchingDecision]) -> None:
         if trial.cancelled():
             return
         error = trial.exception()
-        decision = Decision(False, f"the trial failed: {error}") if error else trial.result()
+        decision = (
+            BatchingDecision(False, f"the trial failed: {error}") if error else trial.result()
+        )
         batcher = Batcher(lane, batching, self._pool, self._workers) if decision.is_on else None
         lane.decide(decision, batcher)
         state = "on" if decision.is_on else "off"
@@ -300,14 +302,14 @@ class Dataplane:
         return serving
 
     def _check_name(self, name: str, version: str | None, serving: ServingModel | None) -> None:
-        """Raise NotFound unless the name is ours, and the version is the one that serves."""
+        """Raise UnknownModel unless the name is ours, and the version is the one that serves."""
         known = self._name_of(serving)
         if name != known:
-            raise NotFound(f"no model '{name[:64]}' here; this server has '{known}'")
+            raise UnknownModel(f"no model '{name[:64]}' here; this server has '{known}'")
         if version and serving is not None:
             served = serving.served
             if version not in (served.version, served.revision):
-                raise NotFound(
+                raise UnknownModel(
                     f"version '{version[:64]}' does not serve here; '{served.version}' does"
                 )
 
@@ -327,7 +329,7 @@ def _count_late(counters: RevisionMetrics, received: float, future: Future[Tenso
             counters.fail("Internal")
 
 
-def _batching_info(asked: Batching | None, decision: Decision | None) -> BatchingInfo:
+def _batching_info(asked: Batching | None, decision: BatchingDecision | None) -> BatchingInfo:
     """Describe whether requests are batched, with the figures that decided."""
     if asked is None or decision is None:
         reason = "not asked for" if asked is None else "not decided yet: no request has come"

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import grpc.aio
 
-from skerry_runtime.access import Access, Tls, Tokens
+from skerry_runtime.access import Credentials, Tls, Tokens
 from skerry_runtime.dataplane import Dataplane
 from skerry_runtime.rest.admin import AdminApp
 from skerry_runtime.rest.app import RestApp
-from skerry_runtime.rest.body import Memory
+from skerry_runtime.rest.body import BodyBudget
 from skerry_runtime.rest.codec import Limits
 from skerry_runtime.rest.crowd import Places
 from skerry_runtime.rest.guard import GuardedApp
@@ -25,7 +25,7 @@ from skerry_runtime.rest.observed import ObservedApp
 from skerry_runtime.rpc.guard import TokenInterceptor, credentials
 from skerry_runtime.rpc.observed import ObservingInterceptor
 from skerry_runtime.rpc.servicer import RpcLimits, Servicer, build_server
-from skerry_runtime.settings import Settings
+from skerry_runtime.settings import RuntimeSettings
 from skerry_runtime.trace import Observer
 
 SPARE_FILES = 256
@@ -46,36 +46,38 @@ class Ports:
 class Doors:
     """Opens the ports, and closes them in an orderly way."""
 
-    def __init__(self, dataplane: Dataplane, admin: AdminApp, access: Access, watch: Observer):
+    def __init__(
+        self, dataplane: Dataplane, admin: AdminApp, credentials: Credentials, watch: Observer
+    ):
         self._dataplane = dataplane
         self._admin_app = admin
-        self._access = access
+        self._credentials = credentials
         self._observer = watch
 
-    async def open(self, settings: Settings) -> Ports:
+    async def open(self, settings: RuntimeSettings) -> Ports:
         """Open all ports and return them.
 
         Raises:
             OSError: a port is taken.
         """
         _raise_file_limit(settings)
-        limits, tls = rpc_limits(settings), self._access.tls
+        limits, tls = rpc_limits(settings), self._credentials.tls
         self._rpc = build_server(
             Servicer(self._dataplane, limits),
             limits,
-            _interceptors(self._observer, self._access.tokens),
+            _interceptors(self._observer, self._credentials.tokens),
         )
         grpc_port = _bind_rpc(self._rpc, settings.host, settings.grpc_port, tls)
         http, admin = bind_all(settings.host, settings.http_port, settings.admin_port)
-        memory = Memory(settings.max_body_bytes, settings.max_buffered_bytes)
+        budget = BodyBudget(settings.max_body_bytes, settings.max_buffered_bytes)
         self._rest = Listener(
-            self._rest_app(settings, memory),
+            self._rest_app(settings, budget),
             http,
             rest_limits(settings),
-            memory,
+            budget,
             tls.context if tls else None,
         )
-        self._admin = Listener(self._admin_app, admin, admin_limits(settings), Memory(0, 0))
+        self._admin = Listener(self._admin_app, admin, admin_limits(settings), BodyBudget(0, 0))
         await asyncio.gather(self._rpc.start(), self._rest.start(), self._admin.start())
         return Ports(self._rest.port, grpc_port, self._admin.port)
 
@@ -91,15 +93,18 @@ class Doors:
         """Take no more questions; it is closed last, so that the end can be watched."""
         await self._admin.stop(timeout_s)
 
-    def _rest_app(self, settings: Settings, memory: Memory) -> App:
+    def _rest_app(self, settings: RuntimeSettings, budget: BodyBudget) -> App:
         """Return what the REST port serves; first what sees refusals as well."""
-        limits, tokens = Limits(settings.max_dimensions, settings.max_tensors), self._access.tokens
-        app: App = RestApp(self._dataplane, memory, limits)
+        limits, tokens = (
+            Limits(settings.max_dimensions, settings.max_tensors),
+            self._credentials.tokens,
+        )
+        app: App = RestApp(self._dataplane, budget, limits)
         guarded = app if tokens is None else GuardedApp(app, tokens)
         return ObservedApp(guarded, self._observer) if self._observer.is_needed else guarded
 
 
-def rest_limits(settings: Settings) -> ListenerLimits:
+def rest_limits(settings: RuntimeSettings) -> ListenerLimits:
     """Return what the REST port bears."""
     return ListenerLimits(
         settings.max_header_bytes,
@@ -110,7 +115,7 @@ def rest_limits(settings: Settings) -> ListenerLimits:
     )
 
 
-def admin_limits(settings: Settings) -> ListenerLimits:
+def admin_limits(settings: RuntimeSettings) -> ListenerLimits:
     """Return what the admin port bears: any pod of the cluster reaches it, and probes must."""
     return ListenerLimits(
         settings.max_header_bytes,
@@ -124,7 +129,7 @@ def admin_limits(settings: Settings) -> ListenerLimits:
     )
 
 
-def rpc_limits(settings: Settings) -> RpcLimits:
+def rpc_limits(settings: RuntimeSettings) -> RpcLimits:
     """Return what the gRPC port bears."""
     return RpcLimits(
         max_message_bytes=settings.max_body_bytes,
@@ -138,7 +143,7 @@ def rpc_limits(settings: Settings) -> RpcLimits:
     )
 
 
-def _raise_file_limit(settings: Settings) -> None:
+def _raise_file_limit(settings: RuntimeSettings) -> None:
     """Ask for as many open files as there may be connections; the usual 1024 are too few."""
     needed = 2 * settings.max_connections + settings.max_admin_connections
     needed += settings.max_handshakes + SPARE_FILES

@@ -2,7 +2,7 @@
 
     ServingError
     ├── InvalidRequest      the client's mistake: shape, datatype, name, size
-    ├── NotFound            no such model or version
+    ├── UnknownModel        no such model or version
     ├── NotReady            no model serves yet
     ├── Overloaded          the bounded queue is full
     ├── Unauthenticated     no token that this server knows
@@ -40,7 +40,7 @@ class InvalidRequest(ServingError):  # noqa: N818 (reads as the protocol's word)
     code = Code.INVALID
 
 
-class NotFound(ServingError):  # noqa: N818 (reads as the protocol's word)
+class UnknownModel(ServingError):  # noqa: N818 (reads as the protocol's word)
     """The model or version does not exist here."""
 
     code = Code.NOT_FOUND

@@ -14,7 +14,7 @@ from skerry_runtime.clock import unix_now
 from skerry_runtime.contract import Batching, Execution, Format, Served, ServedModel, StatusReport
 from skerry_runtime.metrics import Metrics
 from skerry_runtime.registry import Registry, ServingModel
-from skerry_runtime.settings import Settings
+from skerry_runtime.settings import RuntimeSettings
 
 _FORMATS = {".ort": Format.ORT, ".tflite": Format.TFLITE}
 _log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ class FileAgent:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: RuntimeSettings,
         registry: Registry,
         metrics: Metrics,
         backend: Backend,

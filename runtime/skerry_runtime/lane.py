@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 from skerry_runtime.backends.base import Tensors, TensorSpec
-from skerry_runtime.batching import Batcher, Decision, Feed, Waits
+from skerry_runtime.batching import Batcher, BatchingDecision, Feed, Waits
 from skerry_runtime.contract import Batching, BatchingMode
 from skerry_runtime.errors import InvalidRequest
 from skerry_runtime.metrics import RevisionMetrics
@@ -53,7 +53,7 @@ class Lane:
         self.pace = Pace()
         self._waits = Waits()
         self.batcher: Batcher | None = None
-        self.decision: Decision | None = None
+        self.decision: BatchingDecision | None = None
         self.untried = _wanted(serving.batching)
         """Batching that was asked for and not decided on yet."""
         self._shares_runs = self.untried is not None
@@ -79,7 +79,7 @@ class Lane:
             raise InvalidRequest(f"input {missing} is missing")
         return Feed(arrays, self._wanted_outputs(request.outputs), size)
 
-    def decide(self, decision: Decision, batcher: Batcher | None) -> None:
+    def decide(self, decision: BatchingDecision, batcher: Batcher | None) -> None:
         """Batch from now on, or never."""
         self.decision, self.batcher = decision, batcher
         self._shares_runs = batcher is not None

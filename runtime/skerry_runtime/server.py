@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Protocol
 
-from skerry_runtime.access import Access
+from skerry_runtime.access import Credentials
 from skerry_runtime.backends.engines import backend_of
 from skerry_runtime.contract import StatusReport
 from skerry_runtime.dataplane import Dataplane
@@ -25,7 +25,7 @@ from skerry_runtime.otel import tracer_of
 from skerry_runtime.registry import Registry
 from skerry_runtime.rest.admin import AdminApp
 from skerry_runtime.rest.exposition import Exposition, Live
-from skerry_runtime.settings import Settings
+from skerry_runtime.settings import RuntimeSettings
 from skerry_runtime.trace import Observer
 
 RESTART_MIN_S, RESTART_MAX_S = 1.0, 30.0
@@ -54,7 +54,7 @@ class Server:
     """One runtime process."""
 
     def __init__(
-        self, settings: Settings, registry: Registry, metrics: Metrics, agent: Agent
+        self, settings: RuntimeSettings, registry: Registry, metrics: Metrics, agent: Agent
     ) -> None:
         """Put the parts together.
 
@@ -64,7 +64,7 @@ class Server:
         self._settings = settings
         self._agent = agent
         self._stopping = asyncio.Event()
-        self._access = Access.of(settings.token_dir, settings.tls_dir)
+        self._credentials = Credentials.of(settings.token_dir, settings.tls_dir)
         self.dataplane = Dataplane(
             settings.model_name,
             registry,
@@ -79,11 +79,11 @@ class Server:
             lambda: self.dataplane.pending,
             settings.queue_limit,
             agent.status,
-            self._access.reads,
+            self._credentials.reads,
         )
         exposition = Exposition(metrics, registry, live)
         admin = AdminApp(agent.status, exposition.text, self.dataplane.is_ready)
-        self._doors = Doors(self.dataplane, admin, self._access, self._observer)
+        self._doors = Doors(self.dataplane, admin, self._credentials, self._observer)
 
     async def start(self) -> Ports:
         """Open all ports, then let the agent work; return the ports.
@@ -95,7 +95,7 @@ class Server:
         poll_s = self._settings.secrets_poll_s
         self._agent_task = asyncio.create_task(_keep_alive("the agent", self._agent.run))
         self._fresh_task = asyncio.create_task(
-            _keep_alive("the watch over secrets", lambda: self._access.keep_fresh(poll_s))
+            _keep_alive("the watch over secrets", lambda: self._credentials.keep_fresh(poll_s))
         )
         return ports
 
@@ -146,7 +146,7 @@ async def _keep_alive(name: str, run: Callable[[], Awaitable[None]]) -> None:
         pause_s = min(2 * pause_s, RESTART_MAX_S)
 
 
-async def serve(settings: Settings, model_file: Path | None = None) -> None:
+async def serve(settings: RuntimeSettings, model_file: Path | None = None) -> None:
     """Run a process until SIGTERM or SIGINT; a model file given here makes an agent needless.
 
     Raises:
@@ -165,12 +165,12 @@ async def serve(settings: Settings, model_file: Path | None = None) -> None:
 
 
 def _build_agent(
-    settings: Settings, registry: Registry, metrics: Metrics, model_file: Path | None
+    settings: RuntimeSettings, registry: Registry, metrics: Metrics, model_file: Path | None
 ) -> Agent:
     """Return what decides which model serves."""
     backend = backend_of(settings.engine)
     if model_file is not None:
         return FileAgent(settings, registry, metrics, backend, model_file)
-    from skerry_runtime.agent.agent import Agent as ClusterAgent  # noqa: PLC0415 only here needed
+    from skerry_runtime.agent.agent import ClusterAgent  # noqa: PLC0415 only here needed
 
     return ClusterAgent(settings, registry, metrics, backend)

@@ -54,7 +54,7 @@ def _quota_of_version_1(folder: Path) -> list[str]:
         return []
 
 
-class Settings(BaseModel):
+class RuntimeSettings(BaseModel):
     """Frozen settings of one process."""
 
     model_config = ConfigDict(
@@ -138,13 +138,15 @@ class Settings(BaseModel):
     """Least severity that is logged."""
 
 
-def settings_from(environ: Mapping[str, str], flags: Mapping[str, object]) -> Settings:
+def settings_from(environ: Mapping[str, str], flags: Mapping[str, object]) -> RuntimeSettings:
     """Build settings; a flag that is not None wins over the environment.
 
     Raises:
         pydantic.ValidationError: a value is out of its range or not of its type.
     """
-    named = {field: environ.get(ENV_PREFIX + field.upper()) for field in Settings.model_fields}
+    named = {
+        field: environ.get(ENV_PREFIX + field.upper()) for field in RuntimeSettings.model_fields
+    }
     given = {field: text for field, text in named.items() if text}
     given_flags = {field: value for field, value in flags.items() if value is not None}
-    return Settings.model_validate({**given, **given_flags})
+    return RuntimeSettings.model_validate({**given, **given_flags})

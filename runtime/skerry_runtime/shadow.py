@@ -33,7 +33,7 @@ Bools = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Comparison:
     """One request in the shadow."""
 
     items: int
@@ -97,25 +97,25 @@ class Mirror:
         began = self._clock()
         items = items_of(inputs, answers)
         try:
-            outcome = compare(answers, self._model.infer(inputs, tuple(answers)), items)
+            comparison = compare(answers, self._model.infer(inputs, tuple(answers)), items)
         except Exception as error:  # noqa: BLE001 (whatever it is, it is the prepared model's)
-            outcome = Outcome(items, 0, error=f"{type(error).__name__}: {error}")
+            comparison = Comparison(items, 0, error=f"{type(error).__name__}: {error}")
         ended = self._clock()
-        self._count(outcome, ended - began)
+        self._count(comparison, ended - began)
         self._not_before = ended + max(LEAST_GAP_S, (ended - began) * (1 / SHARE - 1))
 
-    def _count(self, outcome: Outcome, seconds: float) -> None:
+    def _count(self, comparison: Comparison, seconds: float) -> None:
         self._runs += 1
         self._run_s += seconds
         before = self._tally
-        failed = outcome.items if outcome.error else 0
+        failed = comparison.items if comparison.error else 0
         self._tally = Agreement(
-            compared=before.compared + outcome.items,
-            agreed=before.agreed + outcome.agreed,
+            compared=before.compared + comparison.items,
+            agreed=before.agreed + comparison.agreed,
             errors=before.errors + failed,
-            max_abs_error=max(before.max_abs_error, outcome.max_abs_error),
+            max_abs_error=max(before.max_abs_error, comparison.max_abs_error),
             mean_ms=round(1000 * self._run_s / self._runs, 3),
-            message=clipped(outcome.error) or before.message,
+            message=clipped(comparison.error) or before.message,
         )
 
 
@@ -126,7 +126,7 @@ def items_of(inputs: Tensors, answers: Tensors) -> int:
     return length if not others and length > 0 else 1
 
 
-def compare(answers: Tensors, shadow: Tensors, items: int) -> Outcome:
+def compare(answers: Tensors, shadow: Tensors, items: int) -> Comparison:
     """Return how many items of a batch agree: in every output.
 
     An output agrees where both models name the same class (floats with a last axis of several:
@@ -138,10 +138,10 @@ def compare(answers: Tensors, shadow: Tensors, items: int) -> Outcome:
     for name, answer in answers.items():
         other = shadow[name]
         if other.shape != answer.shape or other.dtype != answer.dtype:
-            return Outcome(items, 0, worst)
+            return Comparison(items, 0, worst)
         agree &= _agree(answer, other, items)
         worst = max(worst, _max_abs_error(answer, other))
-    return Outcome(items, int(agree.sum()), worst)
+    return Comparison(items, int(agree.sum()), worst)
 
 
 def _agree(answer: Array, other: Array, items: int) -> Bools:

@@ -88,7 +88,7 @@ class Observer:
         """Whether anything is done at all."""
         return self.is_logging or self.tracer is not None
 
-    def begin(self, protocol: str, method: str, path: str, given: str | bytes | None) -> Entry:
+    def begin(self, protocol: str, method: str, path: str, given: str | bytes | None) -> Exchange:
         """Note when a request began, and its place in the client's trace."""
         path, recording = path[:MAX_PATH], None
         span = span_of(given)
@@ -96,11 +96,13 @@ class Observer:
             parent = f"00-{span.trace_id}-{span.parent_id}-{span.flags}" if span.parent_id else ""
             recording = self.tracer.begin(protocol, method, path, parent)
             span = recording.span
-        return Entry(self.is_logging, protocol, method, path, span, time.perf_counter(), recording)
+        return Exchange(
+            self.is_logging, protocol, method, path, span, time.perf_counter(), recording
+        )
 
 
 @dataclass(frozen=True)
-class Entry:
+class Exchange:
     """A request under way."""
 
     is_logged: bool

@@ -17,7 +17,7 @@ from skerry_operator.decide.revision import Snapshot
 from skerry_operator.manifests.snapshot import read_snapshot
 from skerry_runtime.agent.assignment import parse
 from skerry_runtime.agent.part import PartInfo
-from skerry_runtime.agent.state import Manifest, NodeState
+from skerry_runtime.agent.state import NodeState, SlotManifest
 from skerry_runtime.contract import Assignment, StatusReport
 
 RECORD = Path(__file__).parents[1] / "record"
@@ -27,7 +27,7 @@ Read = Callable[[Any], BaseModel]
 DOCUMENTS: dict[str, Read] = {
     "assignment.json": Assignment.model_validate,
     "report.json": StatusReport.model_validate,
-    "manifest.json": Manifest.model_validate,
+    "manifest.json": SlotManifest.model_validate,
     "state.json": NodeState.model_validate,
     "part.json": PartInfo.model_validate,
     "controllerrevision.json": read_snapshot,

@@ -21,7 +21,7 @@ from skerry_runtime.doors import Ports
 from skerry_runtime.metrics import Metrics
 from skerry_runtime.registry import Registry
 from skerry_runtime.server import Server
-from skerry_runtime.settings import Settings
+from skerry_runtime.settings import RuntimeSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 WITHIN_S = 120.0
@@ -50,7 +50,7 @@ class Addressed:
 class InThread(Addressed):
     """A server on a loop of its own."""
 
-    settings: Settings
+    settings: RuntimeSettings
     registry: Registry = field(default_factory=Registry)
     metrics: Metrics = field(default_factory=Metrics)
     ports: Ports = field(init=False)
@@ -99,7 +99,7 @@ def running(**settings: object) -> Iterator[InThread]:
         "model_name": "digits",
         "linger_s": 0,
     }
-    server = InThread(Settings.model_validate({**defaults, **settings}))
+    server = InThread(RuntimeSettings.model_validate({**defaults, **settings}))
     server.start()
     try:
         yield server

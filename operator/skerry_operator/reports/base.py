@@ -64,7 +64,7 @@ class Question:
         return self.pod.ip, self.pod.restarts, self.pod.nudge
 
 
-class Fetch(Protocol):
+class ReportFetch(Protocol):
     """Gets the bytes of one pod's report."""
 
     async def __call__(self, question: Question) -> bytes:

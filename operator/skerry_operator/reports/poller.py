@@ -19,10 +19,10 @@ from skerry_operator.decide.reported import UnitReport
 from skerry_operator.reports.base import (
     NONSENSE,
     DeploymentKey,
-    Fetch,
     Question,
     ReadError,
     ReadResult,
+    ReportFetch,
 )
 from skerry_operator.reports.cadence import FIRST_S, Cadence
 from skerry_operator.reports.door import let_in
@@ -50,7 +50,7 @@ class Poller:
 
     def __init__(
         self,
-        fetch: Fetch,
+        fetch: ReportFetch,
         telemetry: Telemetry,
         *,
         slots: int,

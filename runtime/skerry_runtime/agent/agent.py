@@ -18,8 +18,8 @@ from skerry_runtime.agent.assignment import AssignmentFile, Reading
 from skerry_runtime.agent.goal import Goal
 from skerry_runtime.agent.host import Host
 from skerry_runtime.agent.journal import Journal
-from skerry_runtime.agent.machine import Attempt, Order, Situation, Stage
-from skerry_runtime.agent.ports import AgentSettings, Metrics, Tuning
+from skerry_runtime.agent.machine import Attempt, Milestone, Order, Situation
+from skerry_runtime.agent.ports import AgentSettings, RevisionLog, Tuning
 from skerry_runtime.agent.refusal import Corrupt, Refused, Transient
 from skerry_runtime.agent.report import log_refusal, progress_of
 from skerry_runtime.agent.slots import Slots
@@ -37,14 +37,14 @@ log = logging.getLogger(__name__)
 _AFTER_ERROR_S = 1.0
 
 
-class Agent:
+class ClusterAgent:
     """Brings the assigned revision into this process, and keeps what serves from harm."""
 
     def __init__(
         self,
         settings: AgentSettings,
         registry: Registry,
-        metrics: Metrics,
+        metrics: RevisionLog,
         backend: Backend,
         tuning: Tuning | None = None,
     ) -> None:
@@ -263,28 +263,28 @@ class Agent:
                 await self._interruptible(self._swap.fetch(goal, attempt))
             case machine.Verify():
                 await self._swap.verify(goal, attempt)
-                self._reach(Stage.VERIFIED)
+                self._reach(Milestone.VERIFIED)
             case machine.Probe():
-                await self._through(self._swap.probe(goal, attempt), Stage.PROBED)
+                await self._through(self._swap.probe(goal, attempt), Milestone.PROBED)
             case machine.Load():
-                await self._through(self._swap.load(goal, attempt), Stage.LOADED)
+                await self._through(self._swap.load(goal, attempt), Milestone.LOADED)
             case machine.Examine():
-                await self._through(self._swap.examine(goal, attempt), Stage.EXAMINED)
+                await self._through(self._swap.examine(goal, attempt), Milestone.EXAMINED)
             case machine.Compare():
-                await self._through(self._swap.compare(goal, attempt), Stage.SHADOWED)
+                await self._through(self._swap.compare(goal, attempt), Milestone.SHADOWED)
             case machine.Switch():
                 await self._swap.switch(goal)
                 self._attempt = None
                 await self._swap.prune(self._order, self._attempt)
 
-    async def _through(self, work: Coroutine[None, None, None], stage: Stage) -> None:
-        """Reach the stage by this work, unless the assignment moves on meanwhile."""
+    async def _through(self, work: Coroutine[None, None, None], milestone: Milestone) -> None:
+        """Reach the milestone by this work, unless the assignment moves on meanwhile."""
         if await self._interruptible(work):
-            self._reach(stage)
+            self._reach(milestone)
 
-    def _reach(self, stage: Stage) -> None:
+    def _reach(self, milestone: Milestone) -> None:
         if self._attempt:
-            self._attempt = replace(self._attempt, stage=stage)
+            self._attempt = replace(self._attempt, reached=milestone)
 
     async def _interruptible(self, work: Coroutine[None, None, None]) -> bool:
         """Work while looking at the assignment; break off, and return False, when it moves on."""
@@ -331,4 +331,4 @@ class Agent:
         least, most = self._tuning.backoff_min_s, self._tuning.backoff_max_s
         wait_s = machine.backoff_s(tries, least, most, random.random())  # noqa: S311 (jitter)
         self._swap.tracker.will_retry(f"{why}; next try in {wait_s:.0f} s", reason)
-        self._attempt = Attempt(attempt.goal, Stage.NEW, tries, time.monotonic() + wait_s)
+        self._attempt = Attempt(attempt.goal, Milestone.NEW, tries, time.monotonic() + wait_s)

@@ -48,7 +48,7 @@ class Exam:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Grade:
     """A result and the words for it."""
 
     result: ExamResult
@@ -79,7 +79,7 @@ def prepare(golden: GoldenExam, arrays: Arrays, metadata: ModelMetadata) -> Exam
     )
 
 
-def run(exam: Exam, model: Model) -> Outcome:
+def run(exam: Exam, model: Model) -> Grade:
     """Put every question to the model and mark the answers batch by batch. Blocking.
 
     No answer is kept: a few samples may have large ones.
@@ -232,7 +232,7 @@ def _rows(name: str, array: Array, count: int, exam: Exam) -> Array:
     return array[:count]
 
 
-def _judged(exam: Exam, value: float) -> Outcome:
+def _judged(exam: Exam, value: float) -> Grade:
     higher = exam.metric.higher_is_better
     passed = value >= exam.threshold if higher else value <= exam.threshold
     side = "under" if higher else "over"
@@ -240,14 +240,14 @@ def _judged(exam: Exam, value: float) -> Outcome:
         f"{exam.metric} {value:.4g} is {side} the threshold {exam.threshold:g} "
         f"({exam.samples} samples)"
     )
-    return Outcome(_result(exam, value, passed=passed), "" if passed else message)
+    return Grade(_result(exam, value, passed=passed), "" if passed else message)
 
 
-def _failed_by_nan(exam: Exam) -> Outcome:
+def _failed_by_nan(exam: Exam) -> Grade:
     """Report the worst value there is: NaN has no place in JSON."""
     worst = 0.0 if exam.metric.higher_is_better else sys.float_info.max
     message = f"the model's outputs hold NaN ({exam.samples} samples)"
-    return Outcome(_result(exam, worst, passed=False), message)
+    return Grade(_result(exam, worst, passed=False), message)
 
 
 def _result(exam: Exam, value: float, *, passed: bool) -> ExamResult:

@@ -9,7 +9,7 @@ from skerry_runtime.agent.goal import Goal
 from skerry_runtime.agent.machine import Refusal
 from skerry_runtime.agent.refusal import Refused
 from skerry_runtime.agent.slots import Slots
-from skerry_runtime.agent.state import Manifest, NodeState, RefusalRecord
+from skerry_runtime.agent.state import NodeState, RefusalRecord, SlotManifest
 from skerry_runtime.agent.worker import Worker
 from skerry_runtime.contract import Agreement, Failure, Trial
 
@@ -113,7 +113,7 @@ class Journal:
         """Write the goal's manifest; None keeps the proof that it has."""
         known = self._slots.manifest(goal.revision)
         proof = (known.probed if known else "") if probed is None else probed
-        await self._durably(self._worker, lambda: self._slots.record(Manifest.of(goal, proof)))
+        await self._durably(self._worker, lambda: self._slots.record(SlotManifest.of(goal, proof)))
 
     async def _keep(self, state: NodeState) -> None:
         if state != self.state:

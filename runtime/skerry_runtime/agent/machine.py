@@ -2,7 +2,7 @@
 
 The same few rules cover a first start, a swap, a rollback, a restart without a network and a
 Sequential swap that failed: choose the goal to bring up now, abandon an attempt at any other,
-and take the attempt one stage further.
+and take the attempt one milestone further.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Nothing:
 Order = Goal | Nothing | Unknown
 
 
-class Stage(IntEnum):
+class Milestone(IntEnum):
     """What an attempt has behind it."""
 
     NEW = 0
@@ -57,15 +57,15 @@ class Attempt:
     """The revision being brought up."""
 
     goal: Goal
-    stage: Stage = Stage.NEW
+    reached: Milestone = Milestone.NEW
     tries: int = 0
     """Times that it ended in a transient failure."""
     retry_at: float = 0.0
 
 
 @dataclass(frozen=True)
-class Serving:
-    """What answers requests."""
+class ServedRevision:
+    """The revision that answers requests."""
 
     revision: str
     sha256: str
@@ -90,7 +90,7 @@ class Situation:
 
     now: float
     order: Order = field(default_factory=Unknown)
-    serving: Serving | None = None
+    serving: ServedRevision | None = None
     attempt: Attempt | None = None
     on_disk: frozenset[str] = frozenset()
     """Keys of the goals whose files are all in the slots."""
@@ -235,7 +235,7 @@ def is_served(s: Situation, goal: Goal) -> bool:
     return bool(serving and serving.revision == goal.revision and serving.sha256 == goal.sha256)
 
 
-def is_misnamed(serving: Serving, goal: Goal) -> bool:
+def is_misnamed(serving: ServedRevision, goal: Goal) -> bool:
     """Tell whether clients ask by another name for the very model that serves."""
     is_same = serving.revision == goal.revision and serving.sha256 == goal.sha256
     return is_same and serving.name not in ("", goal.name)
@@ -256,20 +256,20 @@ def _is_under_way(s: Situation, goal: Goal) -> bool:
 
 
 def advance(s: Situation, goal: Goal) -> Action:
-    """Return the action that takes the attempt at this goal one stage further."""
+    """Return the action that takes the attempt at this goal one milestone further."""
     attempt = s.attempt or Attempt(goal)
-    match attempt.stage:
-        case Stage.NEW:
+    match attempt.reached:
+        case Milestone.NEW:
             return _bring_to_disk(s, attempt)
-        case Stage.VERIFIED:
+        case Milestone.VERIFIED:
             return Load(goal) if goal.key in s.proven else Probe(goal)
-        case Stage.PROBED:
+        case Milestone.PROBED:
             return Load(goal)
-        case Stage.LOADED:
+        case Milestone.LOADED:
             return Examine(goal)
-        case Stage.EXAMINED:
+        case Milestone.EXAMINED:
             return Compare(goal) if _is_comparable(s, goal) else Switch(goal)
-        case Stage.SHADOWED:
+        case Milestone.SHADOWED:
             return Switch(goal)
 
 

@@ -53,7 +53,7 @@ class SwapLog(Protocol):
         ...
 
 
-class Metrics(Protocol):
+class RevisionLog(Protocol):
     """Counters of requests, kept per revision."""
 
     @property

@@ -52,7 +52,7 @@ class ProbeRequest(_Wire):
     """The CPU stands in for a device that is taken: only crashes and limits count."""
 
 
-class Verdict(StrEnum):
+class ProbeResult(StrEnum):
     """What the child found."""
 
     OK = "ok"
@@ -68,7 +68,7 @@ class Verdict(StrEnum):
 class ProbeAnswer(_Wire):
     """The child's last words."""
 
-    verdict: Verdict
+    verdict: ProbeResult
     message: str = ""
 
 
@@ -84,15 +84,15 @@ class _End:
 
 
 _REASONS = {
-    Verdict.EXTERNAL: FailureReason.INVALID_MODEL,
-    Verdict.DAMAGED: FailureReason.INVALID_MODEL,
-    Verdict.LOAD: FailureReason.INVALID_MODEL,
-    Verdict.PROVIDER: FailureReason.PROVIDER_MISSING,
-    Verdict.MEMORY: FailureReason.INSUFFICIENT_MEMORY,
-    Verdict.RUN: FailureReason.PROBE_FAILED,
+    ProbeResult.EXTERNAL: FailureReason.INVALID_MODEL,
+    ProbeResult.DAMAGED: FailureReason.INVALID_MODEL,
+    ProbeResult.LOAD: FailureReason.INVALID_MODEL,
+    ProbeResult.PROVIDER: FailureReason.PROVIDER_MISSING,
+    ProbeResult.MEMORY: FailureReason.INSUFFICIENT_MEMORY,
+    ProbeResult.RUN: FailureReason.PROBE_FAILED,
 }
 
-_ENGINES_WORDS = frozenset({Verdict.LOAD, Verdict.PROVIDER, Verdict.RUN})
+_ENGINES_WORDS = frozenset({ProbeResult.LOAD, ProbeResult.PROVIDER, ProbeResult.RUN})
 """Verdicts that an engine on another device might not have given."""
 
 
@@ -121,11 +121,13 @@ def judge(request: ProbeRequest, end: _End) -> None:
     if end.returncode != 0:
         raise _crashed(request, end)
     answer = _parsed(end.answer)
-    if answer.verdict is Verdict.OK or (request.is_stand_in and answer.verdict in _ENGINES_WORDS):
+    if answer.verdict is ProbeResult.OK or (
+        request.is_stand_in and answer.verdict in _ENGINES_WORDS
+    ):
         return
-    if answer.verdict is Verdict.AWAY:
+    if answer.verdict is ProbeResult.AWAY:
         raise Transient(answer.message, FailureReason.ENGINE_AWAY)
-    message = _over_memory(request) if answer.verdict is Verdict.MEMORY else answer.message
+    message = _over_memory(request) if answer.verdict is ProbeResult.MEMORY else answer.message
     raise Refused(_REASONS[answer.verdict], message)
 
 

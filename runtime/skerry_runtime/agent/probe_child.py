@@ -21,7 +21,7 @@ from skerry_runtime.agent.host import Host
 from skerry_runtime.agent.npz import BadArchive, read_npz
 from skerry_runtime.agent.onnxfile import NotOnnx, has_external_data
 from skerry_runtime.agent.ports import MIB
-from skerry_runtime.agent.probe import ProbeAnswer, ProbeRequest, Verdict
+from skerry_runtime.agent.probe import ProbeAnswer, ProbeRequest, ProbeResult
 from skerry_runtime.agent.sample import Unservable, is_guess, require_servable, zeros
 from skerry_runtime.agent.score import InvalidExam
 from skerry_runtime.backends.base import (
@@ -111,7 +111,7 @@ def examine(request: ProbeRequest, backend: Backend) -> ProbeAnswer:
     try:
         if request.format is Format.ONNX and _is_external(request.path):
             text = "the model keeps tensors in another file: pack them into one"
-            return ProbeAnswer(verdict=Verdict.EXTERNAL, message=text)
+            return ProbeAnswer(verdict=ProbeResult.EXTERNAL, message=text)
         model = backend.load(_load_request(request))
         try:
             require_servable(model.metadata)
@@ -125,23 +125,23 @@ def examine(request: ProbeRequest, backend: Backend) -> ProbeAnswer:
 def _verdict_on(err: Exception) -> ProbeAnswer:
     match err:
         case MemoryError():
-            return ProbeAnswer(verdict=Verdict.MEMORY)
+            return ProbeAnswer(verdict=ProbeResult.MEMORY)
         case NotOnnx():
-            return ProbeAnswer(verdict=Verdict.DAMAGED, message=str(err))
+            return ProbeAnswer(verdict=ProbeResult.DAMAGED, message=str(err))
         case EngineAway():
             return _away(err)
         case ProviderMissing():
-            return ProbeAnswer(verdict=Verdict.PROVIDER, message=str(err))
+            return ProbeAnswer(verdict=ProbeResult.PROVIDER, message=str(err))
         case LoadError() | Unservable():
-            return _failure(Verdict.LOAD, err)
+            return _failure(ProbeResult.LOAD, err)
         case _:
             text = f"the engine failed on the file with an unexpected {type(err).__name__}"
-            return ProbeAnswer(verdict=Verdict.RUN, message=text)
+            return ProbeAnswer(verdict=ProbeResult.RUN, message=text)
 
 
 def _away(err: EngineAway) -> ProbeAnswer:
     """Blame the file when its load was the engine's end, else nobody."""
-    verdict = Verdict.RUN if isinstance(err, EngineDied) else Verdict.AWAY
+    verdict = ProbeResult.RUN if isinstance(err, EngineDied) else ProbeResult.AWAY
     return ProbeAnswer(verdict=verdict, message=str(err))
 
 
@@ -166,9 +166,9 @@ def _first_run(request: ProbeRequest, model: Model) -> ProbeAnswer:
         model.infer(zeros(model.metadata) if questions is None else questions)
     except ServingError as err:
         if questions is None and is_guess(model.metadata):
-            return ProbeAnswer(verdict=Verdict.OK)  # our guess at the shape, not its fault
-        return _failure(Verdict.RUN, err)
-    return ProbeAnswer(verdict=Verdict.OK)
+            return ProbeAnswer(verdict=ProbeResult.OK)  # our guess at the shape, not its fault
+        return _failure(ProbeResult.RUN, err)
+    return ProbeAnswer(verdict=ProbeResult.OK)
 
 
 def _golden_questions(request: ProbeRequest, model: Model) -> Tensors | None:
@@ -181,10 +181,10 @@ def _golden_questions(request: ProbeRequest, model: Model) -> Tensors | None:
         return None
 
 
-def _failure(verdict: Verdict, err: Exception) -> ProbeAnswer:
+def _failure(verdict: ProbeResult, err: Exception) -> ProbeAnswer:
     text = str(err)
     if any(words in text.lower() for words in _MEMORY_WORDS):
-        return ProbeAnswer(verdict=Verdict.MEMORY)
+        return ProbeAnswer(verdict=ProbeResult.MEMORY)
     return ProbeAnswer(verdict=verdict, message=text[:1024])
 
 

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from skerry_runtime.agent.files import read_document, remove, sync_folder, write_document
 from skerry_runtime.agent.goal import Blob, Goal
-from skerry_runtime.agent.state import Manifest, NodeState
+from skerry_runtime.agent.state import NodeState, SlotManifest
 
 _FOLDERS = ("revisions", "blobs", "parts")
 
@@ -27,7 +27,7 @@ class Slots:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._manifests: Mapping[str, Manifest] = {}  # replaced, never changed: threads read it
+        self._manifests: Mapping[str, SlotManifest] = {}  # replaced, never changed: threads read it
         self._unwritten: set[str] = set()
 
     def open(self) -> NodeState:
@@ -37,7 +37,7 @@ class Slots:
         """
         for name in _FOLDERS:
             (self._root / name).mkdir(parents=True, exist_ok=True)
-        found = (read_document(p, Manifest) for p in (self._root / "revisions").glob("*.json"))
+        found = (read_document(p, SlotManifest) for p in (self._root / "revisions").glob("*.json"))
         self._manifests = {m.revision: m for m in found if m}
         return read_document(self._state_path, NodeState) or NodeState()
 
@@ -45,7 +45,7 @@ class Slots:
         """Write the agent's memory durably."""
         write_document(self._state_path, state)
 
-    def record(self, manifest: Manifest) -> None:
+    def record(self, manifest: SlotManifest) -> None:
         """Keep a revision's manifest, in mind first; and write it durably, if it is news.
 
         A revision of which only the disk knows nothing is still one to go back to.
@@ -58,7 +58,7 @@ class Slots:
         write_document(self._manifest_path(name), manifest)
         self._unwritten.discard(name)
 
-    def manifest(self, revision: str) -> Manifest | None:
+    def manifest(self, revision: str) -> SlotManifest | None:
         """Return a revision's manifest."""
         return self._manifests.get(revision)
 

@@ -266,15 +266,15 @@ class Stages:
             return None
         try:
             exam = exams.prepare(golden, read_npz(self.slots.path(blob)), model.metadata)
-            outcome = exams.run(exam, model)
+            grade = exams.run(exam, model)
         except (InvalidExam, BadArchive) as err:
             raise Refused(FailureReason.INVALID_EXAM, str(err)) from err
         except ServingError as err:
             text = f"the model failed on the golden samples: {err}"
             raise Refused(FailureReason.EXAM_FAILED, text) from err
-        if not outcome.result.passed:
-            raise Refused(FailureReason.EXAM_FAILED, outcome.message, outcome.result)
-        return outcome.result
+        if not grade.result.passed:
+            raise Refused(FailureReason.EXAM_FAILED, grade.message, grade.result)
+        return grade.result
 
 
 def _require_one_model(goal: Goal) -> None:

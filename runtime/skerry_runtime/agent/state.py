@@ -33,7 +33,7 @@ class Document(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
-class Manifest(Document):
+class SlotManifest(Document):
     """One revision in the slots."""
 
     revision: str
@@ -43,7 +43,7 @@ class Manifest(Document):
     """Under which runtime and providers the probe was passed."""
 
     @classmethod
-    def of(cls, goal: Goal, probed: str = "") -> Manifest:
+    def of(cls, goal: Goal, probed: str = "") -> SlotManifest:
         """Describe a goal."""
         return cls(
             revision=goal.revision,

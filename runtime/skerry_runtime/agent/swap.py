@@ -9,7 +9,7 @@ import time
 
 from skerry_runtime.agent.goal import Goal
 from skerry_runtime.agent.journal import Journal
-from skerry_runtime.agent.machine import PASSING, Attempt, Order, Serving
+from skerry_runtime.agent.machine import PASSING, Attempt, Order, ServedRevision
 from skerry_runtime.agent.memory import choose_mode
 from skerry_runtime.agent.ports import MIB, Tuning
 from skerry_runtime.agent.refusal import Refused, Transient
@@ -48,10 +48,14 @@ class Swap:
         self.tracker = Tracker()
 
     @property
-    def serving(self) -> Serving | None:
+    def serving(self) -> ServedRevision | None:
         """What answers requests, as `machine` sees it."""
         goal = self._board.serving
-        return Serving(goal.revision, goal.sha256, self._settles_at, goal.name) if goal else None
+        return (
+            ServedRevision(goal.revision, goal.sha256, self._settles_at, goal.name)
+            if goal
+            else None
+        )
 
     def ask(self, goal: Goal, at: float) -> None:
         """Note when the assignment asked for a goal; whatever was asked before is over."""

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 
 from skerry_runtime.agent.goal import Goal
-from skerry_runtime.agent.ports import Metrics
+from skerry_runtime.agent.ports import RevisionLog
 from skerry_runtime.agent.worker import Worker
 from skerry_runtime.backends.base import Model
 from skerry_runtime.clock import unix_now
@@ -46,7 +46,7 @@ class Candidate:
 class Switchboard:
     """The agent's hand on the registry; measures what a swap costs."""
 
-    def __init__(self, registry: Registry, metrics: Metrics) -> None:
+    def __init__(self, registry: Registry, metrics: RevisionLog) -> None:
         self._registry = registry
         self._metrics = metrics
         self._drainer = Worker("skerry-drain")

@@ -13,7 +13,7 @@ from skerry_runtime.dataplane import Dataplane
 from skerry_runtime.errors import InvalidRequest
 from skerry_runtime.protocol.types import NO_LOADING, NO_SHARED_MEMORY, InferRequest
 from skerry_runtime.rest import views
-from skerry_runtime.rest.body import WINDOW_BITS, Memory, inflate
+from skerry_runtime.rest.body import WINDOW_BITS, BodyBudget, inflate
 from skerry_runtime.rest.codec import Decoder, Encoder, Limits, OutputForm, wants_only_ready
 from skerry_runtime.rest.http import HEAD_LENGTH, Answer, Handler, Reply, Request, json_reply
 from skerry_runtime.rest.statuses import HttpError, reply_of
@@ -32,9 +32,9 @@ Way = tuple[tuple[str, ...], Handler]
 class RestApp:
     """What the REST port serves."""
 
-    def __init__(self, dataplane: Dataplane, memory: Memory, limits: Limits) -> None:
+    def __init__(self, dataplane: Dataplane, budget: BodyBudget, limits: Limits) -> None:
         self._dataplane = dataplane
-        self._memory = memory
+        self._budget = budget
         self._decoder, self._encoder = Decoder(limits), Encoder()
         self._way = lru_cache(KNOWN_TARGETS)(self._find_way)
         self._fixed: dict[str, Handler] = {
@@ -126,21 +126,21 @@ class RestApp:
 
     async def _inflated(self, handler: Handler, encoding: bytes, request: Request) -> Reply:
         """Answer a compressed request; zlib works in a thread, for it drops the GIL."""
-        limit = self._memory.max_body_bytes
+        limit = self._budget.max_body_bytes
         try:
             plain = await asyncio.to_thread(inflate, request.body, encoding, limit)
-            self._memory.check_length(limit + 1 if plain is None else len(plain))
+            self._budget.check_length(limit + 1 if plain is None else len(plain))
         except (HttpError, ValueError) as error:
             known = error if isinstance(error, HttpError) else HttpError(400, str(error))
             return self.refuse(request, known)
         assert plain is not None  # noqa: S101 its length was refused above
-        self._memory.hold(len(plain))
+        self._budget.hold(len(plain))
         try:
             request.body = plain
             outcome = handler(request)
             return outcome if isinstance(outcome, Reply) else await outcome
         finally:
-            self._memory.release(len(plain))
+            self._budget.release(len(plain))
 
     def _infer(self, name: str, version: str | None, request: Request) -> Answer:
         """Answer at once when neither the decoding nor the model takes long."""
@@ -168,12 +168,12 @@ class RestApp:
             InvalidRequest: it is no inference; it is counted.
         """
         try:
-            plan, inputs = self._decoder.decode(request.body, request.headers.get(HEAD_LENGTH))
+            header, inputs = self._decoder.decode(request.body, request.headers.get(HEAD_LENGTH))
         except InvalidRequest:
             self._dataplane.reject()
             raise
-        inference = InferRequest(name, version, inputs, plan.outputs, plan.id, request.received)
-        return inference, plan.form
+        inference = InferRequest(name, version, inputs, header.outputs, header.id, request.received)
+        return inference, header.form
 
     def _metadata(self, name: str, version: str | None) -> Reply:
         return json_reply(views.model(self._dataplane.model_info(name, version)))

@@ -17,7 +17,7 @@ ALIGNMENT = 16
 """Of the first tensor behind a body's JSON head: engines read it where it lies."""
 
 
-class Memory:
+class BodyBudget:
     """Counts the bytes of all bodies of one server. Lives on one event loop."""
 
     def __init__(self, max_body_bytes: int, max_bytes: int) -> None:

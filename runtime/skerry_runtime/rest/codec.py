@@ -25,9 +25,9 @@ from skerry_runtime.rest import numbers
 from skerry_runtime.rest.head import number
 from skerry_runtime.rest.http import HEAD_LENGTH, JSON, Buffer, Reply
 
-KEPT_PLANS = 64
-KEPT_PLAN_BYTES = 1024
-"""How many plans are kept, and of what length at most."""
+KEPT_HEADERS = 64
+KEPT_HEADER_BYTES = 1024
+"""How many headers are kept, and of what length at most."""
 
 BINARY = b"content-type: application/octet-stream\r\n"
 
@@ -53,7 +53,7 @@ class OutputForm:
 
 
 @dataclass(frozen=True, slots=True)
-class InputPlan:
+class InputHeader:
     """One input as the JSON describes it."""
 
     name: str
@@ -65,10 +65,10 @@ class InputPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class InferenceHeader:
     """A request's JSON, checked; with the binary part it makes a request."""
 
-    inputs: tuple[InputPlan, ...]
+    inputs: tuple[InputHeader, ...]
     outputs: tuple[str, ...] | None
     form: OutputForm
     id: str
@@ -80,37 +80,39 @@ class Decoder:
     """Reads requests. Safe from any thread.
 
     Clients ask the same again and again with other numbers: the JSON in front of binary data is
-    then the same text, and its plan is kept.
+    then the same text, and its header is kept.
     """
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._plans: dict[bytes, Plan] = {}
+        self._headers: dict[bytes, InferenceHeader] = {}
 
-    def decode(self, body: Buffer, head_length: bytes | None) -> tuple[Plan, list[Tensor]]:
+    def decode(
+        self, body: Buffer, head_length: bytes | None
+    ) -> tuple[InferenceHeader, list[Tensor]]:
         """Return what is asked, and its inputs.
 
         Raises:
             InvalidRequest: it is no infer request.
         """
         if head_length is None:
-            plan = _plan(body, self._limits)
-            return plan, _tensors(plan, memoryview(b""))
+            header = _header(body, self._limits)
+            return header, _tensors(header, memoryview(b""))
         head, raw = _split(body, head_length)
-        plan = self._plan_of(head)
-        return plan, _tensors(plan, raw)
+        header = self._header_of(head)
+        return header, _tensors(header, raw)
 
-    def _plan_of(self, head: memoryview) -> Plan:
-        if len(head) > KEPT_PLAN_BYTES:
-            return _plan(head, self._limits)
+    def _header_of(self, head: memoryview) -> InferenceHeader:
+        if len(head) > KEPT_HEADER_BYTES:
+            return _header(head, self._limits)
         text = bytes(head)
-        plan = self._plans.get(text)
-        if plan is None:
-            plan = _plan(text, self._limits)
-            if len(self._plans) >= KEPT_PLANS:
-                self._plans.clear()
-            self._plans[text] = plan
-        return plan
+        header = self._headers.get(text)
+        if header is None:
+            header = _header(text, self._limits)
+            if len(self._headers) >= KEPT_HEADERS:
+                self._headers.clear()
+            self._headers[text] = header
+        return header
 
 
 def wants_only_ready(body: Buffer) -> bool:
@@ -156,7 +158,7 @@ class Encoder:
         if head is None:
             pairs = zip(response.outputs, blobs, strict=True)
             head = _head(response, [_binary_output(tensor, blob) for tensor, blob in pairs])
-            if len(self._heads) >= KEPT_PLANS:
+            if len(self._heads) >= KEPT_HEADERS:
                 self._heads.clear()
             self._heads[key] = head
         return head
@@ -216,13 +218,13 @@ def _split(body: Buffer, head_length: bytes) -> tuple[memoryview, memoryview]:
     return view[:length], view[length:]
 
 
-def _plan(head: Buffer, limits: Limits) -> Plan:
+def _header(head: Buffer, limits: Limits) -> InferenceHeader:
     """Check a request's JSON."""
     root = _object(_request(head), "the request")
     inputs = tuple(_input(entry, limits) for entry in _entries(root, "inputs", limits))
     outputs, form = _outputs(root, limits)
     size = sum(entry.size or 0 for entry in inputs)
-    return Plan(inputs, outputs, form, _identity(root), size)
+    return InferenceHeader(inputs, outputs, form, _identity(root), size)
 
 
 def _identity(root: dict[str, Any]) -> str:
@@ -231,15 +233,17 @@ def _identity(root: dict[str, Any]) -> str:
     return "" if identity is None else _text(identity, "id")
 
 
-def _tensors(plan: Plan, raw: memoryview) -> list[Tensor]:
-    """Give every input of a plan its data."""
-    if plan.size > len(raw):
-        raise InvalidRequest(f"the body ends before its binary data, which take {plan.size} bytes")
-    if plan.size < len(raw):
-        left = len(raw) - plan.size
+def _tensors(header: InferenceHeader, raw: memoryview) -> list[Tensor]:
+    """Give every input of a header its data."""
+    if header.size > len(raw):
+        raise InvalidRequest(
+            f"the body ends before its binary data, which take {header.size} bytes"
+        )
+    if header.size < len(raw):
+        left = len(raw) - header.size
         raise InvalidRequest(f"the body has {left} bytes more than its inputs take")
     tensors, start = [], 0
-    for entry in plan.inputs:
+    for entry in header.inputs:
         name, datatype, shape = entry.name, entry.datatype, entry.shape
         if entry.size is None:
             array = from_values(name, datatype, shape, entry.values)
@@ -263,7 +267,7 @@ def _parsed(head: Buffer) -> object:
         raise InvalidRequest(f"the request is not valid JSON: {error.msg[:100]}") from error
 
 
-def _input(value: object, limits: Limits) -> InputPlan:
+def _input(value: object, limits: Limits) -> InputHeader:
     entry = _object(value, "an input")
     name = checked_name(_text(entry.get("name"), "an input's name"))
     datatype = _text(entry.get("datatype"), "an input's datatype")
@@ -274,7 +278,7 @@ def _input(value: object, limits: Limits) -> InputPlan:
     size = _parameters(entry).get("binary_data_size")
     if size is not None and (type(size) is not int or size < 0):
         raise InvalidRequest(f"input '{name}': binary_data_size must be an integer from 0 up")
-    return InputPlan(name, datatype, shape, size, entry.get("data"))
+    return InputHeader(name, datatype, shape, size, entry.get("data"))
 
 
 def _outputs(root: dict[str, Any], limits: Limits) -> tuple[tuple[str, ...] | None, OutputForm]:

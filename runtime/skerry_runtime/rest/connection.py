@@ -242,7 +242,7 @@ class Connection(asyncio.BufferedProtocol):
             self._chunks, self._quiet_bytes = Chunks(text), 0
         else:
             self._state = SIZED
-            self._hub.memory.check_length(head.length)
+            self._hub.budget.check_length(head.length)
             self._body = SizedBody(head.length, number(head.headers.get(HEAD_LENGTH)) or 0)
         if head.expects_continue:
             self._transport.write(_CONTINUE)
@@ -257,7 +257,7 @@ class Connection(asyncio.BufferedProtocol):
     def _feed_chunks(self, data: memoryview) -> None:
         chunks = self._chunks
         grown = chunks.feed(data)
-        self._hub.memory.check_length(len(chunks.body))
+        self._hub.budget.check_length(len(chunks.body))
         self._hold(grown)
         self._quiet_bytes = 0 if grown else self._quiet_bytes + len(data)
         self._check_head(self._quiet_bytes)  # chunk extensions and trailers without an end
@@ -350,11 +350,11 @@ class Connection(asyncio.BufferedProtocol):
             self._deadline = self._loop.time() + self._hub.idle_timeout_s
 
     def _hold(self, count: int) -> None:
-        self._hub.memory.hold(count)
+        self._hub.budget.hold(count)
         self._held += count
 
     def _release(self) -> None:
-        self._hub.memory.release(self._held)
+        self._hub.budget.release(self._held)
         self._held = 0
 
     def _in_time(self) -> float:

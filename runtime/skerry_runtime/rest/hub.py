@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
-from skerry_runtime.rest.body import Memory
+from skerry_runtime.rest.body import BodyBudget
 from skerry_runtime.rest.crowd import Crowd, Peer, Places
 from skerry_runtime.rest.handshakes import HandshakeLimits
 from skerry_runtime.rest.head import Heads
@@ -33,11 +33,11 @@ class ListenerLimits:
 class Hub:
     """Lives on one event loop."""
 
-    def __init__(self, app: App, limits: ListenerLimits, memory: Memory) -> None:
+    def __init__(self, app: App, limits: ListenerLimits, budget: BodyBudget) -> None:
         self.app = app
         self.limits = limits
         self.idle_timeout_s = limits.idle_timeout_s
-        self.memory = memory
+        self.budget = budget
         self.heads = Heads()
         self.loop = asyncio.get_running_loop()
         self.piece = bytearray(PIECE)

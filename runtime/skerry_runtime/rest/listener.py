@@ -8,7 +8,7 @@ import ssl
 from contextlib import ExitStack
 
 from skerry_runtime.rest.acceptor import Acceptor
-from skerry_runtime.rest.body import Memory
+from skerry_runtime.rest.body import BodyBudget
 from skerry_runtime.rest.connection import Connection
 from skerry_runtime.rest.handshakes import Handshakes
 from skerry_runtime.rest.http import App
@@ -27,12 +27,12 @@ class Listener:
         app: App,
         bound: socket.socket,
         limits: ListenerLimits,
-        memory: Memory,
+        budget: BodyBudget,
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self._bound = bound
         self._tls = tls
-        self._hub = Hub(app, limits, memory)
+        self._hub = Hub(app, limits, budget)
         self._server: asyncio.Server | Acceptor | None = None
         self._handshakes = Handshakes(tls, limits.handshakes, self._connection)
 

@@ -13,11 +13,11 @@ from typing_extensions import override
 
 from skerry_runtime.rpc.generated import oip_pb2 as pb
 from skerry_runtime.rpc.wire import revision_of
-from skerry_runtime.trace import HEADER, Entry, Observer
+from skerry_runtime.trace import HEADER, Exchange, Observer
 
 
 class ObservingInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # no types
-    """Wraps every method; a stream is one entry, made at its end."""
+    """Wraps every method; a stream is one exchange, noted at its end."""
 
     def __init__(self, observer: Observer) -> None:
         self._observer = observer
@@ -26,45 +26,45 @@ class ObservingInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  #
     async def intercept_service(
         self, continuation: Callable[[Any], Awaitable[Any]], handler_call_details: Any
     ) -> Any:
-        """Return the method's handler with an entry around it."""
+        """Return the method's handler with an exchange around it."""
         handler = await continuation(handler_call_details)
         if handler is None:
             return handler
         given = dict(handler_call_details.invocation_metadata).get(HEADER)
-        entry = self._observer.begin("grpc", "POST", handler_call_details.method, given)
+        exchange = self._observer.begin("grpc", "POST", handler_call_details.method, given)
         if handler.request_streaming:
             return grpc.stream_stream_rpc_method_handler(
-                _observed_stream(handler.stream_stream, entry),
+                _observed_stream(handler.stream_stream, exchange),
                 request_deserializer=handler.request_deserializer,
                 response_serializer=handler.response_serializer,
             )
         return grpc.unary_unary_rpc_method_handler(
-            _observed(handler.unary_unary, entry),
+            _observed(handler.unary_unary, exchange),
             request_deserializer=handler.request_deserializer,
             response_serializer=handler.response_serializer,
         )
 
 
 def _observed(
-    answer: Callable[[Any, Any], Awaitable[Any]], entry: Entry
+    answer: Callable[[Any, Any], Awaitable[Any]], exchange: Exchange
 ) -> Callable[[Any, Any], Awaitable[Any]]:
     async def observed(message: Any, context: Any) -> Any:
-        context.set_trailing_metadata(((HEADER, entry.span.traceparent),))
-        with _ending(entry, context):
+        context.set_trailing_metadata(((HEADER, exchange.span.traceparent),))
+        with _ending(exchange, context):
             response = await answer(message, context)
-        entry.end("OK", _revision(response))
+        exchange.end("OK", _revision(response))
         return response
 
     return observed
 
 
 def _observed_stream(
-    answer: Callable[[Any, Any], Any], entry: Entry
+    answer: Callable[[Any, Any], Any], exchange: Exchange
 ) -> Callable[[Any, Any], AsyncIterator[Any]]:
     async def observed(messages: Any, context: Any) -> AsyncIterator[Any]:
-        context.set_trailing_metadata(((HEADER, entry.span.traceparent),))
+        context.set_trailing_metadata(((HEADER, exchange.span.traceparent),))
         revision = ""
-        with _ending(entry, context):
+        with _ending(exchange, context):
             outcome = answer(messages, context)
             if isinstance(outcome, Awaitable):  # a refusal
                 await outcome
@@ -73,21 +73,21 @@ def _observed_stream(
                 revision = _revision(response) or revision
                 yield response
         # A stream that waits for a message may see a client that leaves as one that is done.
-        entry.end("CANCELLED" if context.cancelled() else "OK", revision)
+        exchange.end("CANCELLED" if context.cancelled() else "OK", revision)
 
     return observed
 
 
 @contextmanager
-def _ending(entry: Entry, context: Any) -> Iterator[None]:
-    """End the entry of a call that fails."""
+def _ending(exchange: Exchange, context: Any) -> Iterator[None]:
+    """End the exchange of a call that fails."""
     try:
         yield
     except (asyncio.CancelledError, GeneratorExit):
-        entry.end("CANCELLED")
+        exchange.end("CANCELLED")
         raise
     except BaseException:
-        entry.end(_name(context.code()))
+        exchange.end(_name(context.code()))
         raise
 
 

@@ -25,7 +25,7 @@ from skerry_runtime.rpc.budget import Budget
 from skerry_runtime.rpc.codec import from_response
 from skerry_runtime.rpc.generated import oip_pb2 as pb
 from skerry_runtime.rpc.statuses import RETRY_AFTER, RETRYABLE, STATUSES
-from skerry_runtime.rpc.wire import Reader, Writer, id_of
+from skerry_runtime.rpc.wire import RequestReader, ResponseWriter, id_of
 
 SERVICE = "inference.GRPCInferenceService"
 
@@ -67,8 +67,8 @@ class Servicer:
 
     def __init__(self, dataplane: Dataplane, limits: RpcLimits) -> None:
         self._dataplane = dataplane
-        self._reader = Reader(limits.max_dimensions, limits.max_tensors)
-        self._writer = Writer()
+        self._reader = RequestReader(limits.max_dimensions, limits.max_tensors)
+        self._writer = ResponseWriter()
         self._budget = Budget(limits.max_buffered_bytes)
         self._idle_timeout_s = limits.idle_timeout_s
 

@@ -23,7 +23,7 @@ from skerry_runtime.rpc.generated import oip_pb2 as pb
 
 KEPT = 64
 KEPT_BYTES = 1024
-"""How many plans and heads are kept, and of what length a plan at most."""
+"""How many layouts and heads are kept, and of what length a layout at most."""
 
 _HEAD_TAGS = b"\x0a\x12\x1a"  # model_name, model_version, id
 _ID_TAG = b"\x1a"
@@ -40,7 +40,7 @@ class _OtherForm(ValueError):  # noqa: N818 (never leaves this module)
 
 
 @dataclass(frozen=True, slots=True)
-class InputPlan:
+class InputLayout:
     """One input whose data lies at a known place behind the message's first fields."""
 
     name: str
@@ -54,20 +54,20 @@ class InputPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class MessageLayout:
     """A message's repeated part, checked."""
 
-    inputs: tuple[InputPlan, ...]
+    inputs: tuple[InputLayout, ...]
     outputs: tuple[str, ...] | None
 
 
-class Reader:
+class RequestReader:
     """Reads requests."""
 
     def __init__(self, max_dimensions: int, max_tensors: int) -> None:
         self._max_dimensions = max_dimensions
         self._max_tensors = max_tensors
-        self._plans: dict[int, Plan] = {}  # by the length behind the first fields
+        self._layouts: dict[int, MessageLayout] = {}  # by the length behind the first fields
 
     def read(self, data: bytes, received: float) -> tuple[InferRequest, bool]:
         """Return the request, and whether it wants raw contents.
@@ -82,11 +82,11 @@ class Reader:
 
     def _known(self, data: bytes, received: float) -> InferRequest:
         model, version, name, start = _head(data)
-        plan = self._plans.get(len(data) - start)
-        if plan is None:
+        layout = self._layouts.get(len(data) - start)
+        if layout is None:
             raise _OtherForm
-        inputs = [_tensor(each, data, start) for each in plan.inputs]
-        return InferRequest(model, version or None, inputs, plan.outputs, name, received)
+        inputs = [_tensor(each, data, start) for each in layout.inputs]
+        return InferRequest(model, version or None, inputs, layout.outputs, name, received)
 
     def _parsed(self, data: bytes, received: float) -> tuple[InferRequest, bool]:
         try:
@@ -101,15 +101,15 @@ class Reader:
     def _keep(self, data: bytes, request: InferRequest) -> None:
         try:
             start = _head(data)[3]
-            plan = _plan(data, start, request)
+            layout = _layout(data, start, request)
         except (_OtherForm, IndexError, UnicodeDecodeError):
             return
-        if len(self._plans) >= KEPT:
-            self._plans.clear()
-        self._plans[len(data) - start] = plan
+        if len(self._layouts) >= KEPT:
+            self._layouts.clear()
+        self._layouts[len(data) - start] = layout
 
 
-class Writer:
+class ResponseWriter:
     """Writes answers."""
 
     def __init__(self) -> None:
@@ -182,25 +182,25 @@ def _head(data: bytes) -> tuple[str, str, str, int]:
     return texts[0], texts[1], texts[2], place
 
 
-def _tensor(plan: InputPlan, data: bytes, start: int) -> Tensor:
+def _tensor(layout: InputLayout, data: bytes, start: int) -> Tensor:
     """Return an input of a message whose first fields end at `start`.
 
     Raises:
-        _OtherForm: the plan is not of this message.
+        _OtherForm: the layout is not of this message.
     """
-    if not data.startswith(plan.lead, start + plan.lead_at):
+    if not data.startswith(layout.lead, start + layout.lead_at):
         raise _OtherForm
-    array = np.ndarray(plan.shape, plan.dtype, data, start + plan.data_at)
-    return Tensor(plan.name, plan.datatype, array if array.flags.aligned else array.copy())
+    array = np.ndarray(layout.shape, layout.dtype, data, start + layout.data_at)
+    return Tensor(layout.name, layout.datatype, array if array.flags.aligned else array.copy())
 
 
-def _plan(data: bytes, start: int, request: InferRequest) -> Plan:
-    """Plan for messages like this one, of which protobuf and our checks approve.
+def _layout(data: bytes, start: int, request: InferRequest) -> MessageLayout:
+    """Return the layout of messages like this one, of which protobuf and our checks approve.
 
     Raises:
         _OtherForm, IndexError: raw contents are not the last fields, or data must be looked at.
     """
-    inputs: list[InputPlan] = []
+    inputs: list[InputLayout] = []
     lead_at = place = start
     last = len(_HEAD_TAGS)
     while place < len(data):
@@ -209,17 +209,19 @@ def _plan(data: bytes, start: int, request: InferRequest) -> Plan:
             raise _OtherForm
         if number == _RAW_INPUT:
             tensor = request.inputs[len(inputs)]
-            inputs.append(_input_plan(tensor, data[lead_at:begin], lead_at - start, begin - start))
+            inputs.append(
+                _input_layout(tensor, data[lead_at:begin], lead_at - start, begin - start)
+            )
             lead_at = end
         last, place = number, end
-    return Plan(tuple(inputs), request.outputs)
+    return MessageLayout(tuple(inputs), request.outputs)
 
 
-def _input_plan(tensor: Tensor, lead: bytes, lead_at: int, data_at: int) -> InputPlan:
+def _input_layout(tensor: Tensor, lead: bytes, lead_at: int, data_at: int) -> InputLayout:
     if tensor.datatype in _NO_NUMBERS or len(lead) > KEPT_BYTES:
         raise _OtherForm
     dtype, shape = DTYPES[tensor.datatype], tensor.array.shape
-    return InputPlan(tensor.name, tensor.datatype, dtype, shape, lead, lead_at, data_at)
+    return InputLayout(tensor.name, tensor.datatype, dtype, shape, lead, lead_at, data_at)
 
 
 def _field(data: bytes, place: int) -> tuple[int, int, int]:

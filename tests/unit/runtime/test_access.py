@@ -22,7 +22,7 @@ from tritonclient.utils import InferenceServerException
 from serving.deployed import eventually
 from serving.fakes import FakeModel, serving
 from serving.running import InThread, running
-from skerry_runtime.access import MAX_FILE_BYTES, Access, BadSecret, Reads, Tls, Tokens
+from skerry_runtime.access import MAX_FILE_BYTES, BadSecret, Credentials, Reads, Tls, Tokens
 from unit.runtime.secrets_folder import Secret, certificate
 
 ONE, TWO = "first-token-0123456789", "second-token-0123456789"
@@ -101,7 +101,7 @@ def test_a_key_that_belongs_to_another_certificate_is_refused(tmp_path: Path) ->
 
 def test_a_secret_whose_links_go_in_a_circle_keeps_what_was_read(tmp_path: Path) -> None:
     secret = Secret(tmp_path / "t", token=ONE.encode())
-    access = Access.of(secret.folder, None)
+    access = Credentials.of(secret.folder, None)
     circle(secret.folder)
     assert "cannot be read" in access.refresh()
     assert access.reads() == Reads(failures=1, is_stale=True)
@@ -119,7 +119,7 @@ def test_no_surprise_of_one_secret_keeps_the_other_from_being_read(
 ) -> None:
     tokens = Secret(tmp_path / "t", token=ONE.encode())
     tls = Secret(tmp_path / "tls", **certificate(tmp_path, "one"))
-    access = Access.of(tokens.folder, tls.folder)
+    access = Credentials.of(tokens.folder, tls.folder)
     assert access.tokens
     assert access.tls
 

@@ -14,7 +14,7 @@ import pytest
 
 from serving import models
 from skerry_runtime import __version__
-from skerry_runtime.cli import GRPC_ENVIRONMENT, JsonFormatter, main
+from skerry_runtime.cli import GRPC_ENVIRONMENT, StructuredFormatter, main
 
 
 def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
@@ -68,7 +68,7 @@ def test_a_log_record_is_one_line_of_json_with_its_extras_and_its_trace() -> Non
     except ValueError:
         record = logging.LogRecord("a", logging.ERROR, "f", 1, "text %s", ("x",), sys.exc_info())
     record.ports = {"http": 1}
-    line = JsonFormatter().format(record)
+    line = StructuredFormatter().format(record)
     entry = json.loads(line)
     assert "\n" not in line
     assert (entry["message"], entry["level"], entry["ports"]) == ("text x", "ERROR", {"http": 1})

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import uvloop
 
-from skerry_runtime.rest.body import Memory, SizedBody
+from skerry_runtime.rest.body import BodyBudget, SizedBody
 from skerry_runtime.rest.connection import SMALL_BODY
 from skerry_runtime.rest.crowd import Places
 from skerry_runtime.rest.head import Heads
@@ -80,8 +80,8 @@ class Served:
         self.app = Echo()
         self.loop = asyncio.get_running_loop()
         self._writers: list[asyncio.StreamWriter] = []
-        self.memory = Memory(MAX_BODY, memory)
-        self.listener = Listener(self.app, bind("127.0.0.1", 0), limits, self.memory)
+        self.budget = BodyBudget(MAX_BODY, memory)
+        self.listener = Listener(self.app, bind("127.0.0.1", 0), limits, self.budget)
 
     async def __aenter__(self) -> Served:
         await self.listener.start()
@@ -262,11 +262,11 @@ async def test_refused_and_lost_bodies_give_their_memory_back() -> None:
         _, writer = await served.connect()
         writer.write(request(b"/a", bytes(2 * PIECE))[:-1])
         await writer.drain()
-        await until(lambda: served.memory.held == 2 * PIECE - 1)
+        await until(lambda: served.budget.held == 2 * PIECE - 1)
         writer.close()
-        await until(lambda: served.memory.held == 0)
+        await until(lambda: served.budget.held == 0)
         await served.ask(request(b"/a", bytes(2 * PIECE), CLOSE))
-        assert served.memory.held == 0
+        assert served.budget.held == 0
 
 
 async def until(condition: object) -> None:
@@ -321,7 +321,7 @@ async def test_half_sent_requests_of_one_client_give_their_memory_and_their_plac
         writer.write(request(b"/b", b"", CLOSE))
         async with asyncio.timeout(30):
             assert (await reader.read()).endswith(b"[/b]")
-        assert served.memory.held <= LIMITS.places.most * len(b"body")
+        assert served.budget.held <= LIMITS.places.most * len(b"body")
 
 
 async def until_answered(served: Served) -> None:
@@ -353,7 +353,7 @@ async def test_half_a_request_before_the_end_of_the_input_ends_the_connection() 
         writer.write_eof()
         async with asyncio.timeout(30):
             assert await reader.read() == b""
-        assert served.memory.held == 0
+        assert served.budget.held == 0
 
 
 @on_uvloop

@@ -19,9 +19,9 @@ from skerry_runtime.dataplane import Dataplane
 from skerry_runtime.errors import (
     InferenceFailed,
     InvalidRequest,
-    NotFound,
     NotReady,
     Overloaded,
+    UnknownModel,
 )
 from skerry_runtime.lane import INLINE_LIMIT_S, Pace
 from skerry_runtime.metrics import Metrics
@@ -103,9 +103,9 @@ async def test_another_model_s_name_or_version_is_not_found(plane: Plane) -> Non
     plane.registry.switch(serving(FakeModel(), "r1", "1.0.0"))
     assert await plane.infer(X, version="1.0.0")
     assert await plane.infer(X, version="r1")
-    with pytest.raises(NotFound, match=r"'1\.0\.0' does"):
+    with pytest.raises(UnknownModel, match=r"'1\.0\.0' does"):
         await plane.infer(X, version="2.0.0")
-    with pytest.raises(NotFound, match="'digits'"):
+    with pytest.raises(UnknownModel, match="'digits'"):
         await plane.infer(X, model="letters")
 
 

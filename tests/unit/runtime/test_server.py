@@ -11,9 +11,9 @@ from skerry_runtime import server as composition
 from skerry_runtime.metrics import Metrics
 from skerry_runtime.registry import Registry
 from skerry_runtime.server import Server
-from skerry_runtime.settings import Settings
+from skerry_runtime.settings import RuntimeSettings
 
-SETTINGS = Settings(host="127.0.0.1", http_port=0, grpc_port=0, admin_port=0, linger_s=0)
+SETTINGS = RuntimeSettings(host="127.0.0.1", http_port=0, grpc_port=0, admin_port=0, linger_s=0)
 
 
 class MortalAgent(FakeAgent):

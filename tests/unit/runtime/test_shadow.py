@@ -62,8 +62,8 @@ def floats(*rows: object) -> np.ndarray:
     ],
 )
 def test_what_agrees(answer: np.ndarray, shadow: np.ndarray, items: int, agreed: int) -> None:
-    outcome = compare({"y": answer}, {"y": shadow}, items)
-    assert (outcome.items, outcome.agreed) == (items, agreed)
+    comparison = compare({"y": answer}, {"y": shadow}, items)
+    assert (comparison.items, comparison.agreed) == (items, agreed)
 
 
 def test_an_item_agrees_only_when_all_its_outputs_do() -> None:
@@ -74,8 +74,8 @@ def test_an_item_agrees_only_when_all_its_outputs_do() -> None:
 
 def test_the_largest_difference_is_always_a_number() -> None:
     shadow = floats([NAN], [np.inf], [2.5])
-    outcome = compare({"y": floats([1.0], [1.0], [1.0])}, {"y": shadow}, 3)
-    assert outcome.max_abs_error == 1.5
+    comparison = compare({"y": floats([1.0], [1.0], [1.0])}, {"y": shadow}, 3)
+    assert comparison.max_abs_error == 1.5
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What is read from bytes by a kept plan is what protobuf reads, and the same with answers."""
+"""What is read from bytes by a kept layout is what protobuf reads, and the same with answers."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from skerry_runtime.errors import InvalidRequest
 from skerry_runtime.protocol.types import InferResponse, Tensor
 from skerry_runtime.rpc.codec import from_response
 from skerry_runtime.rpc.generated import oip_pb2 as pb
-from skerry_runtime.rpc.wire import KEPT, Reader, Writer, id_of, revision_of
+from skerry_runtime.rpc.wire import KEPT, RequestReader, ResponseWriter, id_of, revision_of
 
 SHAPES = st.lists(st.integers(0, 3), max_size=3).map(tuple)
 TEXTS = st.sampled_from(["", "x", "ä", "long" * 40, "digits"])
 
 
-def reader() -> Reader:
-    return Reader(max_dimensions=8, max_tensors=8)
+def reader() -> RequestReader:
+    return RequestReader(max_dimensions=8, max_tensors=8)
 
 
-def told(reader: Reader, data: bytes) -> Any:
+def told(reader: RequestReader, data: bytes) -> Any:
     """What a reader makes of bytes, in a form that can be compared."""
     try:
         request, is_raw = reader.read(data, 1.0)
@@ -109,7 +109,7 @@ def test_the_second_of_two_alike_needs_no_protobuf_and_its_id_may_differ(
     assert seen == [first]
 
 
-def test_raw_contents_that_are_not_last_are_never_taken_from_a_plan() -> None:
+def test_raw_contents_that_are_not_last_are_never_taken_from_a_layout() -> None:
     late = pb.ModelInferRequest(model_name="digits")
     late.raw_input_contents.append(bytes(16))
     head = pb.ModelInferRequest(model_name="digits")
@@ -123,11 +123,11 @@ def test_raw_contents_that_are_not_last_are_never_taken_from_a_plan() -> None:
             assert told(used, data)[4] == [("x", "FP32", "<f4", (4,), [0, 0, 0, 0])]
 
 
-def test_plans_are_forgotten_in_time() -> None:
+def test_layouts_are_forgotten_in_time() -> None:
     used = reader()
     for size in range(1, 3 * KEPT):
         told(used, request(np.zeros(size, np.float32)))
-    assert len(used._plans) <= KEPT
+    assert len(used._layouts) <= KEPT
 
 
 ANSWERS = [
@@ -141,7 +141,7 @@ ANSWERS = [
 @pytest.mark.parametrize("outputs", ANSWERS)
 @pytest.mark.parametrize("name", ["", "7", "long" * 100])
 def test_an_answer_is_what_protobuf_would_write(outputs: list[Tensor], name: str) -> None:
-    writer, answer = Writer(), InferResponse("digits", "1.0", "r1", name, outputs)
+    writer, answer = ResponseWriter(), InferResponse("digits", "1.0", "r1", name, outputs)
     expected = from_response(answer, is_raw=True)
     for _ in range(2):
         written = writer.write(answer, is_raw=True)

@@ -20,7 +20,7 @@ from aiohttp import web
 from onnx import TensorProto, helper, numpy_helper
 
 from documents import make_content
-from skerry_runtime.agent.agent import Agent
+from skerry_runtime.agent.agent import ClusterAgent
 from skerry_runtime.agent.goal import Goal
 from skerry_runtime.agent.ports import Tuning
 from skerry_runtime.backends.base import Backend
@@ -232,7 +232,7 @@ class Pod:
         self.registry = Registry()
         self.metrics = Metrics()
         who = Who(self.mount.folder, self.slots_dir)
-        self.agent = Agent(who, self.registry, self.metrics, backend, tuning)
+        self.agent = ClusterAgent(who, self.registry, self.metrics, backend, tuning)
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Pod:

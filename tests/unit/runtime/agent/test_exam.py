@@ -70,9 +70,9 @@ LABELS = np.arange(150) % 3
 
 
 def test_accuracy_of_scores() -> None:
-    outcome = run(ECHO, x=one_hot(LABELS), labels=LABELS)
-    assert outcome.result.passed
-    assert (outcome.result.value, outcome.result.samples) == (1.0, 150)
+    grade = run(ECHO, x=one_hot(LABELS), labels=LABELS)
+    assert grade.result.passed
+    assert (grade.result.value, grade.result.samples) == (1.0, 150)
 
 
 def test_accuracy_of_quantised_scores() -> None:
@@ -95,9 +95,9 @@ def test_accuracy_of_names() -> None:
 
 
 def test_a_failure_says_its_figures() -> None:
-    outcome = run(ECHO, x=one_hot(LABELS), labels=(LABELS + (np.arange(150) % 2)) % 3)
-    assert not outcome.result.passed
-    assert outcome.message == "Accuracy 0.5 is under the threshold 0.9 (150 samples)"
+    grade = run(ECHO, x=one_hot(LABELS), labels=(LABELS + (np.arange(150) % 2)) % 3)
+    assert not grade.result.passed
+    assert grade.message == "Accuracy 0.5 is under the threshold 0.9 (150 samples)"
 
 
 def test_a_sole_input_may_be_called_inputs() -> None:
@@ -116,9 +116,9 @@ def test_questions_come_in_batches() -> None:
 
 def test_a_fixed_batch_is_filled_up() -> None:
     model = Answering(lambda x: {"scores": x}, inputs=(TensorSpec("x", "FP32", (40, 3)),))
-    outcome = run(model, x=one_hot(LABELS), labels=LABELS)
+    grade = run(model, x=one_hot(LABELS), labels=LABELS)
     assert model.batches == [40, 40, 40, 40]
-    assert (outcome.result.value, outcome.result.samples) == (1.0, 150)
+    assert (grade.result.value, grade.result.samples) == (1.0, 150)
 
 
 def test_largest_error() -> None:
@@ -128,8 +128,8 @@ def test_largest_error() -> None:
     far[7, 1] += 0.5
     metric = GoldenMetric.MAX_ABS_ERROR
     assert run(ECHO, metric, "0.1", x=x, expected=near).result.passed
-    outcome = run(ECHO, metric, "0.1", x=x, expected_scores=far)
-    assert outcome.message == "MaxAbsError 0.5 is over the threshold 0.1 (150 samples)"
+    grade = run(ECHO, metric, "0.1", x=x, expected_scores=far)
+    assert grade.message == "MaxAbsError 0.5 is over the threshold 0.1 (150 samples)"
 
 
 def test_agreement() -> None:
@@ -150,13 +150,13 @@ def test_agreement() -> None:
 def test_nan_never_passes(metric: GoldenMetric, worst: float) -> None:
     model = Answering(lambda x: {"scores": np.where(x > 0, np.nan, x)})
     x = one_hot(LABELS)
-    outcome = run(
+    grade = run(
         model, metric, "0.0" if metric.higher_is_better else "1e9", x=x, labels=LABELS, expected=x
     )
-    assert not outcome.result.passed
-    assert outcome.result.value == worst
-    assert "NaN" in outcome.message
-    assert outcome.result.model_validate_json(outcome.result.model_dump_json()) == outcome.result
+    assert not grade.result.passed
+    assert grade.result.value == worst
+    assert "NaN" in grade.message
+    assert grade.result.model_validate_json(grade.result.model_dump_json()) == grade.result
 
 
 @pytest.mark.parametrize("text", ["", "high", "NaN", "sNaN", "Infinity", "1e999"])
@@ -169,8 +169,8 @@ def test_an_infinite_error_can_be_reported() -> None:
     model = Answering(lambda x: {"scores": x / 0.0})
     with np.errstate(all="ignore"):
         x = one_hot(LABELS) + 1
-        outcome = run(model, GoldenMetric.MAX_ABS_ERROR, "1", x=x, expected=x)
-    assert outcome.result.value == sys.float_info.max
+        grade = run(model, GoldenMetric.MAX_ABS_ERROR, "1", x=x, expected=x)
+    assert grade.result.value == sys.float_info.max
 
 
 ONES = one_hot(LABELS)

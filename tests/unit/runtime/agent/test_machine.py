@@ -16,13 +16,13 @@ from skerry_runtime.agent.machine import (
     Examine,
     Fetch,
     Load,
+    Milestone,
     Nothing,
     Probe,
     Refusal,
-    Serving,
+    ServedRevision,
     Settle,
     Situation,
-    Stage,
     Switch,
     Unload,
     Verify,
@@ -35,9 +35,9 @@ from skerry_runtime.contract import FailureReason, Shadow, SwapMode
 from unit.runtime.agent.support import goal
 
 V1, V2, V3 = goal("v1"), goal("v2"), goal("v3")
-S1 = Serving("v1", V1.sha256)
+S1 = ServedRevision("v1", V1.sha256)
 TRIED = goal("v2", shadow=Shadow(samples=9, timeout_s=9, threshold=0.9))
-EXAMINED = Attempt(TRIED, Stage.EXAMINED)
+EXAMINED = Attempt(TRIED, Milestone.EXAMINED)
 BAD_EXAM = Refusal(FailureReason.EXAM_FAILED)
 
 
@@ -61,27 +61,29 @@ CASES: list[tuple[str, Situation, Action]] = [
     ("a revision on disk is not fetched", situation(order=V1, on_disk=disk(V1)), Verify(V1)),
     (
         "verified files are probed",
-        situation(order=V1, on_disk=disk(V1), attempt=Attempt(V1, Stage.VERIFIED)),
+        situation(order=V1, on_disk=disk(V1), attempt=Attempt(V1, Milestone.VERIFIED)),
         Probe(V1),
     ),
     (
         "a model that passed the probe before is loaded at once",
-        situation(order=V1, on_disk=disk(V1), proven=disk(V1), attempt=Attempt(V1, Stage.VERIFIED)),
+        situation(
+            order=V1, on_disk=disk(V1), proven=disk(V1), attempt=Attempt(V1, Milestone.VERIFIED)
+        ),
         Load(V1),
     ),
     (
         "a probed model is loaded",
-        situation(order=V1, on_disk=disk(V1), attempt=Attempt(V1, Stage.PROBED)),
+        situation(order=V1, on_disk=disk(V1), attempt=Attempt(V1, Milestone.PROBED)),
         Load(V1),
     ),
     (
         "a loaded model is examined",
-        situation(order=V1, on_disk=disk(V1), attempt=Attempt(V1, Stage.LOADED)),
+        situation(order=V1, on_disk=disk(V1), attempt=Attempt(V1, Milestone.LOADED)),
         Examine(V1),
     ),
     (
         "an examined model is switched to",
-        situation(order=V1, on_disk=disk(V1), attempt=Attempt(V1, Stage.EXAMINED)),
+        situation(order=V1, on_disk=disk(V1), attempt=Attempt(V1, Milestone.EXAMINED)),
         Switch(V1),
     ),
     (
@@ -95,7 +97,7 @@ CASES: list[tuple[str, Situation, Action]] = [
             order=TRIED,
             serving=S1,
             on_disk=disk(TRIED),
-            attempt=replace(EXAMINED, stage=Stage.SHADOWED),
+            attempt=replace(EXAMINED, reached=Milestone.SHADOWED),
         ),
         Switch(TRIED),
     ),
@@ -111,7 +113,7 @@ CASES: list[tuple[str, Situation, Action]] = [
     ),
     (
         "the end of the trial changes nothing for what serves",
-        situation(order=goal("v2"), serving=Serving("v2", TRIED.sha256)),
+        situation(order=goal("v2"), serving=ServedRevision("v2", TRIED.sha256)),
         Wait(),
     ),
     ("the assigned revision serves: nothing to do", situation(order=V1, serving=S1), Wait()),
@@ -147,12 +149,12 @@ CASES: list[tuple[str, Situation, Action]] = [
     ),
     (
         "an attempt at what is no longer assigned is abandoned",
-        situation(order=V3, serving=S1, attempt=Attempt(V2, Stage.LOADED), on_disk=disk(V2)),
+        situation(order=V3, serving=S1, attempt=Attempt(V2, Milestone.LOADED), on_disk=disk(V2)),
         Abandon(),
     ),
     (
         "an attempt is abandoned when the assignment returns to what serves",
-        situation(order=V1, serving=S1, attempt=Attempt(V2, Stage.EXAMINED)),
+        situation(order=V1, serving=S1, attempt=Attempt(V2, Milestone.EXAMINED)),
         Abandon(),
     ),
     (
@@ -162,7 +164,7 @@ CASES: list[tuple[str, Situation, Action]] = [
     ),
     (
         "changed content of the same revision starts the attempt anew",
-        situation(order=goal("v2", retry="again"), attempt=Attempt(V2, Stage.PROBED)),
+        situation(order=goal("v2", retry="again"), attempt=Attempt(V2, Milestone.PROBED)),
         Abandon(),
     ),
     ("nothing assigned unloads", situation(order=Nothing(), serving=S1), Unload()),
@@ -227,7 +229,7 @@ CASES: list[tuple[str, Situation, Action]] = [
         situation(
             order=V2,
             on_disk=disk(V2),
-            attempt=Attempt(V2, Stage.PROBED),
+            attempt=Attempt(V2, Milestone.PROBED),
             refused={V2.key: Refusal(FailureReason.FETCH_FAILED, 130.0)},
         ),
         Load(V2),
@@ -271,11 +273,13 @@ SITUATIONS = st.builds(
     order=st.one_of(GOALS, st.just(Nothing())),
     serving=st.one_of(
         st.none(),
-        GOALS.map(lambda g: Serving(g.revision, g.sha256)),
+        GOALS.map(lambda g: ServedRevision(g.revision, g.sha256)),
     ),
     attempt=st.one_of(
         st.none(),
-        st.builds(Attempt, GOALS, st.sampled_from(Stage), st.integers(0, 3), st.floats(90, 110)),
+        st.builds(
+            Attempt, GOALS, st.sampled_from(Milestone), st.integers(0, 3), st.floats(90, 110)
+        ),
     ),
     on_disk=st.frozensets(GOALS.map(lambda g: g.key)),
     proven=st.frozensets(GOALS.map(lambda g: g.key)),

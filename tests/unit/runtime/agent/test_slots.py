@@ -13,7 +13,7 @@ from skerry_runtime.agent.goal import Goal
 from skerry_runtime.agent.onnxfile import NotOnnx, check_outline, has_external_data
 from skerry_runtime.agent.refusal import Corrupt, Refused
 from skerry_runtime.agent.slots import Slots
-from skerry_runtime.agent.state import Manifest, NodeState
+from skerry_runtime.agent.state import NodeState, SlotManifest
 from skerry_runtime.agent.verify import Verifier, check_format
 from skerry_runtime.contract import FailureReason, Format
 from unit.runtime.agent.support import classifier, external_model, goal, golden, sha256
@@ -31,7 +31,7 @@ def put(slots: Slots, one: Goal) -> None:
         path = slots.path(blob)
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"bytes")
-    slots.record(Manifest.of(one))
+    slots.record(SlotManifest.of(one))
 
 
 def test_everything_is_read_back_by_the_next_process(slots: Slots, tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_a_manifest_that_a_full_disk_refused_is_known_and_written_later(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    one = Manifest.of(goal("v1"))
+    one = SlotManifest.of(goal("v1"))
     with monkeypatch.context() as patched:
         patched.setattr("skerry_runtime.agent.slots.write_document", full)
         with pytest.raises(OSError, match="No space"):
