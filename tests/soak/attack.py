@@ -109,7 +109,9 @@ def assignment_of(size: int) -> str:
     """Return about an assignment, of so many bytes: units without number, and no revision."""
     units = {f"{index}": "" for index in range(size // 12)}
     names = {"deployment": f"{NAMESPACE}/{LOUD}", "cell": "cell"}
-    return json.dumps({**names, "execution": {"profile": "cpu"}, "units": units})
+    return json.dumps(
+        {**names, "execution": {"profile": "cpu"}, "units": units}, separators=(",", ":")
+    )
 
 
 class HostileRuntimes(SimulatedRuntimes):

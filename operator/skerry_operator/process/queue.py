@@ -45,7 +45,12 @@ class Backlog:
         """Until when the API server asked to be left alone about a key."""
 
     def __len__(self) -> int:
+        """Return how many keys wait, also those that are to be looked at much later."""
         return len(self._due)
+
+    def overdue(self, now: float) -> int:
+        """Return how many keys are due."""
+        return sum(at <= now for at in self._due.values())
 
     def add(self, key: Key, now: float) -> None:
         """Ask for a reconcile because something changed; asking twice is asking once.
@@ -159,9 +164,10 @@ class Workers:
 
     async def run(self) -> None:
         """Work until `stop` is called."""
+        loop = asyncio.get_running_loop()
+        self._telemetry.queue_depth.set_function(lambda: self._backlog.overdue(loop.time()))
         while not self._stopping:
             self._start_what_is_due()
-            self._telemetry.queue_depth.set(len(self._backlog))
             self._wake.clear()
             await self._sleep()
 

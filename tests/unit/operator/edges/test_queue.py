@@ -50,6 +50,15 @@ def test_a_key_tells_how_long_it_was_due(backlog: Backlog) -> None:
     assert backlog.take(4.0) == (A, 3.0)
 
 
+def test_what_is_to_be_looked_at_later_is_not_due(backlog: Backlog) -> None:
+    """Else the metric of the queue never reaches 0 where anything runs."""
+    backlog.add(A, 1.0)
+    assert backlog.take(1.0)
+    backlog.done(A, 1.0, again_after_s=60.0)
+    backlog.add(B, 2.0)
+    assert (len(backlog), backlog.overdue(3.0), backlog.overdue(61.0)) == (2, 1, 2)
+
+
 def test_a_key_that_is_worked_on_is_not_started_again_before_it_is_done(backlog: Backlog) -> None:
     backlog.add(A, 0.0)
     assert backlog.take(0.0)

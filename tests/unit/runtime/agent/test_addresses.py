@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
@@ -193,9 +193,23 @@ async def test_a_model_server_that_is_allowed_is_asked(fetch: Fetch, source: Sou
 async def answering(
     answer: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
 ) -> AsyncIterator[int]:
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    under_way: set[asyncio.Task[None]] = set()
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if (task := asyncio.current_task()) is not None:
+            under_way.add(task)
+        try:
+            await answer(reader, writer)
+        finally:
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
     async with server:
         yield server.sockets[0].getsockname()[1]
+    # else a connection that ends after its loop is a warning in whatever test comes next
+    await asyncio.gather(*under_way, return_exceptions=True)
 
 
 async def test_a_status_does_not_tell_what_is_behind_a_port(
