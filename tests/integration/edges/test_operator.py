@@ -172,7 +172,8 @@ def test_many_edits_are_few_reconciles_and_the_last_one_counts(
     eventually(process.is_quiet, "nothing more is written")
     target = raw["status"]["targetRevision"]
     (cell,) = [c for c in cluster.all("ConfigMap") if ASSIGNMENT_FILE in c.get("data", {})]
-    assert json.loads(cell["data"][ASSIGNMENT_FILE])["revisions"][target]["threads"] == 50
+    (model,) = json.loads(cell["data"][ASSIGNMENT_FILE])["revisions"][target]["models"].values()
+    assert model["threads"] == 50
 
 
 LEASE = ("--lease", "--lease-namespace=default")

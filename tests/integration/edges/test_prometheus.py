@@ -60,10 +60,18 @@ def prometheus() -> Iterator[SimulatedPrometheus]:
 def put_pod(cluster: Cluster, cell: str) -> None:
     """Make the pod that a DaemonSet would make: nobody runs controllers here."""
     labels = {LABEL_MANAGED_BY: MANAGED_BY, LABEL_DEPLOYMENT: "digits", LABEL_CELL: cell}
+    (maker,) = cluster.all("DaemonSet")
+    owner = {
+        "apiVersion": "apps/v1",
+        "kind": "DaemonSet",
+        "name": maker["metadata"]["name"],
+        "uid": maker["metadata"]["uid"],
+        "controller": True,
+    }
     pod: dict[str, Any] = {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": "digits-1", "labels": labels},
+        "metadata": {"name": "digits-1", "labels": labels, "ownerReferences": [owner]},
         "spec": {
             "nodeName": "node-a",
             "automountServiceAccountToken": False,
@@ -87,6 +95,7 @@ def test_a_rollout_asks_the_prometheus_of_the_settings_about_its_own_units(
         lambda: [name for name in cluster.generated() if name.startswith("ConfigMap/")],
         "there is an assignment",
     )
+    eventually(lambda: cluster.all("DaemonSet"), "there is what makes pods")
     put_pod(cluster, config[0].removeprefix("ConfigMap/"))
     eventually(lambda: len(prometheus.asked) >= 2, "it was asked, and asked again")
     status = (cluster.get("EdgeDeployment", "digits") or {})["status"]
