@@ -15,13 +15,14 @@ import pytest
 import plan_model
 import rollout_model
 from model_check import Counterexample, Search, System
-from skerry_operator import plan as plan_module
 from skerry_operator.constants import Reason
 from skerry_operator.decide.fleet import seating
 from skerry_operator.decide.rollout import engine as rollout
 from skerry_operator.decide.rollout.look import Finding, Look
 from skerry_operator.decide.rollout.moves import Move
 from skerry_operator.manifests.metadata import ref
+from skerry_operator.plan import deployment as plan_module
+from skerry_operator.plan import telling
 
 MORE = int(os.environ.get("SKERRY_MODEL_DEPTH", "0"))
 Patch = Callable[[pytest.MonkeyPatch], None]
@@ -120,7 +121,8 @@ def clears_the_snapshot_of_stable(patch: pytest.MonkeyPatch) -> None:
 
 
 def tells_everything_twice(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(plan_module, "changed", lambda current, proposed: proposed)
+    for module in (plan_module, telling):
+        patch.setattr(module, "changed", lambda current, proposed: proposed)
 
 
 def waits_for_every_turn(patch: pytest.MonkeyPatch) -> None:

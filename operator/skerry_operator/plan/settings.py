@@ -1,0 +1,31 @@
+"""What the operator's administrator decides, as plans need it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from skerry_operator.decide.placement.place import DEFAULT_GRACE_S
+from skerry_operator.manifests.networkpolicy import NetworkDefaults
+
+
+@dataclass(frozen=True)
+class PlanSettings:
+    """What the operator's administrator decides."""
+
+    default_image: str
+    """Runtime image of profiles that name none."""
+    flavor_images: Mapping[str, str] = field(default_factory=dict)
+    """Flavor -> runtime image, apart from the default one."""
+    triton_image: str | None = None
+    """Image of the Triton server where the spec names none."""
+    fetch_allow: str = ""
+    """Networks that pods may fetch from beyond what is usual, with commas between."""
+    accelerator_grace_s: float = DEFAULT_GRACE_S
+    """How long a unit stays on a node whose accelerator is not allocatable."""
+    network: NetworkDefaults = field(default_factory=NetworkDefaults)
+    """Who reaches the pods where the spec is silent."""
+    unsettled_s: float = 5.0
+    """How often to look while nothing is rolled out, but not every unit serves."""
+    resync_s: float = 300.0
+    """How often to look although nothing happened."""
