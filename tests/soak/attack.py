@@ -28,8 +28,6 @@ from skerry_operator.constants import (
 from skerry_operator.kube.paths import object_path
 from skerry_runtime.contract import (
     ASSIGNMENT_FILE,
-    Counters,
-    RevisionCounters,
 )
 
 Raw = dict[str, Any]
@@ -119,8 +117,7 @@ class HostileRuntimes(SimulatedRuntimes):
 
     def __init__(self, kubeconfig: Path) -> None:
         super().__init__(kubeconfig)
-        one = RevisionCounters(revision="", since=0, total=Counters(), last_minute=Counters())
-        plain = {**json.loads(one.model_dump_json(by_alias=True)), "total": {}, "lastMinute": {}}
+        plain = {"revision": "", "since": 0, "total": {}, "lastMinute": {}}
         text = json.dumps(plain, separators=(",", ":"))
         self._counters = ",".join([text] * ((BODY_BYTES - 16384) // (len(text) + 1)))
 
