@@ -118,9 +118,7 @@ async def test_a_rollback_does_not_wait_for_the_shadow(source: Source, tmp_path:
         pod.mount.assign("v1", revisions)
         await pod.until(lambda s: s.progress and s.progress.phase is SwapPhase.SERVING)
         assert pod.revision == "v1"
-        current = pod.registry.current
-        assert current
-        assert current.shadow is None
+        await pod.until(lambda _: pod.registry.current and pod.registry.current.shadow is None)
 
 
 async def test_a_pod_that_ends_in_the_shadow_counts_no_crash(
