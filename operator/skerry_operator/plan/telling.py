@@ -47,7 +47,7 @@ def hindered_plan(fleet: Fleet, hindrance: Hindrance, settings: PlanSettings) ->
         units=unit_facts(fleet, fleet.listed_cells, trial),
         assessment=Assessment(Verdict.INCONCLUSIVE, hindrance.message),
     )
-    status = hindered_status(fleet, _situation(fleet, facts, None, hindrance))
+    status = hindered_status(fleet, _standing(fleet, facts, None, hindrance))
     return Plan(
         status=changed(observed.deployment.status, status),
         events=hindrance_events(observed, hindrance),
@@ -64,7 +64,7 @@ def hindrance_events(observed: Observed, hindrance: Hindrance) -> tuple[EventNot
     return () if told else (EventNote(True, hindrance.reason, hindrance.message),)
 
 
-def _situation(
+def _standing(
     fleet: Fleet,
     facts: RolloutFacts,
     transition: Transition | None,
@@ -91,7 +91,7 @@ def _placedness(fleet: Fleet, placement: PlacementResult) -> Placedness:
 
 def decided_status(decision: RolloutDecision) -> EdgeDeploymentStatus:
     """Return the status that a decision makes."""
-    situation = _situation(
+    standing = _standing(
         decision.fleet,
         decision.facts,
         decision.transition,
@@ -99,7 +99,7 @@ def decided_status(decision: RolloutDecision) -> EdgeDeploymentStatus:
         decision.placement,
     )
     return next_status(
-        Decided(decision.fleet, decision.placement, situation, decision.transition, decision.seats)
+        Decided(decision.fleet, decision.placement, standing, decision.transition, decision.seats)
     )
 
 

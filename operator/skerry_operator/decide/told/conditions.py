@@ -96,24 +96,24 @@ class _Statement:
     message: str
 
 
-def conditions(previous: tuple[Condition, ...], situation: Standing) -> tuple[Condition, ...]:
+def conditions(previous: tuple[Condition, ...], standing: Standing) -> tuple[Condition, ...]:
     """Return all conditions; a lastTransitionTime moves only when its status does."""
     known = {condition.type: condition for condition in previous}
     return tuple(
-        _timed(known.get(statement.type), statement, situation)
-        for statement in _statements(known, situation)
+        _timed(known.get(statement.type), statement, standing)
+        for statement in _statements(known, standing)
     )
 
 
-def phase(situation: Standing, previous: tuple[Condition, ...] = ()) -> Phase:
+def phase(standing: Standing, previous: tuple[Condition, ...] = ()) -> Phase:
     """Return the one word for people; `previous` matters when the pods were not asked."""
-    transition = situation.transition
+    transition = standing.transition
     # nothing is meant to run, and nothing does
-    if situation.is_scaled_to_zero:
-        return Phase.STABLE if situation.hindrance is None else Phase.DEGRADED
+    if standing.is_scaled_to_zero:
+        return Phase.STABLE if standing.hindrance is None else Phase.DEGRADED
     # nothing was ever rolled out
     if transition is None or (transition.state.stable is None and not transition.active):
-        return _phase_without_stable(situation)
+        return _phase_without_stable(standing)
     # frozen by the spec, or waiting for a person
     if transition.reason is Reason.PAUSED:
         return Phase.PAUSED
@@ -121,20 +121,20 @@ def phase(situation: Standing, previous: tuple[Condition, ...] = ()) -> Phase:
         return _phase_under_way(transition)
     if transition.reason in NEEDS_A_PERSON:
         return Phase.ROLLED_BACK
-    available = _available({condition.type: condition for condition in previous}, situation)
-    is_well = available.status is not ConditionStatus.FALSE and situation.hindrance is None
-    refusing = sum(unit.failure is not None for unit in _behind(situation))
-    is_taken = refusing <= situation.failure_limit
+    available = _available({condition.type: condition for condition in previous}, standing)
+    is_well = available.status is not ConditionStatus.FALSE and standing.hindrance is None
+    refusing = sum(unit.failure is not None for unit in _behind(standing))
+    is_taken = refusing <= standing.failure_limit
     return Phase.STABLE if is_well and is_taken else Phase.DEGRADED
 
 
-def _phase_without_stable(situation: Standing) -> Phase:
+def _phase_without_stable(standing: Standing) -> Phase:
     """Return the phase of a deployment that has no stable revision, or no model any longer."""
-    transition = situation.transition
+    transition = standing.transition
     if transition is not None and transition.reason in NEEDS_A_PERSON:
         return Phase.FAILED
     # the model was taken away: what runs goes on, but nothing can be decided
-    is_running = any(unit.assigned for unit in situation.facts.units)
+    is_running = any(unit.assigned for unit in standing.facts.units)
     return Phase.DEGRADED if transition is None and is_running else Phase.PENDING
 
 
@@ -146,32 +146,32 @@ def _phase_under_way(transition: Transition) -> Phase:
     return _UNDER_WAY.get(stage, Phase.PROGRESSING)
 
 
-def _statements(known: dict[str, Condition], situation: Standing) -> Iterator[_Statement]:
+def _statements(known: dict[str, Condition], standing: Standing) -> Iterator[_Statement]:
     """Yield every condition that is to be there, in order."""
-    available = _available(known, situation)
-    progressing = _progressing(situation)
-    ready = _ready(situation, available)
+    available = _available(known, standing)
+    progressing = _progressing(standing)
+    ready = _ready(standing, available)
     yield ready
     yield available
     yield progressing
-    if placed := _placed(known, situation):
+    if placed := _placed(known, standing):
         yield placed
-    if _is_reconciling(situation, progressing):
-        yield _as(ConditionType.RECONCILING, _hindered(situation) or progressing)
+    if _is_reconciling(standing, progressing):
+        yield _as(ConditionType.RECONCILING, _hindered(standing) or progressing)
     elif ready.status is not ConditionStatus.TRUE and ready.reason in NEEDS_A_PERSON:
         yield _as(ConditionType.STALLED, ready, ConditionStatus.TRUE)
 
 
-def _available(known: dict[str, Condition], situation: Standing) -> _Statement:
+def _available(known: dict[str, Condition], standing: Standing) -> _Statement:
     """Return whether a model serves on every reachable unit."""
-    units = situation.facts.units
+    units = standing.facts.units
     reachable = [unit for unit in units if unit.reachable]
     # nobody is to have it
-    if situation.is_scaled_to_zero:
+    if standing.is_scaled_to_zero:
         return _nothing_asked(ConditionType.AVAILABLE, ConditionStatus.TRUE)
     # nobody has it
     if not units:
-        hindrance = situation.hindrance
+        hindrance = standing.hindrance
         reason = hindrance.reason if hindrance else Reason.NO_ELIGIBLE_NODES
         message = hindrance.message if hindrance else "no unit has the model"
         return _statement(ConditionType.AVAILABLE, ConditionStatus.FALSE, reason, message)
@@ -182,7 +182,7 @@ def _available(known: dict[str, Condition], situation: Standing) -> _Statement:
             ConditionType.AVAILABLE, ConditionStatus.UNKNOWN, Reason.NOT_SERVING, message
         )
     # nobody was asked: what was known goes on
-    if not situation.polled:
+    if not standing.polled:
         return _as_known(known.get(ConditionType.AVAILABLE))
     silent = sorted(
         (unit for unit in reachable if unit.serving is None), key=lambda unit: unit.name
@@ -217,20 +217,20 @@ def _as_known(condition: Condition | None) -> _Statement:
     return _statement(ConditionType.AVAILABLE, condition.status, reason, condition.message)
 
 
-def _ready(situation: Standing, available: _Statement) -> _Statement:
+def _ready(standing: Standing, available: _Statement) -> _Statement:
     """Return whether the spec as written is what runs."""
-    transition = situation.transition
+    transition = standing.transition
     # something is in the way
-    if hindered := _hindered(situation):
+    if hindered := _hindered(standing):
         return _as(ConditionType.READY, hindered, ConditionStatus.FALSE)
     # nothing is meant to run
-    if situation.is_scaled_to_zero:
+    if standing.is_scaled_to_zero:
         return _nothing_asked(ConditionType.READY, ConditionStatus.TRUE)
     # no step was taken, and nothing says why
     if transition is None:
         return _as(ConditionType.READY, available, ConditionStatus.UNKNOWN)
     # something else than the spec runs, or it runs not everywhere yet
-    is_settled = not transition.active and transition.state.stable == situation.facts.wanted
+    is_settled = not transition.active and transition.state.stable == standing.facts.wanted
     if not is_settled:
         return _statement(
             ConditionType.READY, ConditionStatus.FALSE, transition.reason, transition.message
@@ -238,21 +238,21 @@ def _ready(situation: Standing, available: _Statement) -> _Statement:
     # it is stable, but does it serve?
     if available.status is not ConditionStatus.TRUE:
         return _as(ConditionType.READY, available)
-    return _everywhere(situation, transition.message)
+    return _everywhere(standing, transition.message)
 
 
-def _everywhere(situation: Standing, message: str) -> _Statement:
+def _everywhere(standing: Standing, message: str) -> _Statement:
     """Return whether the stable revision is what every reachable unit serves.
 
     A unit that came back may still be on its way to it, or refuse it and serve an earlier one.
     """
-    behind = _behind(situation)
+    behind = _behind(standing)
     refusing = [unit for unit in behind if unit.failure is not None]
     if not behind:
         return _statement(ConditionType.READY, ConditionStatus.TRUE, Reason.STABLE, message)
     others = some([f"{unit.name}: {unit.state or unit.serving}" for unit in behind])
     message = f"{message}; {len(behind)} reachable units serve another revision: {others}"
-    if len(refusing) > situation.failure_limit:
+    if len(refusing) > standing.failure_limit:
         return _statement(ConditionType.READY, ConditionStatus.FALSE, Reason.UNIT_FAILED, message)
     if len(behind) > len(refusing):
         reason = Reason.WAITING_FOR_UNITS
@@ -260,15 +260,15 @@ def _everywhere(situation: Standing, message: str) -> _Statement:
     return _statement(ConditionType.READY, ConditionStatus.TRUE, Reason.STABLE, message)
 
 
-def _behind(situation: Standing) -> list[UnitFacts]:
+def _behind(standing: Standing) -> list[UnitFacts]:
     """Return the reachable units that are known to serve another revision than the wanted one."""
-    known = {None, situation.facts.wanted}
-    return [u for u in situation.facts.units if u.reachable and u.serving not in known]
+    known = {None, standing.facts.wanted}
+    return [u for u in standing.facts.units if u.reachable and u.serving not in known]
 
 
-def _placed(known: dict[str, Condition], situation: Standing) -> _Statement | None:
+def _placed(known: dict[str, Condition], standing: Standing) -> _Statement | None:
     """Return whether all units have their hardware; None: nobody ever found out."""
-    found = situation.placed
+    found = standing.placed
     if found is not None:
         status = ConditionStatus.TRUE if found.is_complete else ConditionStatus.FALSE
         finding = found.finding
@@ -279,13 +279,13 @@ def _placed(known: dict[str, Condition], situation: Standing) -> _Statement | No
     return _statement(ConditionType.PLACED, before.status, before.reason, before.message)
 
 
-def _progressing(situation: Standing) -> _Statement:
+def _progressing(standing: Standing) -> _Statement:
     """Return whether a rollout is under way; one that waits after a failure is not."""
-    transition = situation.transition
-    if situation.is_scaled_to_zero and situation.hindrance is None:
+    transition = standing.transition
+    if standing.is_scaled_to_zero and standing.hindrance is None:
         return _nothing_asked(ConditionType.PROGRESSING, ConditionStatus.FALSE)
     if transition is None:
-        basis = _hindered(situation)
+        basis = _hindered(standing)
         reason = basis.reason if basis else Reason.STABLE
         message = basis.message if basis else ""
         return _statement(ConditionType.PROGRESSING, ConditionStatus.FALSE, reason, message)
@@ -300,17 +300,17 @@ def _is_failure_pause(transition: Transition) -> bool:
     return is_paused and transition.reason in NEEDS_A_PERSON
 
 
-def _is_reconciling(situation: Standing, progressing: _Statement) -> bool:
+def _is_reconciling(standing: Standing, progressing: _Statement) -> bool:
     """Tell whether the operator itself is at work; an apply that failed is tried again."""
-    hindrance = situation.hindrance
+    hindrance = standing.hindrance
     if hindrance is not None and hindrance.reason is Reason.APPLY_FAILED:
         return True
     return progressing.status is ConditionStatus.TRUE
 
 
-def _hindered(situation: Standing) -> _Statement | None:
+def _hindered(standing: Standing) -> _Statement | None:
     """Return the hindrance as a statement to build on."""
-    hindrance = situation.hindrance
+    hindrance = standing.hindrance
     if hindrance is None:
         return None
     return _statement(
@@ -337,7 +337,7 @@ def _as(
     return _Statement(type_, status or basis.status, basis.reason, basis.message)
 
 
-def _timed(previous: Condition | None, statement: _Statement, situation: Standing) -> Condition:
+def _timed(previous: Condition | None, statement: _Statement, standing: Standing) -> Condition:
     """Return the condition; it keeps its time while its status is the same."""
     is_same = previous is not None and previous.status is statement.status
     return Condition(
@@ -347,6 +347,6 @@ def _timed(previous: Condition | None, statement: _Statement, situation: Standin
         message=statement.message,
         last_transition_time=previous.last_transition_time
         if previous is not None and is_same
-        else situation.facts.now,
-        observed_generation=situation.generation,
+        else standing.facts.now,
+        observed_generation=standing.generation,
     )

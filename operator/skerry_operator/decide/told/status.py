@@ -35,7 +35,7 @@ class Decided:
     fleet: Fleet
     placement: PlacementResult
     """Of the revision that is being tried."""
-    situation: Standing
+    standing: Standing
     transition: Transition
     seats: tuple[Seat, ...] = ()
 
@@ -44,10 +44,10 @@ def next_status(outcome: Decided) -> EdgeDeploymentStatus:
     """Return the whole next status."""
     deployment = outcome.fleet.observed.deployment
     state, placement = outcome.transition.state, outcome.placement
-    snapshot = outcome.fleet.snapshots.get(outcome.situation.facts.wanted)
+    snapshot = outcome.fleet.snapshots.get(outcome.standing.facts.wanted)
     outages = measure(outcome.fleet, outcome.seats, state.rollout.started_at)
     lost = sorted(placement.lost.items(), key=lambda item: (item[1], item[0]))[:LOST_LIMIT]
-    return state.for_status(_common(outcome.fleet, outcome.situation, state.target)).model_copy(
+    return state.for_status(_common(outcome.fleet, outcome.standing, state.target)).model_copy(
         update={
             "model_version": snapshot.model.version if snapshot else None,
             "step": step_label(deployment.spec.rollout, state),
@@ -60,9 +60,9 @@ def next_status(outcome: Decided) -> EdgeDeploymentStatus:
     )
 
 
-def hindered_status(fleet: Fleet, situation: Standing) -> EdgeDeploymentStatus:
+def hindered_status(fleet: Fleet, standing: Standing) -> EdgeDeploymentStatus:
     """Return the status while nothing can be decided: what runs is counted, all else is kept."""
-    return _common(fleet, situation, fleet.observed.deployment.status.target_revision)
+    return _common(fleet, standing, fleet.observed.deployment.status.target_revision)
 
 
 def changed(
@@ -72,22 +72,22 @@ def changed(
     return None if proposed.to_dict() == current.to_dict() else proposed
 
 
-def _common(fleet: Fleet, situation: Standing, target: str | None) -> EdgeDeploymentStatus:
+def _common(fleet: Fleet, standing: Standing, target: str | None) -> EdgeDeploymentStatus:
     current = fleet.observed.deployment.status
-    counts = _counts(situation, target)
+    counts = _counts(standing, target)
     return current.model_copy(
         update={
-            "observed_generation": situation.generation,
-            "phase": phase(situation, current.conditions),
-            "conditions": conditions(current.conditions, situation),
+            "observed_generation": standing.generation,
+            "phase": phase(standing, current.conditions),
+            "conditions": conditions(current.conditions, standing),
             "units": counts,
             "units_text": f"{counts.serving}/{counts.eligible}",
         }
     )
 
 
-def _counts(situation: Standing, target: str | None) -> UnitCounts:
-    units = situation.facts.units
+def _counts(standing: Standing, target: str | None) -> UnitCounts:
+    units = standing.facts.units
     return UnitCounts(
         eligible=len(units),
         offline=sum(not unit.reachable for unit in units),
@@ -98,7 +98,7 @@ def _counts(situation: Standing, target: str | None) -> UnitCounts:
 
 
 def _cells(outcome: Decided, outages: Outages) -> tuple[CellStatus, ...]:
-    facts = {unit.name: unit for unit in outcome.situation.facts.units}
+    facts = {unit.name: unit for unit in outcome.standing.facts.units}
     earlier = _earlier_outages(outcome)
     return tuple(
         _cell(outcome, cell, [facts[unit] for unit in cell.units]).model_copy(

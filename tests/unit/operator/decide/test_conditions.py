@@ -32,7 +32,7 @@ from skerry_operator.decide.told.conditions import Hindrance, Standing, conditio
 MIXED = (unit("n0", V2), *(unit(f"n{i}", V1) for i in range(1, 4)))
 
 
-def situation(state: EngineState, seen: RolloutFacts, spec: Rollout = QUICK) -> Standing:
+def standing(state: EngineState, seen: RolloutFacts, spec: Rollout = QUICK) -> Standing:
     return Standing(generation=7, facts=seen, transition=step(spec, state, seen))
 
 
@@ -54,18 +54,18 @@ def kstatus(at: Standing) -> str:
     return "Current" if said["Ready"][0] == "True" else "InProgress"
 
 
-AT_REST = situation(settled(), facts(units(3, V1), wanted=V1))
-ROLLED_BACK = situation(settled(failed=(failed(),)), facts(units(3, V1)))
-FIRST_FAILED = situation(
+AT_REST = standing(settled(), facts(units(3, V1), wanted=V1))
+ROLLED_BACK = standing(settled(failed=(failed(),)), facts(units(3, V1)))
+FIRST_FAILED = standing(
     EngineState(target=V2, failed=(failed(),)),
     facts((unit("n0", V2), unit("n1", V2, serving=None))),
 )
-FAILURE_PAUSE = situation(
+FAILURE_PAUSE = standing(
     rolling(Stage.SOAKING, best_serving=1, soak_started_at=T0),
     facts(MIXED, assessment=BAD),
     QUICK.model_copy(update={"on_failure": OnFailure.PAUSE}),
 )
-GOING_BACK = situation(rolling(), facts(MIXED, assessment=BAD))
+GOING_BACK = standing(rolling(), facts(MIXED, assessment=BAD))
 NO_MODEL = Standing(
     generation=7,
     facts=facts(units(2, V1), wanted=""),
@@ -95,7 +95,7 @@ def test_every_condition_speaks_of_the_generation_it_was_made_for() -> None:
 
 
 def test_during_a_rollout_the_model_is_available_and_the_spec_is_not_ready() -> None:
-    said = told(situation(rolling(), facts(MIXED)))
+    said = told(standing(rolling(), facts(MIXED)))
     assert said["Available"][0] == "True"
     assert said["Ready"] == ("False", "Soaking")
     assert (said["Progressing"], said["Reconciling"][0]) == (("True", "Soaking"), "True")
@@ -122,16 +122,16 @@ def test_after_a_rollback_the_message_names_both_revisions_and_the_numbers() -> 
     [
         pytest.param(AT_REST, "Current", Phase.STABLE, id="at rest"),
         pytest.param(
-            situation(rolling(), facts(MIXED)), "InProgress", Phase.PROGRESSING, id="a rollout"
+            standing(rolling(), facts(MIXED)), "InProgress", Phase.PROGRESSING, id="a rollout"
         ),
         pytest.param(
-            situation(EngineState(), facts(units(2))),
+            standing(EngineState(), facts(units(2))),
             "InProgress",
             Phase.DEPLOYING,
             id="a first deployment",
         ),
         pytest.param(
-            situation(EngineState(target=V2), facts(units(2, V2))),
+            standing(EngineState(target=V2), facts(units(2, V2))),
             "InProgress",
             Phase.DEPLOYING,
             id="a first deployment that is watched",
@@ -162,7 +162,7 @@ def test_a_missing_model_leaves_what_runs_available() -> None:
 
 def test_a_unit_that_serves_nothing_makes_it_unavailable_and_not_ready() -> None:
     seen = facts((unit("n0", V1), unit("n1", V1, serving=None)), wanted=V1)
-    at = situation(settled(), seen)
+    at = standing(settled(), seen)
     assert told(at)["Available"] == ("False", "NotServing")
     assert told(at)["Ready"] == ("False", "NotServing")
     assert phase(at) is Phase.DEGRADED
@@ -170,19 +170,19 @@ def test_a_unit_that_serves_nothing_makes_it_unavailable_and_not_ready() -> None
 
 def test_an_offline_unit_does_not_make_it_unavailable() -> None:
     seen = facts((unit("n0", V1), unit("n1", V1, reachable=False, serving=None)), wanted=V1)
-    available = conditions((), situation(settled(), seen))[1]
+    available = conditions((), standing(settled(), seen))[1]
     assert available.status is ConditionStatus.TRUE
     assert available.message == "1 of 1 reachable units serve, 1 offline"
 
 
 def test_a_fleet_that_is_offline_as_a_whole_is_unknown() -> None:
     seen = facts(units(2, V1, reachable=False), wanted=V1)
-    assert told(situation(settled(), seen))["Available"][0] == "Unknown"
+    assert told(standing(settled(), seen))["Available"][0] == "Unknown"
 
 
 def test_availability_stays_as_known_when_the_pods_were_not_asked() -> None:
     silent = facts(units(3, V1, serving=None, answered=False), wanted=V1)
-    unasked = replace(situation(settled(), silent), polled=False)
+    unasked = replace(standing(settled(), silent), polled=False)
     assert told(unasked, conditions((), AT_REST))["Available"] == ("True", "Serving")
     assert told(unasked, conditions((), AT_REST))["Ready"] == ("True", "Stable")
     assert told(unasked)["Available"][0] == "Unknown"
@@ -191,10 +191,10 @@ def test_availability_stays_as_known_when_the_pods_were_not_asked() -> None:
 def test_a_transition_time_moves_only_with_the_status() -> None:
     before = conditions((), AT_REST)
     seen = facts(MIXED, now=later(60))
-    after = conditions(before, situation(rolling(), seen))
+    after = conditions(before, standing(rolling(), seen))
     times = {one.type: one.last_transition_time for one in after}
     assert (times["Available"], times["Ready"]) == (T0, later(60))
-    again = conditions(after, situation(rolling(), facts(MIXED, now=later(61), assessment=HELD)))
+    again = conditions(after, standing(rolling(), facts(MIXED, now=later(61), assessment=HELD)))
     assert {one.type: one.last_transition_time for one in again} == times
 
 
@@ -208,14 +208,14 @@ def test_a_condition_that_comes_back_has_a_new_time() -> None:
 
 def test_paused_by_the_spec_is_shown_as_paused() -> None:
     spec = QUICK.model_copy(update={"paused": True})
-    assert phase(situation(rolling(), facts(MIXED), spec)) is Phase.PAUSED
-    assert phase(situation(settled(), facts(units(2, V1)), spec)) is Phase.PAUSED
+    assert phase(standing(rolling(), facts(MIXED), spec)) is Phase.PAUSED
+    assert phase(standing(settled(), facts(units(2, V1)), spec)) is Phase.PAUSED
 
 
 def returned(**changes: object) -> Standing:
     """One of three units is back with the revision of yesterday."""
     seen = facts((*units(2, V2), unit("late", V2, serving=V1, **changes)))
-    return situation(settled(V2), seen)
+    return standing(settled(V2), seen)
 
 
 def test_a_unit_that_returns_is_waited_for_before_the_spec_counts_as_running() -> None:
