@@ -18,15 +18,23 @@ demo: $(STAMP) ## The main job on a real cluster: place, canary, promote, two ro
 	$(PY) examples/digits/demo.py $(ARGS)
 
 ##@ Test
-.PHONY: test test-unit test-hostile test-contract test-chart test-integration test-e2e model-check
+# one process for the tests that share the cluster, which wait more than they work, one for the rest
+BESIDE = -n 2 --dist loadscope --no-loadscope-reorder
+.PHONY: test test-unit test-sources test-hostile test-zoo test-contract test-chart test-integration test-e2e model-check
 test: $(STAMP) ## All tests; starts the cluster if none runs, and stops what it started
-	$(PY) -m pytest tests/unit tests/contract tests/hostile tests/chart tests/integration tests/cluster tests/e2e $(ARGS)
+	$(PY) -m pytest $(BESIDE) tests/integration tests/cluster tests/e2e tests/hostile tests/zoo tests/chart tests/sources tests/unit tests/contract $(ARGS)
 
 test-unit: $(STAMP) ## Pure code and single processes; no cluster, seconds
 	$(PY) -m pytest tests/unit tests/contract $(ARGS)
 
+test-sources: $(STAMP) ## Downloads from a real S3 server and a real registry, which are built once
+	$(PY) -m pytest tests/sources $(ARGS)
+
 test-hostile: $(STAMP) ## Hostile files and fuzzed requests against real pods (SKERRY_HOSTILE=all: every file)
 	$(PY) -m pytest tests/hostile $(ARGS)
+
+test-zoo: $(STAMP) ## Models that others made against their own engines (SKERRY_ZOO=files, =all: more of them)
+	$(PY) -m pytest tests/zoo $(ARGS)
 
 test-chart: $(STAMP) ## Helm chart: lint, template, schema
 	$(PY) -m pytest tests/chart $(ARGS)
@@ -34,7 +42,7 @@ test-chart: $(STAMP) ## Helm chart: lint, template, schema
 test-integration: $(STAMP) ## Operator and CRDs on the real API server
 	$(PY) -m pytest tests/integration $(ARGS)
 
-test-e2e: $(STAMP) ## Real pods and real models on three nodes, with faults
+test-e2e: $(STAMP) ## Real pods and real models on three nodes, with faults (SKERRY_E2E=all: every story)
 	$(PY) -m pytest tests/e2e $(ARGS)
 
 model-check: $(STAMP) ## Longer sequences of events than in `make test`, on engine and plan (minutes)
@@ -53,6 +61,10 @@ bench-placement: $(STAMP) ## CPU of placing 1000 deployments on 1000 nodes, and 
 
 bench-shadow: $(STAMP) ## What live requests feel of a shadow compare: p50 and p99 with and without, in one run
 	PYTHONPATH=tests:runtime $(PY) -P -m bench.shadow
+
+.PHONY: bench-supply
+bench-supply: $(STAMP) ## Bytes that 50 units of a site take over its line, and the memory of its cache (ARGS="--units 20")
+	PYTHONPATH=tests:runtime:operator $(PY) -P -m bench.supply $(ARGS)
 
 .PHONY: bench-rollout
 bench-rollout: $(STAMP) ## Writes, reads and seconds of rollouts over 300 simulated nodes (ARGS="--nodes 60 --quiet-seconds 30")
@@ -92,8 +104,9 @@ lock: $(STAMP) ## Resolve dependencies again (needs `pip install uv`)
 	uv pip compile -q $(LOCK) $(BOARD) pyproject.toml --extra runtime -o requirements/runtime.txt
 	uv pip compile -q $(LOCK) $(BOARD) pyproject.toml --extra runtime --group openvino --no-emit-package onnxruntime -c requirements/runtime.txt -o requirements/runtime-openvino.txt
 	uv pip compile -q $(LOCK) --no-deps --group tritonserver-python-test -o requirements/tritonserver-python-test.txt
+	uv pip compile -q $(LOCK) --group model-signing-test -o requirements/model-signing-test.txt
 	uv pip compile -q $(LOCK) pyproject.toml --extra operator -o requirements/operator.txt
-	uv pip compile -q $(LOCK) pyproject.toml --extra operator --extra runtime --extra otel --group test --group demo --group lint -o requirements/dev.txt
+	uv pip compile -q $(LOCK) pyproject.toml --extra operator --extra runtime --extra otel --extra optimize --group test --group demo --group lint -o requirements/dev.txt
 # tritonclient wants 0.5, whose wheel is 23 MB more on every board and does nothing else for it
 BOARD := --override <(echo "ml-dtypes>=0.6")
 LOCK := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock"

@@ -1,8 +1,8 @@
-"""Generate the gRPC messages from oip.proto: `python hack/generate_protocol.py [--check]`.
+"""Generate the gRPC messages from their .proto files: `python hack/generate_protocol.py [--check]`.
 
 protoc's output registers itself in protobuf's default descriptor pool. Every other library that
 brings the same protocol (the reference client does) registers the same names there, and the
-second one in a process fails. So the generated module is given a pool of its own.
+second one in a process fails. So each generated module is given a pool of its own.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from grpc_tools import protoc
 ROOT = Path(__file__).resolve().parent.parent / "runtime"
 PACKAGE = "skerry_runtime/rpc/generated"
 SOURCE = "skerry_runtime/protocol"
-NAMES = ("oip_pb2.py", "oip_pb2.pyi")
+PROTOCOLS = ("oip", "health", "reflection")
+NAMES = tuple(f"{name}_pb2.{ending}" for name in PROTOCOLS for ending in ("py", "pyi"))
 
 SHARED_POOL = "_descriptor_pool.Default()"
 OWN_POOL = "_descriptor_pool.DescriptorPool()"
@@ -29,11 +30,15 @@ def generate(target: Path) -> None:
         f"-I{PACKAGE}={ROOT / SOURCE}",  # the module's place, whatever the source's
         f"--python_out={target}",
         f"--pyi_out={target}",
-        f"{PACKAGE}/oip.proto",
+        *(f"{PACKAGE}/{name}.proto" for name in PROTOCOLS),
     ]
     if protoc.main(arguments) != 0:
         sys.exit("protoc failed")
-    module = target / PACKAGE / NAMES[0]
+    for name in PROTOCOLS:
+        _give_pool(target / PACKAGE / f"{name}_pb2.py")
+
+
+def _give_pool(module: Path) -> None:
     text = module.read_text()
     if text.count(SHARED_POOL) != 1:
         sys.exit(f"{module.name}: expected {SHARED_POOL} once; has protoc's output changed?")

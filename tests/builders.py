@@ -201,9 +201,16 @@ def refusing(
     reason: FailureReason = FailureReason.EXAM_FAILED,
     message: str = "Accuracy 0.21 < 0.95",
     age_s: float = 5,
+    retry: str | None = None,
 ) -> Option[StatusReport]:
-    failure = Failure(revision=revision, reason=reason, message=message, at=NOW.timestamp() - age_s)
-    progress = Progress(revision=revision, phase=SwapPhase.FAILED, reason=reason, message=message)
+    """A pod that refuses the revision, beside what it refused before; None: of an old runtime."""
+    told = {"revision": revision, "reason": reason, "message": message, "retry": retry}
+    failure = Failure(at=NOW.timestamp() - age_s, **told)
+    progress = Progress(phase=SwapPhase.FAILED, **told)
     return lambda report: report.model_copy(
-        update={"failures": (failure,), "progress": progress, "assigned": revision}
+        update={
+            "failures": (failure, *report.failures),
+            "progress": progress,
+            "assigned": revision,
+        }
     )

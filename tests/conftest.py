@@ -6,9 +6,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
+from typing_extensions import override
+from xdist.scheduler import LoadScopeScheduling
 
 settings.register_profile("skerry", deadline=None)  # a loaded machine is slow, and not wrong
 settings.load_profile("skerry")
@@ -22,6 +25,34 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="write the expected files anew from what the code does now; review the diff",
     )
+
+
+ALONE = {
+    "tests/cluster": "cluster",
+    "tests/e2e": "cluster",
+    "tests/hostile": "hostile",
+    "tests/integration/cluster": "cluster",
+    "tests/integration/images": "cluster",
+    "tests/integration": "servers",
+}
+"""Folder -> what its tests have together: the one cluster, the ports of servers that a test starts,
+or the pods that all hostile files go through. Those of one kind run one after the other."""
+
+
+class Beside(LoadScopeScheduling):
+    """Gives one process all that needs the cluster, and lets each file of the rest be free."""
+
+    @override
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        kinds = (ALONE.get(str(folder)) for folder in Path(file).parents)  # the deepest first
+        return next(filter(None, kinds), file)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Beside | None:
+    """Return who shares out the tests of `make test`, which asks for loadscope."""
+    return Beside(config, log) if config.getoption("dist") == "loadscope" else None
 
 
 @pytest.fixture

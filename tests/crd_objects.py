@@ -8,6 +8,10 @@ from skerry_operator.constants import GROUP, VERSION
 
 Object = dict[str, Any]
 SHA = "a" * 64
+KEY = """-----BEGIN PUBLIC KEY-----
+MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=
+-----END PUBLIC KEY-----
+"""
 HTTPS = {"uri": "https://models.example/digits.onnx", "sha256": SHA}
 
 
@@ -25,6 +29,10 @@ def variant(**fields: Any) -> Object:
 
 def source(**fields: Any) -> Object:
     return variant(source=HTTPS | fields)
+
+
+def files(*paths: str, **fields: Any) -> Object:
+    return source(files=[{"path": path, **HTTPS, **fields} for path in paths])
 
 
 def deployment(name: str = "digits", **spec: Any) -> Object:
@@ -70,8 +78,20 @@ EVERYTHING_MODEL = model(
             "runsOn": ["npu", "hailo-8"],
             "source": {"uri": "http://10.0.0.1:8000/a/b.ort?x=1", "sha256": SHA},
             "memory": "1.5Gi",
+            "signature": {"publicKeys": [KEY, KEY], "uri": "pvc://signatures/a.sig", "sha256": SHA},
+            "encryption": {"format": "age", "keyRef": {"name": "site-key", "key": "a.txt"}},
         },
-        {"name": "fp32", "format": "ONNX", "source": HTTPS},
+        {
+            "name": "fp32",
+            "format": "ONNX",
+            "source": {
+                **HTTPS,
+                "files": [
+                    {"path": "model.onnx.data", **HTTPS},
+                    {"path": "layers/0.weight_1", **HTTPS},
+                ],
+            },
+        },
     ],
     golden={"source": HTTPS, "metric": "MaxAbsError", "threshold": "0.001"},
 )
@@ -96,6 +116,12 @@ EVERYTHING_DEPLOYMENT = deployment(
         "resources": {"cpuRequest": "500m", "cpuLimit": "1", "memoryRequest": "100Mi"},
         "threads": 2,
         "swap": "Sequential",
+    },
+    pods={
+        "imagePullSecrets": [{"name": "registry"}],
+        "priorityClassName": "edge",
+        "labels": {"team": "harbour", "example.com/site": "quay"},
+        "annotations": {"example.com/note": "two\nlines"},
     },
     serving={"port": 9000, "grpcPort": 9001, "service": {"internalTrafficPolicy": "Cluster"}},
     rollout={

@@ -8,8 +8,9 @@ import os
 import re
 import subprocess
 import time
+import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ version: 0.1
 log: {{accesslog: {{disabled: false}}}}
 storage: {{filesystem: {{rootdirectory: {folder}/data}}}}
 http: {{addr: "{address}"}}
+{auth}
 """
 
 
@@ -65,31 +67,48 @@ class Registry:
         try:
             with urllib.request.urlopen(f"http://{self.address}/v2/", timeout=2) as answer:
                 return bool(answer.status == 200)
+        except urllib.error.HTTPError as error:
+            return error.code == 401  # it wants to know who asks
         except OSError:
             return False
 
 
-def free_address() -> str:
-    return f"127.0.0.1:{free_port()}"
+def free_address(host: str = "127.0.0.1") -> str:
+    return f"{host}:{free_port(host)}"
 
 
 @contextmanager
-def running_registry(folder: Path) -> Iterator[Registry]:
-    """Start a registry with its files in `folder`; it ends with the block."""
-    program = tools.ensure(Layout.from_environment(), tools.REGISTRY)["registry"]
-    found = Registry(free_address(), folder / "registry.log")
-    config = folder / "config.yml"
-    config.write_text(_CONFIG.format(folder=folder, address=found.address))
-    env = os.environ | {"OTEL_TRACES_EXPORTER": "none"}
-    with found.log.open("w") as log:
-        process = subprocess.Popen([program, "serve", config], env=env, stdout=log, stderr=log)
+def running_server(
+    argv: list[str | Path], env: Mapping[str, str], log: Path, is_ready: Callable[[], bool]
+) -> Iterator[None]:
+    """Run a server until the block ends; it is ready when the block begins."""
+    with log.open("w") as out:
+        process = subprocess.Popen(argv, env=env, stdout=out, stderr=out)
     try:
         end = time.monotonic() + READY_S
-        while not found.is_ready():
-            assert process.poll() is None, found.log.read_text()
-            assert time.monotonic() < end, found.log.read_text()
+        while not is_ready():
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < end, log.read_text()
             time.sleep(0.05)
-        yield found
+        yield
     finally:
         process.kill()
         process.wait()
+
+
+@contextmanager
+def running_registry(folder: Path, auth: str = "", host: str = "127.0.0.1") -> Iterator[Registry]:
+    """Start a registry with its files in `folder`; it ends with the block.
+
+    Args:
+        folder: place for its files.
+        auth: part of its configuration that says whom it lets in; empty: everybody.
+        host: address that it listens on.
+    """
+    program = tools.ensure(Layout.from_environment(), tools.REGISTRY)["registry"]
+    found = Registry(free_address(host), folder / "registry.log")
+    config = folder / "config.yml"
+    config.write_text(_CONFIG.format(folder=folder, address=found.address, auth=auth))
+    env = os.environ | {"OTEL_TRACES_EXPORTER": "none"}
+    with running_server([program, "serve", config], env, found.log, found.is_ready):
+        yield found

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
-from builders import make_deployment, make_model, make_node, offline
+from builders import NOW, make_deployment, make_model, make_node, offline
 from skerry_operator.api.v1alpha1.edgedeployment_status import Stage
 from skerry_operator.constants import ANNOTATION_ABORT, API_VERSION
 from world import World
@@ -77,6 +78,14 @@ def stepping() -> World:
 
 def soaking() -> World:
     return rolling(Stage.SOAKING)
+
+
+def outside_of_its_windows() -> World:
+    start = (NOW + timedelta(hours=5)).strftime("%H:%M")
+    world = stable(windows=[{"start": start, "duration": "1h"}])
+    world.model = make_model("2.0.0")
+    world.turn_until(Stage.STEPPING)
+    return world
 
 
 def pause_step() -> World:
@@ -211,6 +220,7 @@ PHASES: dict[Callable[[], World], tuple[str | None, str, str]] = {
     at_rest: ("Stable", "Current", "Healthy"),
     stepping: ("Progressing", "InProgress", "Progressing"),
     soaking: ("Progressing", "InProgress", "Progressing"),
+    outside_of_its_windows: ("Progressing", "InProgress", "Progressing"),
     pause_step: ("Paused", "InProgress", "Suspended"),
     paused_under_way: ("Paused", "InProgress", "Suspended"),
     paused_at_rest: ("Stable", "Current", "Healthy"),

@@ -11,7 +11,8 @@ from collections.abc import Callable, Hashable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from builders import CPU, labelled, make_deployment, make_model, make_node
+from builders import CPU, VULKAN, labelled, make_deployment, make_model, make_node, make_variant
+from skerry_operator.api.v1alpha1.edgedeployment import OnUncovered
 from skerry_operator.api.v1alpha1.edgedeployment_status import Stage
 from skerry_operator.constants import (
     ANNOTATION_ABORT,
@@ -29,6 +30,7 @@ ROLLOUT: dict[str, Any] = {
     "progressDeadline": "12s",
 }
 NEW_IMAGE = "registry.example/skerry-runtime:2"
+FOR_GPUS = make_model("4.0.0", make_variant(version="4", runsOn=["gpu"]))
 TICK_S = 4.0
 OLDEST_S = 40
 LOOKS_AT_ONCE = 4
@@ -58,7 +60,28 @@ def starts() -> dict[str, World]:
         "new pods under way": new_pods,
         "a promotion with a straggler": promoting_world(),
         "failureLimit 1": stable_world(failureLimit=1),
+        "two kinds of hardware": mixed_world(),
+        "units without a build of stable": excluding_world(),
     }
+
+
+def mixed_world(**rollout: Any) -> World:
+    """The same, but that n2 has a GPU."""
+    world = stable_world(**rollout)
+    world.profiles = (VULKAN, CPU)
+    world.change_node("n2", labelled(gpu="mali"))
+    world.settle()
+    assert [cell.units for cell in world.status.cells] == [2, 1]
+    return world
+
+
+def excluding_world() -> World:
+    """Version 4 is stable, which runs on GPUs only: n0 and n1 keep version 1."""
+    world = mixed_world(onUncovered="Exclude")
+    world.model = FOR_GPUS
+    world.settle()
+    assert world.served() == {"n0": "1.0.0", "n1": "1.0.0", "n2": "4.0.0"}
+    return world
 
 
 def promoting_world() -> World:
@@ -81,7 +104,7 @@ class PlanSystem:
     def key(self, world: World) -> Hashable:
         status, ended = world.status, world.status.rollout
         return (
-            (status.stable_revision, status.target_revision),
+            (status.stable_revision, status.interim_revision, status.target_revision),
             tuple((past.revision, past.retry) for past in status.failed_revisions),
             tuple(past.revision for past in status.history),
             (ended.stage, ended.step, ended.best_serving, ended.reason),
@@ -96,8 +119,10 @@ class PlanSystem:
                 for unit, one in world.reports.items()
             ),
             tuple(node.reachable for node in world.nodes),
-            (frozenset(world.refusals), *map(frozenset, (world.broken_images, world.broken_units))),
+            (frozenset(world.refusals), frozenset(world.refused)),
+            (frozenset(world.broken_images), frozenset(world.broken_units)),
             (world.model and world.model.spec.version, world.deployment.spec.runtime.image),
+            frozenset(world.deployment.spec.placement.node_selector.items()),
             (world.deployment.spec.rollout.retry, world.deployment.spec.rollout.failure_limit),
             frozenset(world.deployment.metadata.annotations.items()),
         )
@@ -133,6 +158,8 @@ class PlanSystem:
         tolerated = world.deployment.spec.rollout.failure_limit
         is_whole = set(world.served()) == set(UNITS) and len(astray) == refusing <= tolerated
         is_whole = is_whole or not astray
+        kept = sum(cell.units for cell in world.status.cells if cell.keeps)
+        is_whole = is_whole or (set(world.served()) == set(UNITS) and len(astray) <= kept)
         assert is_whole or ready.status == "False", f"Ready, and {world.served()} serve"
         return True
 
@@ -151,6 +178,7 @@ def copy_of(world: World) -> World:
         pods=dict(world.pods),
         reports=dict(world.reports),
         refusals=set(world.refusals),
+        refused=set(world.refused),
         broken_images=set(world.broken_images),
         broken_units=set(world.broken_units),
         events=[],
@@ -207,13 +235,56 @@ def _hold_assignments(before: World, after: World) -> None:
     status, retry = after.status, after.deployment.spec.rollout.retry
     refused = {past.revision for past in status.failed_revisions if past.retry == retry}
     stable = status.stable_revision
-    had = _given(before)
+    had, defaults = _given(before), _defaults(before)
     for unit, revision in _given(after).items():
         if revision != had.get(unit):
-            assert revision in {stable, status.target_revision}, f"{unit} is given {revision}"
+            known = {stable, status.target_revision, defaults.get(unit)}
+            assert revision in known, f"{unit} is given {revision}"
             assert revision == stable or revision not in refused, f"{unit} is given {revision} anew"
+        assert revision is not None or had.get(unit) is None, f"{unit} loses its model"
     for cell in after.observed().cells:
-        assert stable is None or stable in cell.assignment.revisions, "no way back to stable"
+        kept = (
+            {stable} if _has_build(after, stable, cell.name) else {cell.assignment.default} - {None}
+        )
+        assert stable is None or kept & set(cell.assignment.revisions), "no way back"
+    target, known = status.target_revision, {past.revision for past in before.status.history}
+    if target not in {before.status.target_revision, *known}:
+        _hold_coverage(before, after, target)
+
+
+def _hold_coverage(before: World, after: World, target: str | None) -> None:
+    """What has no build for units that serve is begun only where the spec says so."""
+    rollout, reachable = after.deployment.spec.rollout, _reachable_units(before)
+    bare = {
+        unit
+        for cell in before.observed().cells
+        for unit in UNITS
+        if unit in reachable
+        and cell.name in _cells_of(before, unit)
+        and not _has_build(after, target, cell.name)
+    }
+    is_let = rollout.on_uncovered is not OnUncovered.HOLD or len(bare) <= rollout.failure_limit
+    assert is_let or before.status.stable_revision is None, f"no build for {sorted(bare)}"
+
+
+def _reachable_units(world: World) -> set[str]:
+    return {node.name for node in world.nodes if node.reachable}
+
+
+def _cells_of(world: World, unit: str) -> set[str]:
+    return {one.cell for one in world.observed().templates if unit in one.nodes}
+
+
+def _has_build(world: World, revision: str | None, cell: str) -> bool:
+    """Tell whether a revision has a build for a cell; one that nobody knows counts as if."""
+    snapshot = world.observed().snapshots.get(revision or "")
+    return snapshot is None or snapshot.model.version != "4.0.0" or "gpu" in cell
+
+
+def _defaults(world: World) -> dict[str, str | None]:
+    """Unit -> the default of its cell's file."""
+    cells = {cell.name: cell.assignment.default for cell in world.observed().cells}
+    return {unit: cells.get(name) for unit in UNITS for name in _cells_of(world, unit)}
 
 
 def _given(world: World) -> dict[str, str | None]:
@@ -260,6 +331,14 @@ def _image(image: str) -> Callable[[World], World]:
     return event
 
 
+def _selector(**labels: str) -> Callable[[World], World]:
+    def event(world: World) -> World:
+        world.change(placement={"siteLabel": "site", "nodeSelector": labels})
+        return world
+
+    return event
+
+
 def _retry(world: World) -> World:
     world.change(rollout=world.deployment.spec.rollout.to_dict() | {"retry": "again"})
     return world
@@ -298,6 +377,7 @@ _EVENTS: dict[str, Callable[[World], World]] = {
     "the model is version 1": _set(model=make_model()),
     "the model is version 2": _set(model=make_model("2.0.0")),
     "the model is version 3": _set(model=make_model("3.0.0")),
+    "the model is version 4, for GPUs only": _set(model=FOR_GPUS),
     "the model is deleted": _set(model=None),
     "another image": _image(NEW_IMAGE),
     "the image does not start": _set(broken_images={NEW_IMAGE}),
@@ -308,6 +388,7 @@ _EVENTS: dict[str, Callable[[World], World]] = {
     "n0 is lost": _reachable("n0", False),
     "n0 returns": _reachable("n0", True),
     "n0 crashes": _crash,
+    "the selector matches nothing": _selector(site="nowhere"),
     "promote": _annotate(ANNOTATION_PROMOTE),
     "abort": _annotate(ANNOTATION_ABORT),
     "retry": _retry,

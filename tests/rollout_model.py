@@ -13,8 +13,9 @@ from datetime import datetime
 
 from rollout_rules import hold
 from rollout_sim import BAD, GOOD, HELD, V1, V2, V3, Device, FakeFleet, settled
-from skerry_operator.api.v1alpha1.edgedeployment import OnFailure, Rollout, Step
+from skerry_operator.api.v1alpha1.edgedeployment import OnFailure, OnUncovered, Rollout, Step
 from skerry_operator.api.v1alpha1.edgedeployment_status import Stage
+from skerry_operator.constants import Reason
 from skerry_operator.decide.rollout import engine as rollout
 from skerry_operator.decide.rollout.engine import EngineState, Transition
 
@@ -46,12 +47,17 @@ def starts() -> dict[str, FakeFleet]:
     canary = stable_fleet()
     canary.wanted = V2
     canary.run(3)
+    late = first_fleet()
+    late.devices["n2"].responsive = False  # alone in its cell
+    late.run(22)
     return {
         "at rest": stable_fleet(),
+        "a first deployment that ran into its deadline": late,
         "a first deployment": first_fleet(),
         "a canary": canary,
         "onFailure Pause": stable_fleet(on_failure=OnFailure.PAUSE),
         "failureLimit 1": stable_fleet(failure_limit=1),
+        "onUncovered Exclude": stable_fleet(on_uncovered=OnUncovered.EXCLUDE),
     }
 
 
@@ -61,7 +67,7 @@ class EngineSystem:
     def key(self, fleet: FakeFleet) -> Hashable:
         state, ended = fleet.state, fleet.state.rollout
         return (
-            state.stable,
+            (state.stable, state.interim),
             state.target,
             tuple((past.revision, past.retry) for past in state.failed),
             tuple(past.revision for past in state.history),
@@ -76,7 +82,12 @@ class EngineSystem:
             ),
             (fleet.wanted, fleet.verdict.verdict, frozenset(fleet.broken)),
             (fleet.promote, fleet.abort, fleet.spec.paused, fleet.spec.retry),
-            (fleet.spec.on_failure, fleet.spec.failure_limit),
+            (
+                fleet.spec.on_failure,
+                fleet.spec.failure_limit,
+                fleet.spec.on_uncovered,
+                fleet.narrow,
+            ),
         )
 
     def events(self, fleet: FakeFleet) -> Iterator[tuple[str, Callable[[], FakeFleet]]]:
@@ -89,7 +100,7 @@ class EngineSystem:
         for device in after.devices.values():
             device.reachable = device.responsive = True
         after = _look(after)
-        after.broken -= {after.state.stable}  # type: ignore[arg-type]
+        after.broken -= {after.state.base}  # type: ignore[arg-type]
         after.pass_time(0)
         return after
 
@@ -98,9 +109,24 @@ class EngineSystem:
         if state.rollout.stage is not Stage.IDLE:
             return state.rollout.paused_at is not None  # a person or numbers are waited for
         if state.stable is not None:
-            serving = {device.serving for device in fleet.devices.values()}
+            serving = {
+                device.serving
+                for device in fleet.devices.values()
+                if device.cell != "b" or state.stable not in fleet.narrow
+            }
+            assert all(one.serving or not one.assigned for one in fleet.devices.values())
             assert serving == {state.stable}, f"at rest with {state.stable}, and {serving} serve"
+        elif fleet.wanted == state.target and fleet.wanted not in fleet.broken:
+            return not _has_come_late(fleet)  # then a look goes on with it
         return True
+
+
+def _has_come_late(fleet: FakeFleet) -> bool:
+    """Tell whether what only ran into its deadline serves, and nobody and no number forbids it."""
+    entry = fleet.state.failure_of(fleet.wanted)
+    if entry is None or fleet.spec.paused or fleet.abort == fleet.wanted or fleet.verdict != GOOD:
+        return False
+    return entry.reason == Reason.DEADLINE_EXCEEDED and entry.retry == fleet.spec.retry
 
 
 def _age(now: datetime, at: datetime | None) -> int | None:
@@ -194,6 +220,7 @@ _EVENTS: dict[str, Callable[[FakeFleet], FakeFleet]] = {
     "numbers are good": _set(verdict=GOOD),
     "units turn on V1": _turn(V1),
     "units turn on V2": _turn(V2),
+    "V2 has no build for n2": _set(narrow=frozenset({V2})),
     "n0 is lost": _device("n0", reachable=False),
     "n0 returns": _device("n0", reachable=True, responsive=True),
     "n2 is silent": _device("n2", responsive=False),

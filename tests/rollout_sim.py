@@ -14,8 +14,9 @@ from skerry_operator.api.v1alpha1.edgedeployment_status import (
     RolloutStatus,
     Stage,
 )
-from skerry_operator.decide.facts import Assessment, RolloutFacts, UnitFacts, Verdict
+from skerry_operator.decide.facts import Assessment, RolloutFacts, Uncovered, UnitFacts, Verdict
 from skerry_operator.decide.rollout.engine import EngineState, Transition, step, subject_of
+from skerry_operator.decide.rollout.hold import hold
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 V1, V2, V3 = "v1-1111111111", "v1-2222222222", "v1-3333333333"
@@ -131,6 +132,8 @@ class FakeFleet:
     """Annotation of a person."""
     abort: str | None = None
     """Annotation of a person."""
+    narrow: frozenset[str] = frozenset()
+    """Revisions that have no build for the units of cell b."""
 
     @classmethod
     def of(cls, count: int, cells: int = 1) -> FakeFleet:
@@ -141,15 +144,42 @@ class FakeFleet:
     def facts(self) -> RolloutFacts:
         """Return what the engine is told now."""
         subject = subject_of(self.state, self.wanted)
+        bare = self._uncovered()
         return facts(
-            [self._unit(name, device, subject) for name, device in self.devices.items()],
+            [
+                self._unit(name, device, subject)
+                for name, device in self.devices.items()
+                if self._has_build(self._tried(bare), device)
+            ],
             self.wanted,
+            uncovered=bare,
             now=self.now,
             target=subject,
             assessment=self.verdict,
             promote=self.promote,
             abort=self.abort,
         )
+
+    def _has_build(self, revision: str | None, device: Device) -> bool:
+        return device.cell != "b" or revision not in self.narrow
+
+    def _uncovered(self) -> tuple[Uncovered, ...]:
+        """Return who has a model, and none with the wanted revision."""
+        if self.wanted == self.state.stable:
+            return ()
+        return tuple(
+            Uncovered(name, device.cell, device.assigned, "NoVariantFor", device.reachable)
+            for name, device in self.devices.items()
+            if device.assigned and not self._has_build(self.wanted, device)
+        )
+
+    def _tried(self, bare: tuple[Uncovered, ...]) -> str:
+        """Return whose builds say who is eligible, as the plan does."""
+        state, stable = self.state, self.state.stable
+        past = state.failure_of(self.wanted)
+        is_refused = past is not None and past.retry == self.spec.retry
+        is_held = self.wanted != state.target and hold(self.spec, state, self.wanted, bare)
+        return stable if stable is not None and (is_refused or is_held) else self.wanted
 
     def copy(self) -> FakeFleet:
         """Return a fleet of its own that is equal."""
@@ -182,9 +212,12 @@ class FakeFleet:
     def apply(self, transition: Transition) -> None:
         """Write the assignments."""
         for name, device in self.devices.items():
-            wanted = transition.desired[name]
-            device.default = transition.default
-            device.entry = wanted if wanted != transition.default else None
+            wanted = transition.desired.get(name)
+            if self._has_build(transition.default, device):
+                device.default = transition.default
+            if not self._has_build(wanted, device):  # it keeps what its file said before
+                wanted = device.default
+            device.entry = wanted if wanted not in {None, device.default} else None
 
     def pass_time(self, seconds: float) -> None:
         """Let time pass: reachable devices do what they were given."""

@@ -20,11 +20,20 @@ from skerry_operator.api.v1alpha1.edgedeployment_status import EdgeDeploymentSta
 from skerry_operator.api.v1alpha1.edgemodel import EdgeModel
 from skerry_operator.catalogue.profiles import Profile
 from skerry_operator.constants import LABEL_CELL, LABEL_TEMPLATE, LABEL_UNIT
-from skerry_operator.decide.observed import Observed, ObservedCell, ObservedTemplate, Pod, Sample
+from skerry_operator.decide.observed import (
+    Marks,
+    Observed,
+    ObservedCell,
+    ObservedTemplate,
+    Pod,
+    Sample,
+)
 from skerry_operator.decide.placement.nodes import Node
 from skerry_operator.decide.placement.placed import PlacementResult
 from skerry_operator.decide.planned import Manifest, Nudge, ObjectRef, Plan
+from skerry_operator.decide.sites import SiteCaches
 from skerry_operator.manifests.snapshot import read_snapshot
+from skerry_operator.manifests.supplies import supplies_of
 from skerry_operator.plan import PlanSettings, plan
 from skerry_runtime.contract import ASSIGNMENT_FILE, Assignment, StatusReport, SwapMode, SwapRecord
 
@@ -44,7 +53,11 @@ class World:
     pods: dict[str, Pod] = field(default_factory=dict)
     reports: dict[str, StatusReport] = field(default_factory=dict)
     refusals: set[tuple[str, str]] = field(default_factory=set)
-    """(unit, version of the model) that the unit will refuse."""
+    """(unit, version of the model) that the unit will refuse when it tries it."""
+    refused: set[tuple[str, str, str]] = field(default_factory=set)
+    """(unit, revision, retry text) that was tried, and is not tried again."""
+    tells_retry: bool = True
+    """False: the runtimes are older than the retry text in their reports."""
     samples: dict[str, Sample] = field(default_factory=dict)
     """Prometheus query -> its answer."""
     broken_images: set[str] = field(default_factory=set)
@@ -56,6 +69,10 @@ class World:
     """Compare every plan with one that begins with nothing."""
     placements: dict[str, PlacementResult] = field(default_factory=dict)
     """What the last plan worked out."""
+    marks: Mapping[tuple[str, str], Marks] = field(default_factory=dict)
+    """What pods had counted at the last measurements."""
+    caches: SiteCaches | None = None
+    """The caches of sites; None: not known yet."""
     broken_units: set[str] = field(default_factory=set)
     """Units on which no container starts."""
     outage_ms: float = 0
@@ -83,13 +100,15 @@ class World:
             },
             generated={key: one.digest for key, one in self.objects.items()},
             samples=dict(self.samples),
+            marks=self.marks,
+            caches=self.caches,
         )
 
     def plan(self) -> Plan:
         made = plan(self.observed(), self.profiles, self.settings, self.placements)
         if self.is_suspicious:  # what an earlier look worked out must make no difference
             assert made == plan(self.observed(), self.profiles, self.settings)
-        self.placements = dict(made.placements)
+        self.placements, self.marks = dict(made.placements), made.marks
         return made
 
     @property
@@ -284,11 +303,17 @@ class World:
         )
         if revision is None:
             return report
-        version = cell.assignment.revisions[revision].version
-        if (unit, version) in self.refusals:
-            is_known = any(failure.revision == revision for failure in past.failures)
-            return report if is_known else refusing(revision, age_s=-1)(report)
-        return self._switch(past, serving(revision, version)(report))
+        content = cell.assignment.revisions[revision]
+        tried = (unit, revision, content.retry)
+        if tried in self.refused:
+            return report
+        if (unit, content.version) in self.refusals:
+            self.refused.add(tried)
+            retry = content.retry if self.tells_retry else None
+            age_s = (NOW - self.now).total_seconds()
+            return refusing(revision, age_s=age_s, retry=retry)(report)
+        self.refused = {one for one in self.refused if one[:2] != tried[:2]}
+        return self._switch(past, serving(revision, content.version)(report))
 
     def _switch(self, past: StatusReport, report: StatusReport) -> StatusReport:
         """Note when the unit began to serve what it serves, and what the change cost it."""
@@ -308,7 +333,8 @@ class World:
             at=at,
         )
         served = after.model_copy(update={"since": at})
-        update = {"serving": served, "last_swap": swap, "progress": None}
+        failures = tuple(one for one in report.failures if one.revision != after.revision)
+        update = {"serving": served, "last_swap": swap, "progress": None, "failures": failures}
         return report.model_copy(update=update)
 
 
@@ -327,6 +353,7 @@ def _template(item: Manifest) -> ObservedTemplate:
         labels[LABEL_TEMPLATE],
         tuple(nodes),
         labels.get(LABEL_UNIT, ""),
+        supplies=supplies_of(item.body["spec"]["template"]["spec"]),
     )
 
 

@@ -24,12 +24,18 @@ LABEL_REVISION = f"{GROUP}/revision"
 """On pods: the revision that the pod was given; the stable and canary Services select it."""
 
 # Labels that users set on nodes.
+LABEL_SITE = f"{GROUP}/site-cache"
+"""Of everything that belongs to a site's cache: the site."""
+LABEL_GATEWAY = f"{GROUP}/gateway"
+"""Of the nodes that keep a site's models, with the value `true`."""
 LABEL_CANARY = f"{GROUP}/canary"
 """`true` puts a node first when a step picks its units."""
 
 # Annotations.
 ANNOTATION_NUDGE = f"{GROUP}/assignment"
 """On pods: digest of the cell's assignment; patching it makes the kubelet refresh the file."""
+ANNOTATION_EXTRAS = f"{GROUP}/pods"
+"""On pods: hash of what they were given besides (`spec.pods`, chart value `modelPods`)."""
 ANNOTATION_DIGEST = f"{GROUP}/digest"
 """On generated objects: digest of the manifest, so that an equal object is not written."""
 ANNOTATION_MODELS = f"{GROUP}/models"
@@ -39,6 +45,8 @@ ANNOTATION_PROMOTE = f"{GROUP}/promote"
 """On an EdgeDeployment, by people: the revision to promote past a pause."""
 ANNOTATION_ABORT = f"{GROUP}/abort"
 """On an EdgeDeployment, by people: the revision whose rollout must end."""
+ANNOTATION_UPGRADE = f"{GROUP}/upgrade"
+"""On an EdgeDeployment, by people: the image set (`status.upgrade.imageSet`) to roll out."""
 
 REVISION_SCHEME = "r1"
 """Tag before a revision's hash: the way of hashing, which stays as it is (ADR 3)."""
@@ -77,11 +85,17 @@ class Reason(StrEnum):
     PLACED = "Placed"
     NODES_REJECTED = "NodesRejected"
     INSUFFICIENT_CAPACITY = "InsufficientCapacity"
+    PLACEMENT_HELD = "PlacementHeld"
     SCALED_TO_ZERO = "ScaledToZero"
     NODE_REJECTED = "NodeRejected"
     HARDWARE_LOST = "HardwareLost"
     HARDWARE_RETURNED = "HardwareReturned"
     UNIT_MOVED = "UnitMoved"
+    # units
+    UNIT_GONE = "UnitGone"
+    UNIT_RETURNED = "UnitReturned"
+    UNIT_STOPPED = "UnitStopped"
+    UNIT_SERVES = "UnitServes"
     # stages of a rollout
     FIRST_DEPLOYMENT = "FirstDeployment"
     ROLLOUT_STARTED = "RolloutStarted"
@@ -90,6 +104,7 @@ class Reason(StrEnum):
     WAITING_FOR_UNITS = "WaitingForUnits"
     SOAKING = "Soaking"
     WAITING_FOR_METRICS = "WaitingForMetrics"
+    WAITING_FOR_WINDOW = "WaitingForWindow"
     PAUSED = "Paused"
     RESUMED = "Resumed"
     ROLLING_BACK = "RollingBack"
@@ -97,6 +112,7 @@ class Reason(StrEnum):
     ABORTED = "Aborted"
     REVERTED = "Reverted"
     PROMOTED = "Promoted"
+    UPGRADE_OFFERED = "UpgradeOffered"
     ADOPTED = "Adopted"
     STABLE = "Stable"
     # why a rollout failed
@@ -106,6 +122,8 @@ class Reason(StrEnum):
     CRASH_LOOP = "CrashLoop"
     FIRST_DEPLOYMENT_FAILED = "FirstDeploymentFailed"
     FAILED_BEFORE = "FailedBefore"
+    # why it is not begun
+    UNITS_UNCOVERED = "UnitsUncovered"
     # availability
     SERVING = "Serving"
     NOT_SERVING = "NotServing"

@@ -19,11 +19,16 @@ from skerry_operator.carry import Carrier
 from skerry_operator.clock import Clock
 from skerry_operator.decide.analysis.queries import wanted_queries
 from skerry_operator.decide.facts import Value
-from skerry_operator.decide.observed import Observed, Pod
+from skerry_operator.decide.fleet.stuck import stuck
+from skerry_operator.decide.observed import Marks, Observed, Pod
 from skerry_operator.decide.placement.placed import PlacementResult
-from skerry_operator.decide.planned import ModelPlan, Plan
+from skerry_operator.decide.planned import ModelPlan, Plan, Sight
 from skerry_operator.decide.rollout.engine import interval_s
+from skerry_operator.decide.sites import SiteCaches
+from skerry_operator.decide.told.sights import unit_events
 from skerry_operator.kube.cache import Entry, Key
+from skerry_operator.kube.causes import Ask as AskEvents
+from skerry_operator.kube.causes import Causes
 from skerry_operator.kube.observe import observe, pods_of, workloads_of
 from skerry_operator.kube.raw import Raw
 from skerry_operator.kube.read import Subject, read_deployment, read_model
@@ -39,6 +44,9 @@ PATIENCE_S = 1.0
 FIRST_PATIENCE_S = 5.0
 """The same for a deployment that this process has not looked at yet: it knows nothing of its pods,
 and a silent one is known for it only after a timeout."""
+FOLLOWED_AGAIN_S = 0.2
+"""While a look is put off, how often it sees anew which pods there are: it is tried far more often
+than that, so that it comes right after the last answer."""
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +73,10 @@ class Edges:
     telemetry: Telemetry
     wake: Callable[[Key], None]
     """Asks for a look at an EdgeDeployment."""
+    ask_events: AskEvents
     monotonic: Callable[[], float] = time.monotonic
+    caches: Callable[[], SiteCaches | None] = lambda: None
+    """Returns the caches of the sites; None: not known yet."""
 
 
 @dataclass
@@ -73,14 +84,26 @@ class _Memory:
     """What is remembered of one deployment between two looks."""
 
     sampler: Sampler
+    causes: Causes
     uid: str = ""
     has_looked: bool = False
     early_since: float | None = None
     """Since when looks are put off; None: they are not, or a write has begun another wait."""
+    followed_at: float = 0.0
+    """When a look that was put off last saw which pods there are."""
     placements: Mapping[str, PlacementResult] = field(default_factory=dict)
     """Revision -> its placement at the last look."""
+    sights: Mapping[str, Sight] = field(default_factory=dict)
+    """Unit -> how it was at the last look at which every pod had been asked."""
+    marks: Mapping[tuple[str, str], Marks] = field(default_factory=dict)
+    """What pods had counted when metrics were last measured."""
     shown: frozenset[tuple[str, str]] = frozenset()
     """(metric, cell) of the analysis values that the operator's own metrics show."""
+
+    def close(self) -> None:
+        """Break off what is under way."""
+        self.sampler.close()
+        self.causes.close()
 
 
 class Reconciler:
@@ -136,12 +159,17 @@ class Deployments:
     def decide(self, entry: Entry[Raw], problem: str | None) -> Decision | None:
         """Decide from all that is known of a deployment now."""
         key, memory = entry.key, self._memory_of(entry.key, entry.uid)
+        if self._is_still_early(key, memory):
+            return None
         subject = read_deployment(entry)
         observed = self._observe(subject, memory, problem)
         if observed is None:
             return None
         plan = self._planner.deployment(observed, memory.placements)
-        memory.has_looked, memory.placements = True, plan.placements
+        if observed.polled:
+            happened = unit_events(memory.sights, plan.sights)
+            plan, memory.sights = replace(plan, events=(*plan.events, *happened)), plan.sights
+        memory.has_looked, memory.placements, memory.marks = True, plan.placements, plan.marks
         self._show(key, plan.values, memory)
         before = observed.deployment.status
         return Decision(
@@ -155,15 +183,16 @@ class Deployments:
         """Return what is remembered of this very object, not of one that had its name before."""
         if key not in self._memories or self._memories[key].uid != uid:
             self.forget(key)
-            sampler = Sampler(self._edges.ask_prometheus, lambda: self._edges.wake(key))
-            self._memories[key] = _Memory(sampler, uid)
+            wake = partial(self._edges.wake, key)
+            sampler = Sampler(self._edges.ask_prometheus, wake)
+            self._memories[key] = _Memory(sampler, Causes(self._edges.ask_events, wake), uid)
         return self._memories[key]
 
     def forget(self, key: Key) -> None:
         """Forget a deployment that is gone."""
         memory = self._memories.pop(key, None)
         if memory is not None:
-            memory.sampler.close()
+            memory.close()
             self._edges.reports.forget(key)
             self._show(key, (), memory)
 
@@ -187,6 +216,7 @@ class Deployments:
         key = metadata.namespace, metadata.name
         pods = self._follow(subject)
         hearing = self._edges.reports.hearing(key, pods)
+        memory.followed_at = now
         if _is_early(memory, now, is_complete=hearing.is_complete):
             return None
         observed = observe(
@@ -205,8 +235,19 @@ class Deployments:
             observed,
             unconfirmed=hearing.unconfirmed,
             refused_reports=hearing.refused,
+            silent=hearing.silent,
+            causes=memory.causes.refresh(metadata.namespace, stuck(observed), now),
             samples=memory.sampler.samples(queries),
+            marks=memory.marks,
+            caches=self._edges.caches(),
         )
+
+    def _is_still_early(self, key: Key, memory: _Memory) -> bool:
+        """Tell, without reading anything anew, whether a look that was put off has to wait on."""
+        now = self._edges.monotonic()
+        if now - memory.followed_at >= FOLLOWED_AGAIN_S:
+            return False
+        return _has_patience(memory, now) and not self._edges.reports.is_complete(key)
 
     def _follow(self, subject: Subject) -> tuple[Pod, ...]:
         """Let the reports of the deployment's pods be kept; return all its pods."""
@@ -234,12 +275,13 @@ class Deployments:
             with_counters=plan.watch_units or any(one.is_ratio for one in rollout.analysis.metrics),
             look_in_s=plan.requeue_after_s,
             has_written=has_written,
+            on_trial=(plan.status or subject.deployment.status).target_revision,
         )
 
     def close(self) -> None:
         """Break off what is under way."""
         for memory in self._memories.values():
-            memory.sampler.close()
+            memory.close()
 
     def _is_in_reach(self, pod: Pod) -> bool:
         """Tell whether the pod's node reports; the others are known to be silent."""
@@ -263,8 +305,13 @@ def _is_early(memory: _Memory, now: float, *, is_complete: bool) -> bool:
         return False
     if memory.early_since is None:
         memory.early_since = now
+    return _has_patience(memory, now)
+
+
+def _has_patience(memory: _Memory, now: float) -> bool:
+    """Tell whether a look that is put off may be put off further."""
     patience_s = PATIENCE_S if memory.has_looked else FIRST_PATIENCE_S
-    return now - memory.early_since < patience_s
+    return memory.early_since is not None and now - memory.early_since < patience_s
 
 
 def _begins_anew(plan: Plan, before: EdgeDeploymentStatus) -> bool:

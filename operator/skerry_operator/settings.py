@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
@@ -52,6 +52,30 @@ class BadSettings(ValueError):  # noqa: N818 (it says what is bad)
     """A setting is missing or wrong; the text names the variable and the remedy."""
 
 
+class SiteCacheSettings(BaseModel):
+    """How the caches of sites are made."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    site_label: Annotated[str, Field(min_length=1, max_length=317)] = "topology.kubernetes.io/zone"
+    """Key of the node label that names a site."""
+    size: Annotated[str, Field(pattern=r"^[0-9]{1,9}(Mi|Gi|Ti)$")] = "10Gi"
+    quota: Annotated[str, Field(pattern=r"^([0-9]{1,9}(Mi|Gi|Ti))?$")] = ""
+    """What one namespace may have; empty: half of the size."""
+    storage_class: Annotated[str, Field(max_length=253)] = ""
+    """Empty: the cluster's default."""
+    claims: Annotated[int, Field(ge=1, le=64)] = 1
+    """Downloads of a site at one time."""
+    memory: Annotated[str, Field(pattern=r"^[0-9]{1,6}(Mi|Gi)$")] = "96Mi"
+    tolerations: tuple[dict[str, Any], ...] = ()
+    priority_class: Annotated[str, Field(max_length=253)] = ""
+    pull_secrets: tuple[Name, ...] = ()
+    secret: Name = "skerry-site-cache"  # noqa: S105 (a name)
+    """Secret with the keys; it is made if there is none."""
+    keys_dir: Path = Path("/etc/skerry-site-cache")
+    """Where that Secret is mounted."""
+
+
 class Settings(BaseModel):
     """All that can be set from outside."""
 
@@ -63,9 +87,21 @@ class Settings(BaseModel):
     """Images of other flavors, `flavor=image` with commas between; `cpu` is runtime_image."""
     triton_image: Annotated[str, Field(max_length=512)] = ""
     """Image of the Triton server for deployments that name the engine and no image; empty: none."""
+    runtime_upgrade: Literal["Pinned", "WithNextChange", "Rollout"] = "Pinned"
+    """What becomes of pods that run in other runtime images than these, where the deployment does
+    not say it itself: Pinned, WithNextChange or Rollout."""
     fetch_allow: tuple[IPv4Network | IPv6Network, ...] = ()
     """Networks that pods may fetch models from although they are out of bounds else (loopback,
     link-local, cloud metadata, ...), with commas between; pods that run are not replaced for it."""
+    hf_endpoint: Annotated[str, Field(pattern=r"^(https?://[^\s@?#]+)?$", max_length=512)] = ""
+    """What answers for hf:// addresses, such as a mirror on site; empty: https://huggingface.co."""
+    https_proxy: Annotated[str, Field(pattern=r"^(https?://[^\s@?#/]+/?)?$", max_length=512)] = ""
+    """Proxy by which pods ask https addresses for models; empty: directly."""
+    no_proxy: Annotated[str, Field(pattern=r"^[\w.:/*,\[\] -]*$", max_length=4096)] = ""
+    """Names and networks that pods ask directly all the same, with commas between."""
+    ca_bundle: Annotated[str, Field(max_length=64 * 1024)] = ""
+    """Certificates, in PEM form, of authorities that pods believe besides the system's when they
+    fetch models; pods that run are not replaced for it."""
     namespaces: tuple[Name, ...] = ()
     """Namespaces to serve, comma-separated; empty: all."""
     profiles: Path | None = None
@@ -86,10 +122,17 @@ class Settings(BaseModel):
     """File with the CA certificates of Prometheus, instead of the system's."""
     prometheus_timeout_seconds: Annotated[float, Field(gt=0, le=60)] = 5.0
     """Longest time for one answer of Prometheus."""
+    site_cache: SiteCacheSettings | None = None
+    """How the caches of sites are made, as JSON; none: there are no caches."""
     network_policies: bool = False
     """Make a NetworkPolicy for each deployment that does not say itself whether it wants one."""
     admin_peers: tuple[dict[str, Any], ...] = ()
     """Who reaches the admin ports of pods with a NetworkPolicy: peers of one, as a JSON list."""
+    model_pods: dict[str, Any] = Field(default_factory=dict)
+    """What all model pods have besides: `spec.pods` of an EdgeDeployment, as JSON."""
+    policy: dict[str, Any] = Field(default_factory=dict)
+    """Whose signatures count for models: `{"signatures": [{"namespaces": [...], "publicKeys":
+    [...]}], "revokedKeys": [...]}`, as JSON; pods that run are not replaced for it."""
     accelerator_grace_seconds: Annotated[float, Field(ge=0, le=86400)] = 300.0
     """How long a unit stays on a node whose accelerator is not allocatable."""
     resync_period_seconds: Annotated[float, Field(ge=60, le=86400)] = 1800.0
@@ -102,6 +145,8 @@ class Settings(BaseModel):
     """Namespace of the Lease."""
     lease_name: Name = "skerry-operator"
     """Name of the Lease."""
+    lease_owner: Name | None = None
+    """Deployment of the operator, beside the Lease, which goes with it; none: the Lease stays."""
     identity: Annotated[str, Field(min_length=1, max_length=253)] = Field(
         default_factory=lambda: f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
     )
@@ -145,15 +190,16 @@ class Settings(BaseModel):
             raise ValueError("write flavor=image, with commas between")
         return {flavor: image for flavor, _, image in pairs}
 
-    @field_validator("admin_peers", mode="before")
+    @field_validator("admin_peers", "model_pods", "policy", "site_cache", mode="before")
     @classmethod
-    def _read_json(cls, value: object) -> object:
+    def _read_json(cls, value: object, info: ValidationInfo) -> object:
         if not isinstance(value, str):
             return value
+        what = {"admin_peers": "list of NetworkPolicy peers"}.get(str(info.field_name), "object")
         try:
             return json.loads(value)
         except ValueError as error:
-            raise ValueError(f"write a JSON list of NetworkPolicy peers: {error}") from error
+            raise ValueError(f"write a JSON {what}: {error}") from error
 
     @field_validator("prometheus_url", mode="after")
     @classmethod

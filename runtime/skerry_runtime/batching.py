@@ -1,8 +1,8 @@
 """Dynamic batching: requests that wait at one time share one run of the model.
 
 Pays where a run costs hardly more for several inputs than for one (large weights, an
-accelerator), and only costs where it does not. `measure` finds out on the loaded model, with the
-first request that comes; in mode Auto its figures decide.
+accelerator), and only costs where it does not. `decide` finds out on the loaded model, with the
+first request that comes; in mode Auto it also leaves batching off where answers would change.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from typing import Protocol
 
 import numpy as np
 
-from skerry_runtime.backends.base import Model, ModelMetadata, Tensors
+from skerry_runtime.backends.base import Model, ModelMetadata, Stateful, Tensors
 from skerry_runtime.contract import Batching, BatchingMode
+from skerry_runtime.coupling import MAX_OWN_ROWS, find_coupling
+from skerry_runtime.errors import ServingError
 
 TRIALS = 5
 TRIAL_BUDGET_S = 1.0
@@ -73,6 +75,10 @@ class BatchingDecision:
     is_on: bool
     reason: str
     figures: Figures | None = None
+    warning: str = ""
+    """What is wrong with batching although it is on; empty: nothing."""
+    is_final: bool = True
+    """False: this request could not tell; the next may."""
 
 
 @dataclass(slots=True)
@@ -98,25 +104,57 @@ def obstacle(metadata: ModelMetadata) -> str | None:
     """Return why a model's requests cannot share a run, or None."""
     for role, specs in (("input", metadata.inputs), ("output", metadata.outputs)):
         for spec in specs:
+            if spec.any_shape:
+                return f"{role} '{spec.name}' has no declared shape"
             if not spec.shape or spec.shape[0] != -1:
                 return f"{role} '{spec.name}' has no dynamic first axis"
     return None
 
 
 def decide(batching: Batching, model: Model, feed: Feed) -> BatchingDecision:
-    """Decide for a loaded model; in mode Auto by running it.
+    """Decide for a loaded model by running it; in mode On only to warn.
+
+    Args:
+        batching: what was asked for.
+        model: the loaded model.
+        feed: a request; its arrays must stay as they are.
 
     Raises:
         ServingError: the model failed on `feed`.
     """
     why_not = obstacle(model.metadata)
+    if why_not is None and isinstance(model, Stateful):
+        why_not = "the model keeps a state"
     if why_not is not None:
         return BatchingDecision(False, why_not)
     if batching.mode is BatchingMode.ON:
-        return BatchingDecision(True, "asked for")
+        return _as_asked(batching, model, feed)
     figures = measure(model, feed, batching.max_size)
-    reason = "a batch is cheaper" if figures.helps else "a batch saves too little"
-    return BatchingDecision(figures.helps, reason, figures)
+    if not figures.helps:
+        return BatchingDecision(False, "a batch saves too little", figures)
+    coupling = find_coupling(model, feed.inputs, feed.outputs, batching.max_size)
+    if not coupling.is_known:
+        text = "no row unlike those of the requests so far could be made to compare with"
+        return BatchingDecision(False, text, figures, is_final=False)
+    if coupling.text:
+        return BatchingDecision(False, coupling.text, figures)
+    return BatchingDecision(True, "a batch is cheaper", figures)
+
+
+def _as_asked(batching: Batching, model: Model, feed: Feed) -> BatchingDecision:
+    try:
+        coupling = find_coupling(model, feed.inputs, feed.outputs, batching.max_size)
+    except ServingError:  # the request's fault or the model's: its own run will tell
+        return BatchingDecision(True, "asked for")
+    if not coupling.text:
+        return BatchingDecision(True, "asked for")
+    return BatchingDecision(True, f"asked for, but {coupling.text}", warning=coupling.text)
+
+
+def kept(feed: Feed) -> Feed:
+    """Return the request's first rows in memory of their own, for a trial in another thread."""
+    inputs = {name: array[:MAX_OWN_ROWS].copy() for name, array in feed.inputs.items()}
+    return Feed(inputs, feed.outputs, feed.size_bytes)
 
 
 def measure(model: Model, feed: Feed, size: int) -> Figures:
@@ -232,9 +270,13 @@ class Batcher:
             self._start(self._take(key))
 
     def _due_at(self, key: Key) -> float:
+        """Return when a pile may run: at once when it is full, else after the delay.
+
+        Both count from its oldest request, so that full piles of one shape let others by.
+        """
         pile = self._piles[key]
         is_full = sum(item.rows for item in pile) >= self._batching.max_size or len(key) == 1
-        return 0.0 if is_full else pile[0].since + self._batching.max_delay_s
+        return pile[0].since + (0.0 if is_full else self._batching.max_delay_s)
 
     def _take(self, key: Key) -> list[Item]:
         """Take from a pile what fits into one run, oldest first."""

@@ -1,4 +1,4 @@
-"""Command line: `skerry-runtime serve`, `skerry-runtime --version`."""
+"""Command line: `skerry-runtime serve`, `skerry-runtime cache`, `skerry-runtime --version`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NoReturn
 
 from pydantic import ValidationError
 from typing_extensions import override
@@ -24,6 +25,12 @@ GRPC_ENVIRONMENT = {
     "GRPC_EXPERIMENTS": "-event_engine_listener",
 }
 
+CACHE_ENVIRONMENT = {
+    "MALLOC_ARENA_MAX": "1",  # a few threads need no heaps of their own
+    "MALLOC_MMAP_THRESHOLD_": "65536",  # buffers of connections go back when these end
+    "MALLOC_TRIM_THRESHOLD_": "131072",
+}
+
 BAD_USAGE = 2  # argparse's own exit status for it
 
 _log = logging.getLogger(__name__)
@@ -33,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return the exit status."""
     parser = build_parser()
     given = vars(parser.parse_args(arguments))
+    if not given:
+        _become_cache()
     model_file: Path | None = given.pop("model")
     try:
         settings = settings_from(os.environ, given)
@@ -58,7 +67,15 @@ def build_parser() -> argparse.ArgumentParser:
         serve.add_argument(
             flag, dest=field, metavar="VALUE", help=f"{text} [{ENV_PREFIX}{field.upper()}]"
         )
+    commands.add_parser("cache", help="keep a site's models; set by SKERRY_CACHE_... alone")
     return parser
+
+
+def _become_cache() -> NoReturn:
+    """Begin anew as the site cache, without what has been imported for a runtime."""
+    for name, value in CACHE_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)  # read when the C library starts
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "skerry_runtime.cache"])  # noqa: S606 (ourselves)
 
 
 def configure_log(level: str) -> None:
@@ -101,7 +118,7 @@ def _serve(settings: RuntimeSettings, model_file: Path | None) -> int:
         _log.error("no such model file: %s", model_file)
         return BAD_USAGE
     try:
-        uvloop.run(serve(settings, model_file))
+        return uvloop.run(serve(settings, model_file))
     except ValidationError as error:  # of what the agent alone reads from the environment
         _log.error("cannot start: %s", _first_mistake(error))
         return BAD_USAGE
@@ -111,7 +128,6 @@ def _serve(settings: RuntimeSettings, model_file: Path | None) -> int:
     except OSError as error:
         _log.error("cannot listen: %s", error)
         return 1
-    return 0
 
 
 def _first_mistake(error: ValidationError) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict
@@ -13,7 +15,7 @@ from threading import Lock
 
 from skerry_runtime import __version__
 from skerry_runtime.backends.base import ModelMetadata, Tensors
-from skerry_runtime.batching import Batcher, BatchingDecision, Feed, decide
+from skerry_runtime.batching import Batcher, BatchingDecision, Feed, decide, kept
 from skerry_runtime.contract import Batching
 from skerry_runtime.errors import (
     InferenceFailed,
@@ -25,6 +27,7 @@ from skerry_runtime.errors import (
 )
 from skerry_runtime.lane import Lane
 from skerry_runtime.metrics import Metrics, RevisionMetrics
+from skerry_runtime.protocol.tensors import MAX_TENSORS
 from skerry_runtime.protocol.types import (
     BatchInfo,
     BatchingInfo,
@@ -37,9 +40,16 @@ from skerry_runtime.protocol.types import (
     TensorInfo,
 )
 from skerry_runtime.registry import Registry, ServingModel
+from skerry_runtime.sequences import SequenceBounds
 
 SERVER_NAME = "skerry"
-EXTENSIONS = ("binary_tensor_data", "model_configuration", "model_repository", "statistics")
+EXTENSIONS = (
+    "binary_tensor_data",
+    "model_configuration",
+    "model_repository",
+    "sequence",
+    "statistics",
+)
 
 _log = logging.getLogger(__name__)
 
@@ -48,7 +58,14 @@ class Dataplane:
     """Answers for the one model of this pod. Lives on one event loop."""
 
     def __init__(
-        self, name: str, registry: Registry, metrics: Metrics, *, workers: int, queue_limit: int
+        self,
+        name: str,
+        registry: Registry,
+        metrics: Metrics,
+        *,
+        workers: int,
+        queue_limit: int,
+        sequences: SequenceBounds | None = None,
     ) -> None:
         self._name = name
         self._registry = registry
@@ -56,6 +73,7 @@ class Dataplane:
         self._workers = workers
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="infer")
         self._queue_limit = queue_limit
+        self._sequence_bounds = sequences
         self._queued = 0
         self._queue_lock = Lock()
         self._lane: Lane | None = None
@@ -86,6 +104,14 @@ class Dataplane:
     def pending(self) -> int:
         """Inferences that run in threads or wait for one."""
         return self._queued
+
+    def model_tensors(self) -> int:
+        """Return how many inputs or outputs the serving model has, whichever are more."""
+        serving = self._registry.current
+        if serving is None:
+            return 0
+        metadata = serving.model.metadata
+        return min(MAX_TENSORS, max(len(metadata.inputs), len(metadata.outputs)))
 
     def is_ready(self) -> bool:
         """Tell whether new requests should come here."""
@@ -130,7 +156,9 @@ class Dataplane:
         waits, wait_s = lane.waits
         return ModelStatistics(
             serving.name,
+            version or _as_number(served.version),
             served.version,
+            lane.counters.last_request_s(),
             successes=total.requests - failures,
             success_ns=round(total.sum_ms * 1e6),
             failures=failures,
@@ -189,7 +217,7 @@ class Dataplane:
             response = lane.run_now(request)
             if response is not None:
                 return response
-            results = await self._run(lane, lane.check(request), request.received)
+            results = await self._run(lane, lane.check(request), request)
             lane.counters.succeed(time.perf_counter() - request.received)
             return lane.answer(request, results)
         except Exception as error:  # noqa: BLE001 sorted in one place
@@ -217,8 +245,21 @@ class Dataplane:
         _log.error("inference failed unexpectedly", exc_info=error)
         return InferenceFailed("internal error")
 
-    async def _run(self, lane: Lane, feed: Feed, received: float) -> Tensors:
-        """Run in a thread, alone or in a batch.
+    async def _run(self, lane: Lane, feed: Feed, request: InferRequest) -> Tensors:
+        """Run in a thread: alone, in a batch, or on the state of its sequence."""
+        received = request.received
+        if lane.sequences is None or request.sequence is None:
+            return await self._run_in_thread(
+                lane, received, partial(self._submit, lane, feed, received)
+            )
+        async with lane.sequences.turn(request.sequence) as state:
+            run = partial(self._pool.submit, lane.run_step, state, feed, received)
+            return await self._run_in_thread(lane, received, run)
+
+    async def _run_in_thread(
+        self, lane: Lane, received: float, submit: Callable[[], Future[Tensors]]
+    ) -> Tensors:
+        """Wait for a run that `submit` begins.
 
         A thread goes on when its client has left, so it holds the model and counts on its own
         account: a revision too slow for its clients' patience must not look like one unused.
@@ -232,7 +273,7 @@ class Dataplane:
             self._leave_queue()
 
         try:
-            future = self._submit(lane, feed, received)
+            future = submit()
         except RuntimeError:  # the pool is closed, or the system has no thread left
             users.leave()
             self._leave_queue()
@@ -255,7 +296,7 @@ class Dataplane:
         """Find out in a thread whether batching pays; requests meanwhile run alone."""
         lane.untried = None
         loop = asyncio.get_running_loop()
-        trial = self._pool.submit(decide, batching, lane.serving.model, feed)
+        trial = self._pool.submit(decide, batching, lane.serving.model, kept(feed))
         lane.serving.users.enter_beside()
 
         def end(_: Future[BatchingDecision]) -> None:
@@ -273,10 +314,8 @@ class Dataplane:
             BatchingDecision(False, f"the trial failed: {error}") if error else trial.result()
         )
         batcher = Batcher(lane, batching, self._pool, self._workers) if decision.is_on else None
-        lane.decide(decision, batcher)
-        state = "on" if decision.is_on else "off"
-        info = _batching_info(batching, decision)
-        _log.info("batching is %s: %s", state, decision.reason, extra={"batching": asdict(info)})
+        if lane.decide(decision, batcher):
+            _log_decision(batching, decision)
 
     def _enter_queue(self) -> None:
         with self._queue_lock:
@@ -291,7 +330,8 @@ class Dataplane:
     def _lane_of(self, serving: ServingModel) -> Lane:
         lane = self._lane
         if lane is None or lane.serving is not serving:
-            lane = self._lane = Lane(serving, self._metrics.of(serving.served.revision))
+            counters = self._metrics.of(serving.served.revision)
+            lane = self._lane = Lane(serving, counters, self._sequence_bounds)
         return lane
 
     def _serving(self, name: str, version: str | None) -> ServingModel:
@@ -329,6 +369,13 @@ def _count_late(counters: RevisionMetrics, received: float, future: Future[Tenso
             counters.fail("Internal")
 
 
+def _log_decision(batching: Batching, decision: BatchingDecision) -> None:
+    info = asdict(_batching_info(batching, decision))
+    state = "on" if decision.is_on else "off"
+    level = logging.WARNING if decision.warning else logging.INFO
+    _log.log(level, "batching is %s: %s", state, decision.reason, extra={"batching": info})
+
+
 def _batching_info(asked: Batching | None, decision: BatchingDecision | None) -> BatchingInfo:
     """Describe whether requests are batched, with the figures that decided."""
     if asked is None or decision is None:
@@ -344,8 +391,15 @@ def _batching_info(asked: Batching | None, decision: BatchingDecision | None) ->
     )
 
 
+def _as_number(version: str) -> str:
+    """Return a version as Triton has them: decimal; any other is the first."""
+    return version if re.fullmatch(r"0|[1-9][0-9]{0,17}", version) else "1"
+
+
 def _infos(metadata: ModelMetadata) -> tuple[tuple[TensorInfo, ...], tuple[TensorInfo, ...]]:
     """Return inputs and outputs in the protocol's types."""
-    inputs = tuple(TensorInfo(s.name, s.datatype, s.shape) for s in metadata.inputs)
-    outputs = tuple(TensorInfo(s.name, s.datatype, s.shape) for s in metadata.outputs)
+    inputs, outputs = (
+        tuple(TensorInfo(s.name, s.datatype, s.shape, s.any_shape) for s in specs)
+        for specs in (metadata.inputs, metadata.outputs)
+    )
     return inputs, outputs

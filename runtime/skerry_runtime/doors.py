@@ -15,6 +15,7 @@ from skerry_runtime.rest.admin import AdminApp
 from skerry_runtime.rest.app import RestApp
 from skerry_runtime.rest.body import BodyBudget
 from skerry_runtime.rest.codec import Limits
+from skerry_runtime.rest.cors import CrossOriginApp
 from skerry_runtime.rest.crowd import Places
 from skerry_runtime.rest.guard import GuardedApp
 from skerry_runtime.rest.handshakes import HandshakeLimits
@@ -100,8 +101,10 @@ class Doors:
             self._credentials.tokens,
         )
         app: App = RestApp(self._dataplane, budget, limits)
-        guarded = app if tokens is None else GuardedApp(app, tokens)
-        return ObservedApp(guarded, self._observer) if self._observer.is_needed else guarded
+        app = app if tokens is None else GuardedApp(app, tokens)
+        if origins := settings.cors_origins:
+            app = CrossOriginApp(app, frozenset(origins.split(",")))
+        return ObservedApp(app, self._observer) if self._observer.is_needed else app
 
 
 def rest_limits(settings: RuntimeSettings) -> ListenerLimits:
@@ -112,6 +115,7 @@ def rest_limits(settings: RuntimeSettings) -> ListenerLimits:
         settings.read_timeout_s,
         settings.keep_alive_s,
         HandshakeLimits(settings.handshake_timeout_s, settings.max_handshakes),
+        settings.min_rate_bytes,
     )
 
 
@@ -140,6 +144,7 @@ def rpc_limits(settings: RuntimeSettings) -> RpcLimits:
         max_dimensions=settings.max_dimensions,
         max_tensors=settings.max_tensors,
         idle_timeout_s=settings.keep_alive_s,
+        reflects=settings.reflection,
     )
 
 

@@ -8,6 +8,8 @@
     ├── Unauthenticated     no token that this server knows
     └── InferenceFailed     the model or its accelerator failed
 
+    Unusable                this process is of no more use; no client sees it
+
 Each adapter owns the table from `code` to its protocol's status.
 """
 
@@ -71,3 +73,7 @@ class InferenceFailed(ServingError):  # noqa: N818 (reads as the protocol's word
     """The model failed on a valid request."""
 
     code = Code.INTERNAL
+
+
+class Unusable(Exception):  # noqa: N818 (says what the process is)
+    """Something hangs in this process that nothing but its end will end; the text says what."""

@@ -50,6 +50,14 @@ class FileAgent:
         self._registry.switch(serving)
         _log.info("serving %s as '%s'", self._path.name, serving.name)
 
+    def is_alive(self) -> bool:
+        """Return true: nothing is looked at more than once."""
+        return True
+
+    def is_stuck(self) -> bool:
+        """Return false: its one load is no thread that the process's end waits for."""
+        return False
+
     def status(self) -> StatusReport:
         """Tell what serves."""
         serving = self._registry.current

@@ -5,17 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from skerry_runtime.backends.base import Tensors, TensorSpec
+from skerry_runtime.backends.base import Model, Stateful, Tensors, TensorSpec
 from skerry_runtime.batching import Batcher, BatchingDecision, Feed, Waits
 from skerry_runtime.contract import Batching, BatchingMode
-from skerry_runtime.errors import InvalidRequest
+from skerry_runtime.errors import InvalidRequest, ServingError
 from skerry_runtime.metrics import RevisionMetrics
 from skerry_runtime.protocol.tensors import DTYPES, Array
 from skerry_runtime.protocol.types import InferRequest, InferResponse, Tensor
 from skerry_runtime.registry import ServingModel
+from skerry_runtime.sequences import SequenceBounds, Sequences
 
 INLINE_LIMIT_S = 0.0002
 """Runs expected to be shorter stay on the event loop: the hop to a thread would cost more."""
+
+MAX_TRIALS = 10
+"""Requests with which a decision on batching is tried before it stays as it is."""
 
 _SLOW_WEIGHT = 0.1  # one run disturbed by a neighbour must not exile a small model to threads
 
@@ -45,7 +49,12 @@ class Pace:
 class Lane:
     """One serving model with what the hot path would otherwise work out per request."""
 
-    def __init__(self, serving: ServingModel, counters: RevisionMetrics) -> None:
+    def __init__(
+        self,
+        serving: ServingModel,
+        counters: RevisionMetrics,
+        bounds: SequenceBounds | None = None,
+    ) -> None:
         metadata, served = serving.model.metadata, serving.served
         self.serving = serving
         self._version, self._revision = served.version, served.revision
@@ -56,7 +65,9 @@ class Lane:
         self.decision: BatchingDecision | None = None
         self.untried = _wanted(serving.batching)
         """Batching that was asked for and not decided on yet."""
-        self._shares_runs = self.untried is not None
+        self._trials = 0
+        self.sequences = _sequences(serving.model, bounds or SequenceBounds())
+        self._never_inline = self.untried is not None or self.sequences is not None
         self._inputs = {spec.name: spec for spec in metadata.inputs}
         self._outputs = {spec.name: spec.datatype for spec in metadata.outputs}
         self._all_outputs = tuple(self._outputs)
@@ -79,10 +90,15 @@ class Lane:
             raise InvalidRequest(f"input {missing} is missing")
         return Feed(arrays, self._wanted_outputs(request.outputs), size)
 
-    def decide(self, decision: BatchingDecision, batcher: Batcher | None) -> None:
-        """Batch from now on, or never."""
+    def decide(self, decision: BatchingDecision, batcher: Batcher | None) -> bool:
+        """Batch from now on, or never, or let the next request tell; return whether it is final."""
         self.decision, self.batcher = decision, batcher
-        self._shares_runs = batcher is not None
+        self._trials += 1
+        if not decision.is_final and self._trials < MAX_TRIALS:
+            self.untried = _wanted(self.serving.batching)
+            return False
+        self._never_inline = batcher is not None or self.sequences is not None
+        return True
 
     def run(self, feed: Feed, received: float) -> Tensors:
         """Run the model in a thread, and learn its pace."""
@@ -92,12 +108,22 @@ class Lane:
         self.pace.note(feed.size_bytes, time.perf_counter() - began)
         return results
 
+    def run_step(self, state: Model, feed: Feed, received: float) -> Tensors:
+        """Run a request of a sequence on its state; no shadow could follow it."""
+        self._waits.add(time.perf_counter() - received)
+        return state.infer(feed.inputs, feed.outputs)
+
     def infer(self, inputs: Tensors, outputs: Sequence[str] | None = None) -> Tensors:
         """Run the model; what is on trial beside it may see the answer."""
-        results = self.serving.model.infer(inputs, outputs)
         shadow = self.serving.shadow
-        if shadow is not None:
-            shadow.offer(inputs, results)
+        if shadow is None:
+            return self.serving.model.infer(inputs, outputs)
+        try:
+            results = self.serving.model.infer(inputs, outputs)
+        except ServingError:
+            shadow.offer_failed(inputs, outputs)
+            raise
+        shadow.offer(inputs, results)
         return results
 
     def run_now(self, request: InferRequest) -> InferResponse | None:
@@ -106,7 +132,7 @@ class Lane:
         Its pace is that of the whole request, because all of it keeps the loop from others.
         """
         feed = self.check(request)
-        if self._shares_runs or not self.pace.is_quick(feed.size_bytes):
+        if self._never_inline or not self.pace.is_quick(feed.size_bytes):
             return None
         results = self.infer(feed.inputs, feed.outputs)
         seconds = time.perf_counter() - request.received
@@ -140,6 +166,13 @@ class Lane:
         return tuple(dict.fromkeys(names))
 
 
+def _sequences(model: Model, bounds: SequenceBounds) -> Sequences | None:
+    """Return where the states of a model's sequences are kept; None: it has no state."""
+    if not isinstance(model, Stateful):
+        return None
+    return Sequences(model.begin, bounds, time.monotonic)
+
+
 def _wanted(batching: Batching | None) -> Batching | None:
     """Return the batching that was asked for; a mode of a newer version is none."""
     is_known = batching is not None and batching.mode in (BatchingMode.AUTO, BatchingMode.ON)
@@ -155,7 +188,7 @@ def _check_input(tensor: Tensor, spec: TensorSpec | None, seen: dict[str, Array]
         raise InvalidRequest(f"input '{name}' is given twice")
     if tensor.datatype != spec.datatype or tensor.array.dtype != DTYPES[spec.datatype]:
         raise InvalidRequest(f"input '{name}' is {spec.datatype}, not {tensor.datatype}")
-    if not _fits(tensor.array.shape, spec.shape):
+    if not _fits(tensor.array.shape, spec.shape) and not spec.any_shape:
         raise InvalidRequest(
             f"input '{name}' has shape {list(spec.shape)} (-1 is any), "
             f"not {list(tensor.array.shape)}"

@@ -81,9 +81,12 @@ class Tally:
 class RevisionMetrics:
     """Counts of one revision since its activation. Safe from any thread."""
 
-    def __init__(self, revision: str, since: float, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self, revision: str, now: Callable[[], float], monotonic: Callable[[], float]
+    ) -> None:
         self.revision = revision
-        self.since = since
+        self.since = now()
+        self._now = now
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._total = Tally()
@@ -130,6 +133,11 @@ class RevisionMetrics:
                 if stamp > oldest and stamp >= 0:
                     recent.add(second)
         return total, recent
+
+    def last_request_s(self) -> int:
+        """Return the Unix time of the last request; 0: none yet."""
+        stamp = max(self._stamps)
+        return int(self._now() - (int(self._monotonic()) - stamp)) if stamp >= 0 else 0
 
     def _this_second(self) -> Tally:
         """Return the tally of the current second, emptied of what the ring held before."""
@@ -179,7 +187,7 @@ class Metrics:
 
     def activate(self, revision: str) -> RevisionMetrics:
         """Begin to count a revision anew; forget the oldest beyond KEPT_REVISIONS."""
-        fresh = RevisionMetrics(revision, self._now(), self._monotonic)
+        fresh = RevisionMetrics(revision, self._now, self._monotonic)
         with self._lock:
             self._revisions.pop(revision, None)
             self._revisions[revision] = fresh

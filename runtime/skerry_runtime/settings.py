@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from skerry_runtime.contract import (
     ADMIN_PORT,
@@ -25,6 +26,23 @@ ENV_PREFIX = "SKERRY_"
 MIB = 1024 * 1024
 
 Port = Annotated[int, Field(ge=0, le=65535)]  # 0 lets the system choose: tests
+
+
+_ORIGIN = re.compile(
+    r"https?://[a-z0-9.\-]{1,253}(:[0-9]{1,5})?|https?://\[[0-9a-f:.]{2,45}\](:[0-9]{1,5})?"
+)
+
+
+def _origins(text: str) -> str:
+    for origin in text.split(",") if text else ():
+        if origin != "*" and not _ORIGIN.fullmatch(origin):
+            raise ValueError(
+                f"{origin[:64]!r} is no origin: write for example https://shop.example, or *"
+            )
+    return text
+
+
+CorsOrigins = Annotated[str, Field(max_length=4096), AfterValidator(_origins)]
 
 
 def usable_cpus() -> int:
@@ -91,6 +109,10 @@ class RuntimeSettings(BaseModel):
     """With --model: whether they do (Auto, On, Off)."""
     queue_limit: int = Field(default=128, ge=1, le=100_000)
     """Inferences that may run or wait in threads; more are answered with Overloaded."""
+    max_sequences: int = Field(default=64, ge=1, le=100_000)
+    """Sequences that may be open at one time, of a model that keeps a state."""
+    sequence_idle_s: float = Field(default=60.0, gt=0)
+    """A sequence without a request for so long is forgotten."""
     max_body_bytes: int = Field(default=64 * MIB, ge=1024)
     """Largest request: a REST body (also after decompression) or a gRPC message."""
     max_buffered_bytes: int = Field(default=256 * MIB, ge=1024)
@@ -114,9 +136,12 @@ class RuntimeSettings(BaseModel):
     max_dimensions: int = Field(default=16, ge=1, le=32)
     """Most axes of a tensor."""
     max_tensors: int = Field(default=64, ge=1)
-    """Most inputs, and most requested outputs, of one request."""
+    """Most inputs, and most requested outputs, of one request, where the model has no more."""
     read_timeout_s: float = Field(default=30.0, gt=0)
-    """Time for a client to send its headers, and again for its body."""
+    """Time for a client to send its headers, again for its body, and again to take its answer;
+    body and answer have as long again while they move at min_rate_bytes."""
+    min_rate_bytes: int = Field(default=64 * 1024, ge=1)
+    """Bytes per second that a body or an answer must keep up beyond read_timeout_s."""
     handshake_timeout_s: float = Field(default=10.0, gt=0)
     """Time for a client to agree on TLS, REST and gRPC."""
     max_handshakes: int = Field(default=128, ge=1)
@@ -127,6 +152,10 @@ class RuntimeSettings(BaseModel):
     """Folder with tls.crt and tls.key; with it REST and gRPC speak TLS only."""
     secrets_poll_s: float = Field(default=5.0, gt=0)
     """How often both folders are read again."""
+    reflection: bool = False
+    """Whether gRPC reflection tells tools such as grpcurl what there is to call."""
+    cors_origins: CorsOrigins = ""
+    """Origins whose pages may ask over REST, with commas between them, or *; none by default."""
     grace_s: float = Field(default=20.0, ge=0)
     """Time after SIGTERM in which requests in flight may end."""
     linger_s: float = Field(default=2.0, ge=0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -43,6 +43,10 @@ class Comparison:
     """How the prepared model failed; empty: it answered."""
 
 
+Compare = Callable[[Tensors], Comparison]
+"""Runs the prepared model on a request's inputs and compares."""
+
+
 class Mirror:
     """Compares a prepared model with the one that serves. Safe from any thread."""
 
@@ -71,6 +75,13 @@ class Mirror:
 
     def offer(self, inputs: Tensors, answers: Tensors) -> None:
         """Pass on a request that was answered, or let it go by: never waits, never raises."""
+        self._offer(inputs, lambda own: self._answered(own, answers))
+
+    def offer_failed(self, inputs: Tensors, outputs: Sequence[str] | None) -> None:
+        """Pass on a request on which the serving model failed; as `offer`."""
+        self._offer(inputs, lambda own: self._failed(own, outputs))
+
+    def _offer(self, inputs: Tensors, compare_on: Compare) -> None:
         if self.is_full or self._clock() < self._not_before:
             return
         if not self._idle.acquire(blocking=False):
@@ -78,7 +89,7 @@ class Mirror:
         try:
             # what only looks into a connection's buffer is another request's a moment later
             own = {name: a if a.flags.owndata else a.copy() for name, a in inputs.items()}
-            self._thread.submit(self._compare, own, answers)
+            self._thread.submit(self._compare, own, compare_on)
         except (RuntimeError, MemoryError):  # no thread or no memory to be had: this one goes by
             self._idle.release()
 
@@ -87,22 +98,33 @@ class Mirror:
         self._idle.acquire()
         self._thread.shutdown(wait=False)
 
-    def _compare(self, inputs: Tensors, answers: Tensors) -> None:
+    def _compare(self, inputs: Tensors, compare_on: Compare) -> None:
         try:
-            self._compare_one(inputs, answers)
+            began = self._clock()
+            comparison = compare_on(inputs)
+            ended = self._clock()
+            self._count(comparison, ended - began)
+            self._not_before = ended + max(LEAST_GAP_S, (ended - began) * (1 / SHARE - 1))
         finally:
             self._idle.release()
 
-    def _compare_one(self, inputs: Tensors, answers: Tensors) -> None:
-        began = self._clock()
+    def _answered(self, inputs: Tensors, answers: Tensors) -> Comparison:
         items = items_of(inputs, answers)
         try:
-            comparison = compare(answers, self._model.infer(inputs, tuple(answers)), items)
+            return compare(answers, self._model.infer(inputs, tuple(answers)), items)
         except Exception as error:  # noqa: BLE001 (whatever it is, it is the prepared model's)
-            comparison = Comparison(items, 0, error=f"{type(error).__name__}: {error}")
-        ended = self._clock()
-        self._count(comparison, ended - began)
-        self._not_before = ended + max(LEAST_GAP_S, (ended - began) * (1 / SHARE - 1))
+            return Comparison(items, 0, error=f"{type(error).__name__}: {error}")
+
+    def _failed(self, inputs: Tensors, outputs: Sequence[str] | None) -> Comparison:
+        """Agree where both fail; where only the serving model does, there is nothing to compare.
+
+        It is one item, however many rows: which of them it fails on is not known.
+        """
+        try:
+            self._model.infer(inputs, outputs)
+        except Exception:  # noqa: BLE001 (any failure is one)
+            return Comparison(1, 1)
+        return Comparison(0, 0)
 
     def _count(self, comparison: Comparison, seconds: float) -> None:
         self._runs += 1

@@ -34,6 +34,21 @@ async def rest(url):
     form = "binary" if BINARY else "JSON"
     print(f"REST infer, {form}", answer.outputs[0].as_numpy().sum())
 
+async def odd(url):
+    "NaN and infinities: what comes back, or why nothing does."
+    entry = InferInput("x", [1, 16], "FP32")
+    entry.set_data_from_numpy(np.full((1, 16), np.inf, np.float32), binary_data=BINARY)
+    whole = {"binary_data_output": BINARY}
+    given = InferRequest(model_name="digits", infer_inputs=[entry], parameters=whole)
+    form = "binary" if BINARY else "JSON"
+    try:
+        answer = await InferenceRESTClient(RESTConfig(protocol="v2")).infer(
+            url, given, model_name="digits"
+        )
+        print(f"REST infinities, {form}", answer.outputs[0].as_numpy().ravel()[:3])
+    except Exception as error:
+        print(f"REST infinities, {form}: {type(error).__name__}", str(error)[:200])
+
 async def rpc(address):
     client = InferenceGRPCClient(url=address)
     print("gRPC live", await client.is_server_live())
@@ -43,6 +58,7 @@ async def rpc(address):
 
 for BINARY in (False, True):
     asyncio.run(rest("http://127.0.0.1:" + sys.argv[1]))
+    asyncio.run(odd("http://127.0.0.1:" + sys.argv[1]))
 asyncio.run(rpc("127.0.0.1:" + sys.argv[2]))
 """
 
@@ -63,12 +79,26 @@ answer = urlopen(base + "/infer", request.json().encode()).read()
 outputs = InferenceResponse.parse_raw(answer).outputs
 print("REST infer with its types", NumpyCodec.decode_output(outputs[0]).sum())
 
+odd = np.full((1, 16), np.inf, np.float32)
+given = InferenceRequest(inputs=[NumpyCodec.encode_input("x", odd)])
+try:
+    print("REST infinities", urlopen(base + "/infer", given.json().encode()).read())
+except OSError as error:
+    print("REST infinities in its request:", error.read())
+text = b'{"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 16], "data": [%s]}]}'
+answer = urlopen(base + "/infer", text % b",".join([b"-Infinity"] * 16)).read()
+outputs = InferenceResponse.parse_raw(answer).outputs
+print("REST infinities in its answer", NumpyCodec.decode_output(outputs[0]).ravel()[:3])
+
 async def rpc():
     async with grpc.aio.insecure_channel("127.0.0.1:" + sys.argv[2]) as channel:
         stub = GRPCInferenceServiceStub(channel)
         message = ModelInferRequestConverter.from_types(request, model_name="digits")
         response = ModelInferResponseConverter.to_types(await stub.ModelInfer(message))
         print("gRPC infer with its types", NumpyCodec.decode_output(response.outputs[0]).sum())
+        message = ModelInferRequestConverter.from_types(request, model_name="digits", use_raw=True)
+        response = ModelInferResponseConverter.to_types(await stub.ModelInfer(message))
+        print("gRPC infer, raw", NumpyCodec.decode_output(response.outputs[0]).sum())
 
 asyncio.run(rpc())
 """

@@ -21,7 +21,7 @@ def test_it_is_off_by_default(render: Render) -> None:
 
 
 def test_its_keys_are_those_of_argocd_cm_and_hold_the_scripts(render: Render) -> None:
-    data = render(ENABLED).one("ConfigMap")["data"]
+    data = render(ENABLED).one("ConfigMap", "skerry-argo-cd")["data"]
     for kind in ("EdgeDeployment", "EdgeModel"):
         script = data.pop(f"{PREFIX}.health.skerry.dev_{kind}")
         assert script.strip() == (FILES / kind / "health.lua").read_text().strip()
@@ -29,7 +29,7 @@ def test_its_keys_are_those_of_argocd_cm_and_hold_the_scripts(render: Render) ->
 
 
 def test_its_actions_are_the_document_that_argo_cd_reads(render: Render) -> None:
-    data = render(ENABLED).one("ConfigMap")["data"]
+    data = render(ENABLED).one("ConfigMap", "skerry-argo-cd")["data"]
     document = yaml.safe_load(data[f"{PREFIX}.actions.skerry.dev_EdgeDeployment"])
     scripts = {one["name"]: one["action.lua"] for one in document["definitions"]}
     files = {path.stem for path in (FILES / "EdgeDeployment" / "actions").glob("*.lua")}

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from helm_chart import Rendered
+from skerry_operator.settings import read_settings
 
 Render = Callable[..., Rendered]
 Rule = dict[str, list[str]]
@@ -26,9 +27,11 @@ EXPECTED = {
     ("apps", "replicasets"): MANAGE,
     ("apps", "controllerrevisions"): MANAGE,
     ("networking.k8s.io", "networkpolicies"): MANAGE,
-    ("", "events"): {"create", "patch"},
-    ("coordination.k8s.io", "leases"): {"get", "create", "update"},
+    ("", "events"): {"create", "patch", "list"},
+    ("coordination.k8s.io", "leases"): {"get", "create", "update", "delete"},
+    ("apps", "deployments"): {"get"},
 }
+OF_THE_LEASE = {("coordination.k8s.io", "leases"), ("apps", "deployments")}
 SETTINGS = [
     pytest.param({}, id="all namespaces"),
     pytest.param({"watchNamespaces": ["a", "b"]}, id="two namespaces"),
@@ -89,15 +92,15 @@ def test_with_a_list_of_namespaces_only_nodes_are_read_everywhere(render: Render
         assert rights(roles) == {
             key: verbs
             for key, verbs in EXPECTED.items()
-            if key not in {("", "nodes"), ("coordination.k8s.io", "leases")}
+            if key not in {("", "nodes"), *OF_THE_LEASE}
         }
 
 
-def test_only_the_own_lease_is_granted(render: Render) -> None:
+def test_only_the_own_lease_and_its_owner_are_granted(render: Render) -> None:
     role = render({"lease": {"name": "tide"}}).one("Role", "skerry-lease")
     assert role["metadata"]["namespace"] == "skerry-system"
     named = [rule for rule in role["rules"] if rule["verbs"] != ["create"]]
-    assert [rule["resourceNames"] for rule in named] == [["tide"]]
+    assert [rule["resourceNames"] for rule in named] == [["tide"], ["skerry"]]
 
 
 def test_two_releases_of_one_name_share_no_cluster_role(render: Render) -> None:
@@ -127,6 +130,7 @@ def test_who_may_only_deploy_models_touches_nothing_else(render: Render) -> None
         ("skerry.dev", "edgedeployments"): READ | {"get"} | change,
         ("skerry.dev", "edgemodels/status"): {"get"},
         ("skerry.dev", "edgedeployments/status"): {"get"},
+        ("skerry.dev", "edgedeployments/scale"): {"get", "patch", "update"},
         ("", "events"): READ | {"get"},
     }
 
@@ -136,3 +140,25 @@ def test_rights_can_be_left_to_someone_else(render: Render) -> None:
     rendered = render({"rbac": rbac})
     kinds = {item["kind"] for item in rendered.manifests}
     assert not {"Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding"} & kinds
+
+
+def test_site_caches_may_be_made_in_the_own_namespace_and_their_keys_never_read(
+    render: Render,
+) -> None:
+    rendered = render({"siteCache": {"enabled": True}})
+    role = rendered.one("Role", "skerry-site-caches")
+    assert role["metadata"]["namespace"] == "skerry-system"
+    change = {"list", "create", "patch", "delete"}
+    assert rights([role]) == {
+        ("apps", "statefulsets"): change,
+        ("", "services"): change,
+        ("networking.k8s.io", "networkpolicies"): change,
+        ("", "secrets"): {"create"},
+    }
+    pod = rendered.one("Deployment", "skerry")["spec"]["template"]["spec"]
+    volume = next(one for one in pod["volumes"] if one["name"] == "site-cache")
+    assert volume["secret"]["optional"] is True
+    told = {one["name"]: one["value"] for one in pod["containers"][0]["env"] if "value" in one}
+    settings = read_settings({"SKERRY_RUNTIME_IMAGE": "x", **told}, {})
+    assert settings.site_cache is not None
+    assert settings.site_cache.secret == volume["secret"]["secretName"]

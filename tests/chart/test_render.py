@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,12 @@ import pytest
 import yaml
 
 from helm_chart import CHART, EVERYTHING, Rendered, helm
+from skerry_operator.api.v1alpha1.edgedeployment import RuntimeUpgrade
 from skerry_operator.catalogue.profiles import builtin_profiles, extended_profiles
-from skerry_operator.settings import read_settings
+from skerry_operator.ctl.known import read_knowledge
+from skerry_operator.plan.bound import plan_settings
+from skerry_operator.settings import BadSettings, read_settings
+from skerry_runtime.agent.ports import Tuning
 
 Render = Callable[..., Rendered]
 GOLDEN = Path(__file__).parents[1] / "golden" / "chart" / "defaults.yaml"
@@ -20,9 +26,10 @@ DIGEST = "sha256:" + "a" * 64
 
 def profiles_of(rendered: Rendered) -> str:
     """Return the file with the accelerator profiles."""
-    (text,) = [one["data"]["profiles.yaml"] for one in rendered.all("ConfigMap")
-               if "profiles.yaml" in one["data"]]  # fmt: skip
-    return str(text)
+    (found,) = [
+        one for one in rendered.all("ConfigMap") if one["metadata"]["name"].endswith("-profiles")
+    ]
+    return str(found["data"]["profiles.yaml"])
 
 
 def everything() -> dict[str, Any]:
@@ -106,8 +113,15 @@ def test_everything_set_reaches_the_operator(render: Render) -> None:
     assert rendered.env == {
         "SKERRY_RUNTIME_IMAGE": "mirror.example/edge/runtime@sha256:" + "1" * 64,
         "SKERRY_RUNTIME_IMAGES": "openvino=mirror.example/edge/runtime-openvino@sha256:" + "2" * 64,
+        "SKERRY_RUNTIME_UPGRADE": "Rollout",
         "SKERRY_TRITON_IMAGE": "mirror.example/tritonserver:1",
+        "SKERRY_MODEL_PODS": json.dumps(everything()["modelPods"], sort_keys=True).replace(" ", ""),
         "SKERRY_FETCH_ALLOW": "169.254.20.0/24,fe80::/10",
+        "SKERRY_HF_ENDPOINT": "https://hub.example",
+        "SKERRY_POLICY": json.dumps(everything()["policy"], sort_keys=True, separators=(",", ":")),
+        "SKERRY_HTTPS_PROXY": "http://proxy.example:3128",
+        "SKERRY_NO_PROXY": "models.example,10.0.0.0/8",
+        "SKERRY_CA_BUNDLE": everything()["fetch"]["caBundle"],
         "SKERRY_STATUS_ACCESS": "Proxy",
         "SKERRY_ACCELERATOR_GRACE_SECONDS": "0",
         "SKERRY_NETWORK_POLICIES": "true",
@@ -121,6 +135,22 @@ def test_everything_set_reaches_the_operator(render: Render) -> None:
         "SKERRY_LOG_FORMAT": "text",
         "SKERRY_LEASE_NAMESPACE": "skerry-system",
         "SKERRY_LEASE_NAME": "tide",
+        "SKERRY_LEASE_OWNER": "reef-main",
+        "SKERRY_SITE_CACHE": json.dumps(
+            {
+                "claims": 2,
+                "memory": "128Mi",
+                "priority_class": "site",
+                "pull_secrets": ["mirror"],
+                "quota": "5Gi",
+                "secret": "caches",
+                "site_label": "example.com/site",
+                "size": "20Gi",
+                "storage_class": "local-path",
+                "tolerations": [{"key": "gateway", "operator": "Exists"}],
+            },
+            separators=(",", ":"),
+        ),
         "SKERRY_NAMESPACES": "harbour,pier",
         "SKERRY_PROFILES": "/etc/skerry/profiles.yaml",
         "SKERRY_WORKERS": "2",
@@ -151,10 +181,28 @@ def test_a_service_of_the_release_cannot_set_the_operators_variables(render: Ren
 @pytest.mark.parametrize(
     ("image", "expected"),
     [
-        pytest.param({}, "skerry/operator:0.1.0", id="the chart's version when nothing is said"),
-        pytest.param({"tag": "9"}, "skerry/operator:9", id="a tag goes before the version"),
+        pytest.param({}, "localhost/skerry/operator:0.1.0", id="on the nodes, the chart's version"),
         pytest.param(
-            {"tag": "9", "digest": DIGEST}, f"skerry/operator@{DIGEST}", id="a digest before a tag"
+            {"repository": "ghcr.io/edge/skerry"},
+            "ghcr.io/edge/skerry:0.1.0",
+            id="a repository that names its host",
+        ),
+        pytest.param(
+            {"repository": "edge/skerry"},
+            "localhost/edge/skerry:0.1.0",
+            id="a repository that names none",
+        ),
+        pytest.param({"registry": ""}, "skerry/operator:0.1.0", id="no registry at all"),
+        pytest.param(
+            {"registry": "mirror.example", "repository": "ghcr.io/edge/skerry"},
+            "mirror.example/ghcr.io/edge/skerry:0.1.0",
+            id="a mirror that keeps the host in its path",
+        ),
+        pytest.param({"tag": "9"}, "localhost/skerry/operator:9", id="a tag before the version"),
+        pytest.param(
+            {"tag": "9", "digest": DIGEST},
+            f"localhost/skerry/operator@{DIGEST}",
+            id="a digest before a tag",
         ),
         pytest.param(
             {"registry": "mirror.example:5000"},
@@ -175,7 +223,7 @@ def test_the_images_of_other_flavors_reach_the_operator(render: Render) -> None:
     settings = read_settings({name: text for name, text in rendered.items() if text}, {})
     assert settings.runtime_images == {
         "cuda": f"edge/cuda@{DIGEST}",
-        "openvino": "skerry/runtime-openvino:0.1.0",
+        "openvino": "localhost/skerry/runtime-openvino:0.1.0",
     }
 
 
@@ -188,6 +236,48 @@ def test_networks_to_fetch_from_reach_the_operator(render: Render) -> None:
     rendered = render({"fetch": {"allowCIDRs": ["127.0.0.0/8", "127.0.0.0/8", "fe80::/10"]}}).env
     settings = read_settings({name: text for name, text in rendered.items() if text}, {})
     assert [str(network) for network in settings.fetch_allow] == ["127.0.0.0/8", "fe80::/10"]
+
+
+def test_what_answers_for_hugging_face_reaches_the_operator_and_its_pods(render: Render) -> None:
+    assert "SKERRY_HF_ENDPOINT" not in render({}).env
+    rendered = render({"fetch": {"hfEndpoint": "https://hub.example"}}).env
+    settings = read_settings({name: text for name, text in rendered.items() if text}, {})
+    told = plan_settings(settings).fetch
+    assert Tuning.from_env(told).hf_endpoint == "https://hub.example"
+
+
+def test_whose_word_counts_for_models_reaches_the_operator_key_for_key(render: Render) -> None:
+    assert "SKERRY_POLICY" not in render({}).env
+    policy = everything()["policy"]
+    rendered = render({"policy": policy}).env
+    settings = read_settings({name: text for name, text in rendered.items() if text}, {})
+    told = plan_settings(settings).trust.in_namespace("harbour")
+    assert told is not None
+    assert told.public_keys == (policy["signatures"][0]["publicKeys"][0].strip(),)
+    assert list(told.revoked) == policy["revokedKeys"]
+    elsewhere = plan_settings(settings).trust.in_namespace("pier")
+    assert elsewhere is not None
+    assert elsewhere.public_keys is None
+
+
+def test_a_proxy_and_own_authorities_reach_the_operator_and_its_pods(
+    render: Render, tmp_path: Path
+) -> None:
+    assert not {"SKERRY_HTTPS_PROXY", "SKERRY_CA_BUNDLE"} & set(render({}).env)
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=own"]
+    files = ["-keyout", str(tmp_path / "key"), "-out", str(tmp_path / "ca")]
+    subprocess.run([*made, *files], check=True, capture_output=True)
+    pem = (tmp_path / "ca").read_text()
+    asked = {"httpsProxy": "http://proxy.example:3128", "noProxy": [".example", "10.0.0.0/8"]}
+    rendered = render({"fetch": {**asked, "caBundle": pem}}).env
+    settings = read_settings({name: text for name, text in rendered.items() if text}, {})
+    tuning = Tuning.from_env(plan_settings(settings).fetch)
+    assert tuning.https_proxy == "http://proxy.example:3128"
+    assert tuning.no_proxy == ".example,10.0.0.0/8"
+    assert tuning.ca_bundle == pem
+    broken = settings.model_copy(update={"ca_bundle": "-----BEGIN CERTIFICATE-----\nx"})
+    with pytest.raises(BadSettings, match="SKERRY_CA_BUNDLE"):
+        plan_settings(broken)
 
 
 def test_the_image_of_the_triton_server_reaches_the_operator(render: Render) -> None:
@@ -211,7 +301,8 @@ def test_the_service_account_is(render: Render, values: dict[str, Any], account:
     assert rendered.pod["serviceAccountName"] == account
     assert len(rendered.all("ServiceAccount")) == values.get("create", True)
     for binding in rendered.all("ClusterRoleBinding") + rendered.all("RoleBinding"):
-        assert binding["subjects"][0]["name"] == account
+        subject = binding["subjects"][0]
+        assert subject["kind"] == "Group" or subject["name"] == account
 
 
 @pytest.mark.parametrize(
@@ -263,7 +354,8 @@ def test_the_profiles_can_be_read_by_the_operator(render: Render) -> None:
     assert list(own) == ["reef", "hailo-8"]
     assert own["reef"].model_fields_set == type(own["reef"]).model_fields.keys() - {"flavor"}
     assert own["hailo-8"].resource_names == ("hailo.ai/h8", "squat.ai/hailo-8")
-    assert rendered.pod["volumes"][1]["configMap"]["name"] == "reef-main-profiles"
+    volumes = {one["name"]: one for one in rendered.pod["volumes"]}
+    assert volumes["profiles"]["configMap"]["name"] == "reef-main-profiles"
 
 
 def test_a_value_can_be_taken_away_from_a_built_in_profile(render: Render) -> None:
@@ -311,3 +403,27 @@ def test_the_definitions_are_the_generated_ones(render: Render) -> None:
 def test_every_object_is_labelled(render: Render) -> None:
     for item in render(everything()).manifests:
         assert item["metadata"]["labels"]["app.kubernetes.io/instance"] == "skerry"
+
+
+def test_what_the_operator_plans_with_is_written_down_for_the_command_line(render: Render) -> None:
+    values = everything() | {"extraEnv": [{"name": "SKERRY_RUNTIME_IMAGE", "value": "mine:1"}]}
+    raw = render(values).one("ConfigMap", "reef-main-settings")
+    found = read_knowledge("here", raw)
+    assert found.settings.default_image == "mine:1"  # the later variable wins in a container too
+    assert found.settings.upgrade is RuntimeUpgrade.ROLLOUT
+    assert found.settings.pods.priority_class_name == "edge"
+    assert found.namespaces == ("harbour", "pier")
+    assert "reef" in {profile.name for profile in found.profiles}
+
+
+def test_everybody_may_read_what_the_operator_plans_with_unless_it_is_not_wanted(
+    render: Render,
+) -> None:
+    role = render().one("Role", "skerry-settings")
+    assert role["rules"] == [
+        {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": ["skerry-settings"],
+         "verbs": ["get"]}
+    ]  # fmt: skip
+    assert render().one("RoleBinding", "skerry-settings")["subjects"][0]["kind"] == "Group"
+    without = render({"rbac": {"readableSettings": False}})
+    assert "skerry-settings" not in {one["metadata"]["name"] for one in without.all("Role")}

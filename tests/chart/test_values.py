@@ -14,6 +14,7 @@ import yaml
 
 from helm_chart import CHART, EVERYTHING, try_to_render
 from profile_schema import row_schema
+from skerry_operator.api.v1alpha1.edgedeployment import RuntimeUpgrade
 from skerry_operator.catalogue.profiles import MAX_ROWS
 from skerry_operator.settings import LogFormat, LogLevel, StatusAccess
 
@@ -91,6 +92,7 @@ def test_every_value_is_used_by_a_template() -> None:
 def test_the_schema_knows_what_the_operator_knows() -> None:
     properties = SCHEMA["properties"]
     assert properties["statusAccess"]["enum"] == [item.value for item in StatusAccess]
+    assert properties["runtimeUpgrade"]["enum"] == [item.value for item in RuntimeUpgrade]
     assert properties["logging"]["properties"]["level"]["enum"] == [i.value for i in LogLevel]
     assert properties["logging"]["properties"]["format"]["enum"] == [i.value for i in LogFormat]
 
@@ -126,6 +128,13 @@ def test_the_schema_takes_the_profiles_that_the_operator_takes(*, update_golden:
         pytest.param({"runtimeImages": {"cpu": {"repository": "a"}}}, "cpu", id="the flavor cpu"),
         pytest.param({"tritonImage": {"tag": "1"}}, "tritonImage", id="fields for one text"),
         pytest.param({"fetch": {"allowCIDRs": ["localhost"]}}, "allowCIDRs", id="a name, no CIDR"),
+        pytest.param({"fetch": {"hfEndpoint": "hub.example"}}, "hfEndpoint", id="a bare host"),
+        pytest.param({"fetch": {"httpsProxy": "proxy:3128"}}, "httpsProxy", id="a bare proxy"),
+        pytest.param(
+            {"fetch": {"httpsProxy": "http://me:pw@proxy"}}, "httpsProxy", id="a proxy's password"
+        ),
+        pytest.param({"fetch": {"noProxy": ["a,b"]}}, "noProxy", id="two names in one"),
+        pytest.param({"fetch": {"caBundle": "MIIB"}}, "caBundle", id="no certificates"),
         pytest.param({"fetch": {"allowCIDRs": ["::1/128,"]}}, "allowCIDRs", id="two CIDRs in one"),
         pytest.param({"tritonImage": "a b"}, "tritonImage", id="a server image with a space"),
         pytest.param({"watchNamespaces": "default"}, "watchNamespaces", id="text for a list"),

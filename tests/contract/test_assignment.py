@@ -108,15 +108,23 @@ def test_the_pods_environment_is_what_the_runtime_reads(world: World) -> None:
         assert {ASSIGNMENT_DIR, str(settings.slots_dir)} <= mounts
 
 
-def test_a_new_retry_text_changes_the_target_and_nothing_else(world: World) -> None:
+def test_a_new_retry_text_reaches_stable_and_the_target_and_changes_nothing_else(
+    world: World,
+) -> None:
     world.refusals = {(unit, "2.0.0") for unit in ("a1", "a2", "b1", "b2")}
+    before = {
+        (file.cell, name): one for file in files(world) for name, one in file.revisions.items()
+    }
     world.change(rollout={**STEPS, "retry": "again"})
     world.turn()
     stable, target = world.status.stable_revision, world.status.target_revision
     for file in files(world):
-        assert file.revisions[str(stable)].retry == ""
+        assert file.revisions[str(stable)].retry == "again"
         if target in file.revisions:
             assert file.revisions[str(target)].retry == "again"
+        for name, content in file.revisions.items():
+            plain = content.model_copy(update={"retry": ""})
+            assert plain == before.get((file.cell, name), plain)
 
 
 def test_batching_reaches_the_pods_by_the_assignment_and_changes_no_pod(world: World) -> None:

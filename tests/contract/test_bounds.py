@@ -212,7 +212,11 @@ def test_the_fullest_report_is_within_what_a_reader_reads() -> None:
         RefusalRecord(
             key=str(index),
             failure=Failure(
-                revision=revision, reason=FailureReason.INSUFFICIENT_MEMORY, message=LONG, at=1e15
+                revision=revision,
+                reason=FailureReason.INSUFFICIENT_MEMORY,
+                message=LONG,
+                at=1e15,
+                retry="\x01" * 256,
             ),
             trials={"digits": _trial()},
         )
@@ -228,7 +232,7 @@ def test_the_fullest_report_is_within_what_a_reader_reads() -> None:
         nodes={f"{index:0253}": MAX_COUNT for index in range(16)},
         reason=LONG,
     )
-    goal = Goal(revision, content(), Execution(profile="cpu"))
+    goal = Goal(revision, content(retry="\x01" * 256), Execution(profile="cpu"))
     served = serving(object(), revision).served
     model = served.model.model_copy(
         update={**dict(_trial()), "acceleration": acceleration, "version": "v" * 64}

@@ -32,6 +32,7 @@ from tritonclient.utils import InferenceServerException
 from serving import models, tflite_models
 from serving.fakes import FakeModel, Gate, load, serving
 from serving.running import WITHIN_S, InProcess, InThread, process, running
+from skerry_runtime.errors import InferenceFailed
 from skerry_runtime.rpc.generated import oip_pb2
 
 TRANSPORTS = {"http": triton_http, "grpc": triton_grpc}
@@ -309,12 +310,22 @@ def test_nothing_serving_and_a_failing_model_have_their_statuses(
 ) -> None:
     server.registry.switch(None)
     assert statuses(server, ones) == ["503", "StatusCode.UNAVAILABLE"]
-    switch_to(server, models.gather(tmp_path / "m.onnx"))
-    beyond = np.array([9], np.int64)
-    assert statuses(server, lambda t: tensor(t, "index", "INT64", beyond)) == [
+    server.registry.switch(serving(FakeModel(fail)))
+    one_row = np.ones((1, 4), np.float32)
+    assert statuses(server, lambda t: tensor(t, "x", "FP32", one_row)) == [
         "500",
         "StatusCode.INTERNAL",
     ]
+    switch_to(server, models.gather(tmp_path / "m.onnx"))
+    beyond = np.array([9], np.int64)
+    assert statuses(server, lambda t: tensor(t, "index", "INT64", beyond)) == [
+        "400",
+        "StatusCode.INVALID_ARGUMENT",
+    ]
+
+
+def fail() -> None:
+    raise InferenceFailed("the model failed: the device is gone")
 
 
 def statuses(server: InThread, entry: Callable[[str], Any]) -> list[str]:

@@ -16,6 +16,7 @@ from skerry_operator.api.v1alpha1.edgemodel import EdgeModelStatus
 from skerry_operator.decide.revision import Snapshot
 from skerry_operator.manifests.snapshot import read_snapshot
 from skerry_runtime.agent.assignment import parse
+from skerry_runtime.agent.goal import Goal
 from skerry_runtime.agent.part import PartInfo
 from skerry_runtime.agent.state import NodeState, SlotManifest
 from skerry_runtime.contract import Assignment, StatusReport
@@ -26,16 +27,23 @@ Read = Callable[[Any], BaseModel]
 
 DOCUMENTS: dict[str, Read] = {
     "assignment.json": Assignment.model_validate,
+    "assignment-line.json": Assignment.model_validate,
     "report.json": StatusReport.model_validate,
+    "report-prefetch.json": StatusReport.model_validate,
     "manifest.json": SlotManifest.model_validate,
     "state.json": NodeState.model_validate,
     "part.json": PartInfo.model_validate,
     "controllerrevision.json": read_snapshot,
+    "controllerrevision-images.json": read_snapshot,
 }
 """File -> how it is read: each takes news of every kind."""
 
 STATUSES: dict[str, Read] = {
     "edgedeployment-status.json": EdgeDeploymentStatus.model_validate,
+    "edgedeployment-status-prefetch.json": EdgeDeploymentStatus.model_validate,
+    "edgedeployment-status-scale.json": EdgeDeploymentStatus.model_validate,
+    "edgedeployment-status-held.json": EdgeDeploymentStatus.model_validate,
+    "edgedeployment-status-upgrade.json": EdgeDeploymentStatus.model_validate,
     "edgemodel-status.json": EdgeModelStatus.model_validate,
 }
 
@@ -76,7 +84,7 @@ def _words() -> list[Any]:
 
 
 def _framed(name: str, raw: Any) -> Any:
-    return {**recorded(name), "data": raw} if name == "controllerrevision.json" else raw
+    return {**recorded(name), "data": raw} if name.startswith("controllerrevision") else raw
 
 
 @pytest.mark.parametrize(("name", "path"), _words())
@@ -110,6 +118,19 @@ def test_a_unit_reads_its_own_revision_beside_one_that_nobody_can_read() -> None
     reading = parse(json.dumps(raw).encode(), "node-1")
     assert reading.error is None
     assert getattr(reading.order, "revision", None) == STABLE
+
+
+def test_the_key_of_a_recorded_revision_is_what_it_was() -> None:
+    """Else a runtime that is upgraded would forget what it refused."""
+    assignment = Assignment.model_validate(recorded("assignment.json"))
+    keys = {
+        name: Goal(name, content, assignment.execution).key
+        for name, content in assignment.revisions.items()
+    }
+    assert keys == {
+        STABLE: "fb65d55d45b5352c5f045970a264223d6f119e7a1af4f14a54bff3785ab14ae0",
+        TARGET: "032076e7dd6ec5cb683fe6edf16e164e64b3b85261f910513d1b55278549ea21",
+    }
 
 
 def test_a_unit_says_what_it_cannot_read_of_its_own_revision() -> None:

@@ -36,7 +36,13 @@ SETTLED = {"SKERRY_SETTLE_S": "0"}
 VALUES = {"r1": 1.0, "r2": 2.0}
 """Every output element of a revision's model, so that each answer tells which model made it."""
 REFUSED = "refused"
-CLOSED = ("ConnectionRefusedError", "ConnectionResetError", "RemoteDisconnected", "CANCELLED")
+CLOSED = (
+    "BrokenPipeError",
+    "CANCELLED",
+    "ConnectionRefusedError",
+    "ConnectionResetError",
+    "RemoteDisconnected",
+)
 """What a client meets that comes too late; anything else is an answer that was broken off."""
 
 Ask = Callable[[], str]

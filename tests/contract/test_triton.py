@@ -31,7 +31,7 @@ from skerry_runtime.backends.engines import backend_of
 from skerry_runtime.backends.triton import TritonBackend, configuration, described
 from skerry_runtime.backends.tritonserver import CUDA, TENSORRT, Place
 from skerry_runtime.contract import Engine, Execution, Format, RevisionContent
-from skerry_runtime.errors import InferenceFailed
+from skerry_runtime.errors import InferenceFailed, InvalidRequest
 from unit.runtime.agent.conftest import source  # noqa: F401 (a fixture)
 from unit.runtime.agent.support import FAST, Pod, Source, classifier, content, golden
 
@@ -117,7 +117,7 @@ def test_a_failed_inference_is_told_and_the_next_is_answered(
     tmp_path: Path, backend: TritonBackend
 ) -> None:
     model = backend.load(request(models.gather(tmp_path / "m.onnx")))
-    with pytest.raises(InferenceFailed, match="out of data bounds"):
+    with pytest.raises(InvalidRequest, match="out of data bounds"):
         model.infer({"index": np.array([7], np.int64)})
     assert model.infer({"index": np.array([1], np.int64)})["y"].tolist() == [2]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -27,9 +28,12 @@ HELM_WAITS = ("--wait", f"--timeout={WITHIN_S:.0f}s")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    is_long = os.environ.get("SKERRY_E2E") == "all"
     for item in items:
         if "e2e" in Path(item.path).parts:
             item.add_marker(pytest.mark.e2e)
+        if item.get_closest_marker("long") and not is_long:
+            item.add_marker(pytest.mark.skip(reason="the long form: SKERRY_E2E=all"))
 
 
 @pytest.fixture(scope="session")

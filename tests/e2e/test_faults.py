@@ -46,7 +46,7 @@ def test_an_operator_that_is_killed_in_the_canary_goes_on_where_it_was(
     assert status.rollout.started_at == before.started_at
     assert before.soak_started_at is not None
     assert lab.pods() == pods
-    lab.wait_event("Promoted", f"{status.stable_revision} is stable")
+    lab.wait_event("Promoted", f"{new} ({status.stable_revision}) is stable")
 
 
 def test_an_operator_that_restarts_at_rest_writes_nothing(

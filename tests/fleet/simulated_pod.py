@@ -167,6 +167,7 @@ class SimulatedPod:
             reason=FailureReason.EXAM_FAILED,
             message="simulated",
             at=swap.ends_at,
+            retry=self._content(swap.revision).retry,
         )
         self.failures, self._swap = (refusal, *self.failures)[:10], None
 

@@ -70,6 +70,11 @@ def goldens() -> Iterator[Case]:
         "structured arrays": npz(x=np.zeros(4, [("a", "<f4"), ("b", "<i8")]), labels=np.arange(4)),
         "dates as labels": npz(x=np.eye(4, dtype=np.float32), labels=np.zeros(4, "datetime64[ns]")),
         "an encrypted archive": _encrypted(x, labels),
+        "a request with a number beyond all": zipped({"999999/x.npy": x, "0/labels.npy": labels}),
+        "a request in a folder outside": zipped({"0/../../x.npy": x, "0/labels.npy": labels}),
+        "one request of a thousand million": npz(
+            x=np.zeros((1, 4), np.float32), **{"0/labels": np.zeros((10**9, 0))}
+        ),
     }
     body = good().SerializeToString()
     failed = frozenset({FailureReason.EXAM_FAILED})

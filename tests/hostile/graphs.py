@@ -77,7 +77,10 @@ def broken() -> Iterator[Case]:
         "a convolution with pads of 2**40": _image("Conv", pads=[1 << 40] * 4),
         "an LSTM of 2**40 cells": _lstm(1 << 40),
     }
-    served = {"an output given twice"}
+    # what only the engine says, and only of an input that nobody gave, is no verdict on a model
+    untried = {"a Reshape that does not fit", "a Gather far outside"}
+    untried |= {"a convolution of 0 groups", "a convolution of -1 groups"}
+    served = {"an output given twice", *untried}
     for number, (name, body) in enumerate(made.items()):
         yield Case(
             f"graph: {name}",
@@ -125,7 +128,9 @@ def _sizes() -> Iterator[Case]:
         tensor = onnx.TensorProto(name="w", data_type=1, dims=dims, raw_data=raw)
         body = with_initializer(tensor).SerializeToString()
         is_kin = "dimension" in name
-        yield Case(f"graph: an initializer with {name}", body, REFUSED, is_kin=is_kin)
+        untried = "thousand" in name
+        named = f"graph: an initializer with {name}"
+        yield Case(named, body, REFUSED, may_serve=untried, is_kin=is_kin)
     tensor = onnx.TensorProto(name="w", data_type=99, dims=(1,), raw_data=b"\0" * 4)
     body = with_initializer(tensor).SerializeToString()
     yield Case("graph: an initializer of type 99", body, REFUSED)

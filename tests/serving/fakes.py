@@ -67,6 +67,12 @@ class FakeAgent:
             unit="node-1", runtime_version="0", boot_id="b", started_at=0.0, now=1.0
         )
 
+    def is_alive(self) -> bool:
+        return True
+
+    def is_stuck(self) -> bool:
+        return False
+
     async def stop(self) -> None:
         return None
 

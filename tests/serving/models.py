@@ -29,7 +29,7 @@ ONNX_TYPES = {
 def identity(path: Path, datatype: str) -> Path:
     """y = x, shape [n, 2]."""
     kind = ONNX_TYPES[datatype]
-    return _save(
+    return save(
         path,
         [helper.make_node("Identity", ["x"], ["y"])],
         [helper.make_tensor_value_info("x", kind, ["n", 2])],
@@ -40,7 +40,7 @@ def identity(path: Path, datatype: str) -> Path:
 def product(path: Path) -> Path:
     """y = x @ w, and z = 2 y; x is [n, 4], w counts from 0 to 11."""
     weights = np.arange(12, dtype=np.float32).reshape(4, 3)
-    return _save(
+    return save(
         path,
         [
             helper.make_node("MatMul", ["x", "w"], ["y"]),
@@ -57,7 +57,7 @@ def product(path: Path) -> Path:
 
 def doubled(path: Path, axes: list[int | str | None]) -> Path:
     """y = x + x, for an x with these axes: lengths, names, or None for dynamic without a name."""
-    return _save(
+    return save(
         path,
         [helper.make_node("Add", ["x", "x"], ["y"])],
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, axes)],
@@ -72,7 +72,7 @@ def normalized_product(path: Path) -> Path:
         helper.make_node("MatMul", ["x", "w"], ["product"]),
         helper.make_node("Normalizer", ["product"], ["y"], domain=domain, norm="L2"),
     ]
-    return _save(
+    return save(
         path,
         nodes,
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 4])],
@@ -93,13 +93,13 @@ def constant(path: Path, value: float) -> Path:
         helper.make_node("Add", ["nothing", "value"], ["z"]),
     ]
     weights = {"zero": np.float32([0]), "value": np.float32([value])}
-    return _save(path, nodes, inputs, outputs, weights)
+    return save(path, nodes, inputs, outputs, weights)
 
 
 def total(path: Path) -> Path:
     """y = a + b, shape [n, 2] each."""
     names = ("a", "b")
-    return _save(
+    return save(
         path,
         [helper.make_node("Add", list(names), ["y"])],
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 2]) for name in names],
@@ -109,7 +109,7 @@ def total(path: Path) -> Path:
 
 def gather(path: Path) -> Path:
     """y = table[index]: an index beyond the table fails inside the engine."""
-    return _save(
+    return save(
         path,
         [helper.make_node("Gather", ["table", "index"], ["y"])],
         [helper.make_tensor_value_info("index", TensorProto.INT64, ["n"])],
@@ -118,13 +118,14 @@ def gather(path: Path) -> Path:
     )
 
 
-def _save(
+def save(
     path: Path,
     nodes: list[onnx.NodeProto],
     inputs: list[onnx.ValueInfoProto],
     outputs: list[onnx.ValueInfoProto],
     weights: dict[str, np.ndarray] | None = None,
 ) -> Path:
+    """Write the model of this graph."""
     initializers = [numpy_helper.from_array(array, name) for name, array in (weights or {}).items()]
     graph = helper.make_graph(nodes, "graph", inputs, outputs, initializers)
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]

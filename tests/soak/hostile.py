@@ -32,6 +32,7 @@ from soak.memory_limit import MemoryLimit, chart_limit_bytes, memory_limit
 from soak.victim import Times, Victim
 
 PODS_WITHIN_S = 300.0
+WATCHED = ("EdgeDeployment", "ConfigMap")
 NAMESPACES = (attack.NAMESPACE, victim.NAMESPACE)
 
 
@@ -64,6 +65,7 @@ class Outcome:
         """Return the figures."""
         quiet, attacked = self.quiet, self.attacked
         rollback = _ratio(quiet.rollback_s(), attacked.rollback_s())
+        own = _ratio(quiet.own_look_s(), attacked.own_look_s())
         limit_mib, way = self.limit.limit_bytes / 2**20, self.limit.way
         return [
             at_most("operator ended and was started again", len(self.exits), 0),
@@ -72,6 +74,9 @@ class Outcome:
             figure("other tenant's look, before", quiet.look_s(), "s"),
             figure("other tenant's look, during the attack", attacked.look_s(), "s"),
             at_most("look, during / before", _ratio(quiet.look_s(), attacked.look_s()), 1.2),
+            figure("the API server alone, write to watch, before", quiet.echo_s(), "s"),
+            figure("the API server alone, during the attack", attacked.echo_s(), "s"),
+            at_most("look without the API server, during / before", own, 1.2),
             figure("other tenant's rollback, before", quiet.rollback_s(), "s"),
             figure("other tenant's rollback, during the attack", attacked.rollback_s(), "s"),
             at_most("rollback, during / before", rollback, 1.2),
@@ -101,8 +106,13 @@ async def stage_of(folder: Path, size: Size) -> AsyncIterator[Stage]:
             await people.namespace(name)
         await people.nodes({**Victim.nodes(), **size.nodes()})
         player, good = Player(people.session, NAMESPACES), Victim(people, runtimes)
-        path = collection_path("EdgeDeployment", victim.NAMESPACE)
-        for one in (player.run(), follow(people.session, path, {}, good.note)):
+        own = {kind: collection_path(kind, victim.NAMESPACE) for kind in WATCHED}
+        notes = (good.note, good.note_echo)
+        watches = (
+            follow(people.session, path, {}, note)
+            for path, note in zip(own.values(), notes, strict=True)
+        )
+        for one in (player.run(), *watches):
             parts.callback(asyncio.create_task(one).cancel)
         limit = parts.enter_context(memory_limit(chart_limit_bytes()))
         where = operator_kubeconfig(kubeconfig), ",".join(NAMESPACES), folder

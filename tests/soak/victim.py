@@ -17,6 +17,7 @@ from skerry_operator.kube.paths import object_path
 
 NAMESPACE = "tenant-b"
 NAME = "digits"
+ECHO = "echo"
 UNITS = 5
 WITHIN_S = 90.0
 LOOKS = 5
@@ -39,6 +40,8 @@ class Times:
 
     looks: list[float] = field(default_factory=list)
     """From an edit of the spec to the status that knows it."""
+    echoes: list[float] = field(default_factory=list)
+    """From a write to what a watch tells of it: the API server alone, no operator in between."""
     rollbacks: list[float] = field(default_factory=list)
     """From a bad version to stable serving everywhere again."""
     missing: list[str] = field(default_factory=list)
@@ -46,6 +49,15 @@ class Times:
     def look_s(self) -> float | None:
         """Return the median."""
         return statistics.median(self.looks) if self.looks else None
+
+    def echo_s(self) -> float | None:
+        """Return the median."""
+        return statistics.median(self.echoes) if self.echoes else None
+
+    def own_look_s(self) -> float | None:
+        """Return what is the operator's: a look has two writes and their watches besides."""
+        look_s, echo_s = self.look_s(), self.echo_s()
+        return None if look_s is None or echo_s is None else max(0.0, look_s - 2 * echo_s)
 
     def rollback_s(self) -> float | None:
         """Return the median."""
@@ -61,6 +73,7 @@ class Victim:
         self._numbers = itertools.count(1)
         self._good = ""
         self.raw: dict[str, Any] = {}
+        self.echoed = ""
 
     @staticmethod
     def nodes() -> dict[str, dict[str, str]]:
@@ -71,6 +84,12 @@ class Victim:
         """Take what a watch tells of the deployment."""
         del event
         self.raw = raw
+
+    def note_echo(self, event: str, raw: dict[str, Any]) -> None:
+        """Take what a watch tells of a ConfigMap that nobody but this tenant knows."""
+        del event
+        if raw["metadata"]["name"] == ECHO:
+            self.echoed = raw.get("data", {}).get("number", "")
 
     async def deploy(self) -> None:
         """Deploy a good version.
@@ -91,6 +110,7 @@ class Victim:
             for _ in range(LOOKS):
                 await self._time("look", times.looks, self._look, times)
                 await asyncio.sleep(SPACING_S)
+                await self._time("echo", times.echoes, self._echo, times)
             await self._time("rollback", times.rollbacks, self._roll_back, times)
             if time.monotonic() > end:
                 return times
@@ -110,6 +130,14 @@ class Victim:
         path = object_path("EdgeDeployment", NAMESPACE, NAME)
         await self._people.send("PATCH", path, {"spec": spec})
         await self.until(lambda: self._knows(deadline), "the edit is known")
+
+    async def _echo(self) -> None:
+        """Write something that no operator looks at, and wait until a watch tells of it."""
+        number = str(next(self._numbers))
+        body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": ECHO}}
+        path = object_path("ConfigMap", NAMESPACE, ECHO)
+        await self._people.send("APPLY", path, {**body, "data": {"number": number}})
+        await self.until(lambda: self.echoed == number, "the write is seen")
 
     def _knows(self, deadline: str) -> bool:
         is_there = self.raw["spec"]["rollout"].get("progressDeadline") == deadline

@@ -34,7 +34,7 @@ GLOSSARY = """
     flavor tier trial stage move look facts finding hindrance standing berth seat row wish
     incumbent fit unfit capacity spill climb refusal nudge outage evidence measurand yardstick
     baseline restorable adopt digest record swap exam probe shadow lane bound skew feed
-    attempt milestone manifest exchange layout header
+    attempt milestone manifest exchange layout header supply keyring
 """
 
 

@@ -30,9 +30,16 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
 
-{{/* Address of an image: dict "image" (one of the image values) "root" $. */}}
+{{/*
+Address of an image: dict "image" (one of the image values) "root" $. The default registry,
+localhost, does not go before a repository that names a host: `ghcr.io/edge/operator`.
+*/}}
 {{- define "skerry.image" -}}
+{{- $host := first (splitList "/" .image.repository) -}}
+{{- $named := and (contains "/" .image.repository) (or (contains "." $host) (eq $host "localhost")) -}}
+{{- if not (and $named (eq (default "" .image.registry) "localhost")) -}}
 {{- with .image.registry }}{{ . }}/{{ end -}}
+{{- end -}}
 {{- .image.repository -}}
 {{- if .image.digest }}@{{ .image.digest }}{{ else }}:{{ .image.tag | default $.root.Chart.AppVersion }}{{ end -}}
 {{- end -}}
@@ -46,8 +53,83 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- join "," $pairs -}}
 {{- end -}}
 
+{{/*
+The settings that decide what the operator plans, as its environment variables: also what
+`skerry plan` reads.
+*/}}
+{{- define "skerry.planSettings" -}}
+SKERRY_RUNTIME_IMAGE: {{ include "skerry.image" (dict "image" .Values.runtimeImage "root" $) | quote }}
+{{- with .Values.runtimeImages }}
+SKERRY_RUNTIME_IMAGES: {{ include "skerry.runtimeImages" (dict "images" . "root" $) | quote }}
+{{- end }}
+{{- with .Values.runtimeUpgrade }}
+SKERRY_RUNTIME_UPGRADE: {{ . | quote }}
+{{- end }}
+{{- with .Values.tritonImage }}
+SKERRY_TRITON_IMAGE: {{ . | quote }}
+{{- end }}
+{{- with include "skerry.modelPods" . }}
+SKERRY_MODEL_PODS: {{ . | quote }}
+{{- end }}
+{{- with .Values.fetch.allowCIDRs }}
+SKERRY_FETCH_ALLOW: {{ uniq . | join "," | quote }}
+{{- end }}
+{{- with .Values.fetch.hfEndpoint }}
+SKERRY_HF_ENDPOINT: {{ . | quote }}
+{{- end }}
+{{- with include "skerry.policy" . }}
+SKERRY_POLICY: {{ . | quote }}
+{{- end }}
+{{- with .Values.fetch.httpsProxy }}
+SKERRY_HTTPS_PROXY: {{ . | quote }}
+{{- end }}
+{{- with .Values.fetch.noProxy }}
+SKERRY_NO_PROXY: {{ uniq . | join "," | quote }}
+{{- end }}
+{{- with .Values.fetch.caBundle }}
+SKERRY_CA_BUNDLE: {{ . | quote }}
+{{- end }}
+SKERRY_ACCELERATOR_GRACE_SECONDS: {{ .Values.acceleratorGraceSeconds | quote }}
+SKERRY_NETWORK_POLICIES: {{ .Values.modelNetworkPolicies.enabled | quote }}
+SKERRY_ADMIN_PEERS: {{ include "skerry.adminPeers" . | quote }}
+{{- with .Values.watchNamespaces }}
+SKERRY_NAMESPACES: {{ uniq . | join "," | quote }}
+{{- end }}
+{{- end -}}
+
+{{/* What all model pods have besides, as JSON; nothing when that is nothing. */}}
+{{- define "skerry.modelPods" -}}
+{{- $found := dict -}}
+{{- range $name, $value := .Values.modelPods -}}
+{{- if $value -}}{{- $_ := set $found $name $value -}}{{- end -}}
+{{- end -}}
+{{- with $found -}}{{- toJson . -}}{{- end -}}
+{{- end -}}
+
+{{/* Whose signatures count for models, as JSON; nothing when models say it themselves. */}}
+{{- define "skerry.policy" -}}
+{{- $found := dict -}}
+{{- range $name, $value := .Values.policy -}}
+{{- if $value -}}{{- $_ := set $found $name $value -}}{{- end -}}
+{{- end -}}
+{{- with $found -}}{{- toJson . -}}{{- end -}}
+{{- end -}}
+
 {{- define "skerry.serviceAccountName" -}}
 {{- .Values.serviceAccount.name | default (ternary (include "skerry.fullname" .) "default" .Values.serviceAccount.create) -}}
+{{- end -}}
+
+{{/* The keys of the site caches. */}}
+{{- define "skerry.siteSecret" -}}
+{{- .Values.siteCache.secretName | default (printf "%s-site-cache" (include "skerry.fullname" .)) -}}
+{{- end -}}
+
+{{/* How the site caches are made, as JSON. */}}
+{{- define "skerry.siteCache" -}}
+{{- $cache := .Values.siteCache -}}
+{{- $secrets := list -}}
+{{- range .Values.imagePullSecrets -}}{{- $secrets = append $secrets .name -}}{{- end -}}
+{{- dict "site_label" $cache.siteLabel "size" $cache.size "quota" $cache.quota "storage_class" $cache.storageClass "claims" $cache.claims "memory" $cache.memory "tolerations" $cache.tolerations "priority_class" $cache.priorityClassName "secret" (include "skerry.siteSecret" .) "pull_secrets" $secrets | toJson -}}
 {{- end -}}
 
 {{- define "skerry.leaseName" -}}
@@ -114,5 +196,6 @@ values name.
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [""]
   resources: [events]
-  verbs: [create, patch]
+  # `list`: why a workload makes no pods, or a pod does not start, while that is so.
+  verbs: [create, patch, list]
 {{- end -}}

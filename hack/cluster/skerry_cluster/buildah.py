@@ -59,6 +59,12 @@ def load(layout: Layout, archive: Path) -> None:
     run(*_argv(layout, "pull", "--quiet", "--policy=always", f"docker-archive:{archive}"))
 
 
+def mount(layout: Layout, name: str) -> Path:
+    """Return an image's file system, writable, until `unmounted` ends."""
+    container = run(*_argv(layout, "from", "--pull=never", name)).strip()
+    return Path(run(*_argv(layout, "mount", container)).strip())
+
+
 def push(layout: Layout, name: str, target: str, *, insecure: bool) -> None:
     """Push an image to a registry."""
     verify = f"--tls-verify={'false' if insecure else 'true'}"

@@ -14,12 +14,16 @@ from skerry_cluster import (
     cgroups,
     control_plane,
     dns,
+    footprint,
     netpol,
     network,
     node,
+    node_config,
     packages,
     pause,
+    strangers,
     sysctls,
+    teardown,
     tools,
 )
 from skerry_cluster.api import Api
@@ -56,11 +60,15 @@ def up(layout: Layout, count: int) -> None:
     """Bring up the control plane, DNS and the nodes; return when all nodes are ready."""
     if os.geteuid() != 0:
         raise ClusterError("the cluster makes namespaces and cgroups: run it as root")
+    strangers.refuse(layout)
     _refuse_another(layout)
+    footprint.require_own_state(layout, teardown.STATE)
     packages.install(packages.CLUSTER)
     programs = tools.ensure(layout, tools.KUBERNETES, tools.COREDNS, tools.NETPOL)
     pause_archive = pause.ensure_archive(layout)
     with step("control plane: kine, API server, controller manager, scheduler"):
+        footprint.make_folders(layout.made, node_config.BINDS.values())
+        footprint.expect_mount(layout.made, network.NETNS_FOLDER)
         network.ensure_bridge()
         control_plane.prepare(layout)
         sysctls.remember(layout.sysctls)

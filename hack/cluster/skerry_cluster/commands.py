@@ -6,7 +6,17 @@ import sys
 from contextlib import nullcontext
 from pathlib import Path
 
-from skerry_cluster import cluster, containers, external, kwok, network, status, teardown, tools
+from skerry_cluster import (
+    cluster,
+    containers,
+    external,
+    kwok,
+    network,
+    status,
+    strangers,
+    teardown,
+    tools,
+)
 from skerry_cluster.command import ClusterError
 from skerry_cluster.locks import alone
 from skerry_cluster.node import Node
@@ -88,6 +98,7 @@ def _down(layout: Layout, args: argparse.Namespace) -> int:
     if external.kubeconfig(layout) is not None:
         say("KUBECONFIG names a cluster of your own: it is left alone, and so is the local one")
         return 0
+    strangers.refuse(layout)
     with step("taking the cluster down"):
         left = teardown.down(layout).lines()
     return _report(left)

@@ -6,6 +6,7 @@ A reference carries the hash of all that went in, so an image is built and loade
 import json
 import os
 import platform
+import re
 import shutil
 import sys
 from collections.abc import Mapping
@@ -13,13 +14,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from skerry_cluster import buildah, cluster, external, packages, registry, rootfs
+from skerry_cluster import buildah, cluster, external, handover, packages, registry, rootfs
 from skerry_cluster.command import ClusterError, run
 from skerry_cluster.node import Node
 from skerry_cluster.progress import say, step
 from skerry_cluster.settings import REPOSITORY, Layout
 from skerry_cluster.tools import cache_key
 
+EXPORTS = REPOSITORY / "build" / "images"
+"""Where the archives lie that somebody takes to the nodes; no part of the cache, which forgets."""
 KEPT_ARCHIVES = 4
 """How many archives of one image stay in the cache: each is some 100 MB."""
 TAG_LENGTH = 12
@@ -65,6 +68,7 @@ IMAGES = (
             "operator/skerry_operator",
             "runtime/skerry_runtime/__init__.py",
             "runtime/skerry_runtime/contract",
+            "runtime/skerry_runtime/tickets.py",
         ),
     ),
 )
@@ -83,6 +87,11 @@ class Inputs:
     def lock(self) -> bytes:
         """The locked dependencies."""
         return self.files[f"requirements/{self.image.name}.txt"]
+
+    @property
+    def recipe(self) -> str:
+        """The Containerfile."""
+        return self.files[f"images/{self.image.containerfile}"].decode()
 
     @property
     def tag(self) -> str:
@@ -149,13 +158,16 @@ def deliver(layout: Layout, chosen: list[Inputs], target: registry.Registry | No
     if target is not None:
         for inputs in chosen:
             _push(layout, inputs, target)
+        pushed = {inputs.image.name: target.reference(inputs.local) for inputs in chosen}
+        if command := handover.helm_command(pushed):
+            say(f"to use them: {command}")
         return
     archives = [ensure_archive(layout, inputs) for inputs in chosen]
     nodes = [item for item in cluster.present_nodes(layout) if item.find("containerd")]
     if external.kubeconfig(layout) is not None:
-        _import_by_hand("KUBECONFIG names a cluster of your own", archives)
+        _hand_over("KUBECONFIG names a cluster of your own", chosen, archives)
     elif not nodes:
-        _import_by_hand("no local cluster runs", archives)
+        _hand_over("no local cluster runs", chosen, archives)
     else:
         for inputs, archive in zip(chosen, archives, strict=True):
             _load(nodes, inputs, archive)
@@ -215,14 +227,28 @@ def ensure_libraries(layout: Layout, inputs: Inputs) -> Path:
     with step(f"image {name}: installing the locked dependencies"), TemporaryDirectory() as place:
         lock = Path(place) / "lock.txt"
         lock.write_bytes(inputs.lock)
-        run(
-            *(sys.executable, "-m", "pip", "install", "--quiet", "--target", str(partial)),
-            *("--no-compile", "--only-binary=:all:", "--require-hashes", "--no-deps"),
-            *("-r", str(lock)),
-        )
+        install = documented_install(inputs.recipe, target=str(partial), lock=str(lock))
+        run(sys.executable, "-m", "pip", "install", "--quiet", *install)
     _copy_from_machine(inputs.image, partial)
     partial.rename(folder)
     return folder
+
+
+def documented_install(recipe: str, *, target: str, lock: str) -> list[str]:
+    """Return the arguments of the `pip install` that a Containerfile tells people to run.
+
+    So that there is one way only: what the cluster builds is what is documented.
+
+    Raises:
+        ClusterError: it tells of none with a folder and a lock file.
+    """
+    found = re.search(r"^# +pip install ((?:.*\\\n)*.*)", recipe, re.MULTILINE)
+    words = re.sub(r"\\\n#", " ", found[1]).split() if found else []
+    if words.count("--target") != 1 or words.count("-r") != 1:
+        raise ClusterError("the Containerfile tells of no `pip install --target FOLDER -r LOCK`")
+    words[words.index("--target") + 1] = target
+    words[words.index("-r") + 1] = lock
+    return words
 
 
 def _copy_from_machine(image: Image, libraries: Path) -> None:
@@ -257,11 +283,11 @@ def _push(layout: Layout, inputs: Inputs, target: registry.Registry) -> None:
         target.push(layout, archive, inputs.local)
 
 
-def _import_by_hand(why: str, archives: list[Path]) -> None:
-    say(f"{why}: import these files as root on each node")
-    for archive in archives:
-        say(f"  k3s ctr images import {archive}")
-    say("or run this again with IMAGE_REGISTRY=HOST:PORT, and the images are pushed there")
+def _hand_over(why: str, chosen: list[Inputs], archives: list[Path]) -> None:
+    files = [handover.export(archive, EXPORTS) for archive in archives]
+    references = {inputs.image.name: inputs.local for inputs in chosen}
+    for line in handover.instructions(why, files, references):
+        say(line)
 
 
 def _load(nodes: list[Node], inputs: Inputs, archive: Path) -> None:

@@ -74,7 +74,6 @@ class Node:
             if f" {folder} {target} " in mounted:
                 continue
             folder.mkdir(parents=True, exist_ok=True)
-            Path(target).mkdir(parents=True, exist_ok=True)
             run(*enter, "mount", "--bind", str(folder), target)
         # kubelet and containerd need mounts inside the node to reach its containers.
         run(*enter, "mount", "--make-rshared", "/")

@@ -143,6 +143,11 @@ class Layout:
         return self.root / "db"
 
     @property
+    def made(self) -> Path:
+        """What was made on the host outside of these folders."""
+        return self.root / "made.json"
+
+    @property
     def sysctls(self) -> Path:
         """Kernel settings as they were before kubelet changed them."""
         return self.root / "sysctls.json"

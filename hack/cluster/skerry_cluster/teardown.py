@@ -11,13 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from skerry_cluster import cgroups, network, node_config, sysctls
+from skerry_cluster import cgroups, footprint, network, node_config, sysctls
 from skerry_cluster.command import succeeds
 from skerry_cluster.settings import Layout
 
-_STATE = ("nodes", "pids", "config", "pki", "db")
-"""Folders of the state folder that `down` removes; the logs stay."""
+STATE = ("nodes", "pids", "config", "pki", "db")
+"""Folders of the state folder that `up` fills and `down` removes; the logs stay."""
 _GUESTS_END_S = 5.0
+_GO_WITHIN_S = 60.0
+"""How long things are removed again and again until nothing is left."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def unmount_below(folder: Path) -> None:
         succeeds("umount", "--lazy", mount)
 
 
-def _processes(layout: Layout) -> set[int]:
+def processes(layout: Layout) -> set[int]:
     """Find the cluster's processes by cgroup and, should one have moved away, by mounts."""
     found = cgroups.pids()
     for path in Path("/proc").iterdir():
@@ -86,7 +88,7 @@ def find_leftovers(layout: Layout) -> Leftovers:
     mountinfo = Path("/proc/self/mountinfo").read_text()
     folders = (layout.root, layout.cache / "buildah")
     return Leftovers(
-        processes=sorted(_processes(layout)),
+        processes=sorted(processes(layout)),
         cgroups=[str(folder) for folder in cgroups.folders()],
         links=network.leftover_links(),
         namespaces=network.leftover_namespaces(),
@@ -96,37 +98,38 @@ def find_leftovers(layout: Layout) -> Leftovers:
 
 def down(layout: Layout) -> Leftovers:
     """Remove everything; return what would not go."""
+    deadline = time.monotonic() + _GO_WITHIN_S
+    left = _take_away(layout)
+    # what a killed `up` had begun comes to its end, and leaves something, after it
+    while left.lines() and time.monotonic() < deadline:
+        time.sleep(0.2)
+        left = _take_away(layout)
+    sysctls.restore(layout.sysctls)
+    if footprint.has_state(layout):
+        _remove_files(layout)
+    return find_leftovers(layout)
+
+
+def _take_away(layout: Layout) -> Leftovers:
+    """End and remove what is there now; return what is left."""
     cgroups.kill_all()
     _await_guests(layout)
     cgroups.remove()
     network.remove_all()
     for folder in (layout.root, layout.cache / "buildah"):
         unmount_below(folder)
-    _release_namespace_folder()
-    sysctls.restore(layout.sysctls)
-    _remove_files(layout)
     return find_leftovers(layout)
 
 
 def _await_guests(layout: Layout) -> None:
     """Wait for commands inside a node that a killed `up` left: they end with its containerd."""
     deadline = time.monotonic() + _GUESTS_END_S
-    while _processes(layout) and time.monotonic() < deadline:
+    while processes(layout) and time.monotonic() < deadline:
         time.sleep(0.1)
 
 
-def _release_namespace_folder() -> None:
-    """Undo the bind mount that `ip netns add` leaves, unless someone else has namespaces."""
-    folder = network.NETNS_FOLDER
-    if folder.is_dir() and not any(folder.iterdir()):
-        succeeds("umount", str(folder))
-
-
 def _remove_files(layout: Layout) -> None:
-    for name in _STATE:
+    for name in STATE:
         shutil.rmtree(layout.root / name, ignore_errors=True)
     layout.kubeconfig.unlink(missing_ok=True)
-    for target in node_config.BINDS.values():
-        # Only empty folders go: they were made to bind over.
-        with contextlib.suppress(OSError):
-            Path(target).rmdir()
+    footprint.remove(layout.made)

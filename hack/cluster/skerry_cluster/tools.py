@@ -64,6 +64,12 @@ minutes. Its go.mod names the versions of tools/go.mod for the same reason."""
 KWOK = Module("kwok", ("kwok",))
 REGISTRY = Module("registry", ("registry",))
 """Used by tests only."""
+S3 = Module("s3", ("versitygw",))
+"""Keeps objects as S3 does; used by tests only."""
+ORAS = Module("oras", ("oras",))
+"""Pushes files to a registry as people do; used by tests only."""
+AGE = Module("age", ("age", "age-keygen"))
+"""Encrypts files as people do; used by tests only."""
 
 
 def cache_key(sources: dict[str, bytes], go_version: str, flags: str) -> str:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
-from skerry_operator.api.bounds import PLAIN
+from skerry_operator.api.bounds import COUNT_OR_PERCENT, PLAIN
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,11 @@ class KubeModel(BaseModel):
 Name = Annotated[
     str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=63)
 ]
+ModelName = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", min_length=1, max_length=63),
+]
+"""Name of an EdgeModel, under which clients ask for it: what Kubernetes takes, but shorter."""
 SecretName = Annotated[
     str,
     StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", min_length=1, max_length=253),
@@ -58,9 +63,10 @@ PlainText = Annotated[ShortText, PLAIN]
 LongText = Annotated[str, StringConstraints(max_length=1024)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$", max_length=64)]
 Duration = Annotated[
-    str, StringConstraints(pattern=r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$", max_length=32)
+    str,
+    StringConstraints(pattern=r"^([0-9]{1,9}d|([0-9]+(\.[0-9]+)?(ms|s|m|h))+)$", max_length=32),
 ]
-"""Go duration made of ms, s, m and h, for example 90s or 1h30m."""
+"""Go duration made of ms, s, m and h, or whole days: for example 90s, 1h30m or 2d."""
 Quantity = Annotated[
     str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$", max_length=32)
 ]
@@ -68,7 +74,9 @@ Quantity = Annotated[
 Decimal = Annotated[str, StringConstraints(pattern=r"^-?[0-9]+(\.[0-9]+)?$", max_length=32)]
 """Decimal number as text, for example "0.98": the API holds no floats."""
 CountOrPercent = Annotated[
-    str, StringConstraints(pattern=r"^([1-9][0-9]{0,5}|([1-9][0-9]?|100)%)$", max_length=7)
+    str,
+    StringConstraints(pattern=r"^([1-9][0-9]{0,5}|([1-9][0-9]?|100)%)$", max_length=7),
+    COUNT_OR_PERCENT,
 ]
 """A count such as "1", or a percentage such as "25%"."""
 LabelKey = Annotated[

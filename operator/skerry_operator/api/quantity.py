@@ -15,6 +15,7 @@ LARGEST = 2.0**62
 """Largest quantity: it fits the integers of every reader."""
 
 _DURATION_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_DAY_S = 86_400.0
 _QUANTITY_UNITS = {
     "": 1.0,
     "m": 1e-3,
@@ -28,11 +29,12 @@ _QUANTITY_UNITS = {
     "Ti": 2.0**40,
 }
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
+_DAYS = re.compile(r"[0-9]{1,9}d")
 _QUANTITY = re.compile(r"^([0-9]+(?:\.[0-9]+)?)([A-Za-z]*)$")
 
 
 def duration_s(text: str, longest_s: float = LONGEST_S) -> float:
-    """Return a Go duration in seconds, at most `longest_s`.
+    """Return a Go duration, or a number of whole days, in seconds, at most `longest_s`.
 
     >>> duration_s("1m30s")
     90.0
@@ -40,13 +42,17 @@ def duration_s(text: str, longest_s: float = LONGEST_S) -> float:
     0.05
     >>> duration_s("99999999h") == LONGEST_S
     True
+    >>> duration_s("2d")
+    172800.0
 
     Raises:
-        ValueError: not a duration of h, m, s and ms.
+        ValueError: not a duration of h, m, s and ms, nor of days.
     """
+    if _DAYS.fullmatch(text):
+        return min(longest_s, int(text[:-1]) * _DAY_S)
     parts = _DURATION.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise ValueError(f"{text!r} is no duration: write for example 30s, 5m or 1h30m")
+        raise ValueError(f"{text!r} is no duration: write for example 30s, 5m, 1h30m or 2d")
     return min(longest_s, sum(float(number) * _DURATION_UNITS_S[unit] for number, unit in parts))
 
 

@@ -18,9 +18,10 @@ from pydantic import (
 )
 from pydantic.alias_generators import to_camel
 
-from skerry_operator.api.base import LabelValue
+from skerry_operator.api.base import Duration, LabelValue
+from skerry_operator.api.quantity import duration_s
 from skerry_operator.api.v1alpha1.edgemodel import Precision
-from skerry_runtime.contract import Format
+from skerry_runtime.contract import MAX_LOAD_TIMEOUT_S, Format
 
 
 class AcceleratorClass(StrEnum):
@@ -69,6 +70,13 @@ def _not_kubernetes_own(name: str) -> str:
     return name
 
 
+def _a_time_to_load(text: str) -> str:
+    if not 1 <= duration_s(text) <= MAX_LOAD_TIMEOUT_S:
+        raise ValueError("write 1s to 24h")
+    return text
+
+
+LoadTime = Annotated[Duration, AfterValidator(_a_time_to_load)]
 _NUMBER = r"[0-9]+(\.[0-9]+)?"
 _DNS_LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _DOMAIN = rf"{_DNS_LABEL}(\.{_DNS_LABEL})*"
@@ -138,6 +146,9 @@ class Profile(BaseModel):
     """Precisions that the hardware computes; empty: all."""
     static_shapes: bool = False
     """The hardware wants every axis fixed: `inputShapes` of a variant must fix the dynamic ones."""
+    load_timeout: LoadTime | None = None
+    """How long a pod may take to open a model on it, for example `30m` where TensorRT builds an
+    engine; `runtime.loadTimeout` of a deployment goes before. Default: 5m, and 60s in the trial."""
     exclusive: bool = True
     """One unit holds a device alone; for a profile without a resource: one unit per node."""
     image: ImageName | None = None

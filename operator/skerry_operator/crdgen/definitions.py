@@ -49,6 +49,8 @@ class CustomKind:
     plural: str
     short_name: str
     columns: tuple[Column, ...]
+    scale: tuple[str, str, str] | None = None
+    """Paths of the wanted replicas, the present ones and the pods' selector; None: no scale."""
 
     @property
     def name(self) -> str:
@@ -97,8 +99,16 @@ KINDS: tuple[CustomKind, ...] = (
             _REASON,
             Column("Failed", ".status.units.failed", "Units that refuse the target.", "integer", 1),
             Column("Offline", ".status.units.offline", "Units out of reach.", "integer", 1),
+            Column(
+                "Upgrade",
+                ".status.upgrade.policy",
+                "What becomes of runtime images of the operator that pods do not run in.",
+                priority=_WIDE,
+            ),
+            Column("Service", ".status.service", "Service that clients ask.", priority=_WIDE),
             _AGE,
         ),
+        scale=(".spec.placement.replicas", ".status.replicas", ".status.selector"),
     ),
 )
 
@@ -144,10 +154,17 @@ def _version(kind: CustomKind) -> dict[str, Any]:
         "name": VERSION,
         "served": True,
         "storage": True,
-        "subresources": {"status": {}},
+        "subresources": {"status": {}, **_scale(kind)},
         "additionalPrinterColumns": [column.to_dict() for column in kind.columns],
         "schema": {"openAPIV3Schema": _root(schema_of(kind.model))},
     }
+
+
+def _scale(kind: CustomKind) -> dict[str, Any]:
+    if kind.scale is None:
+        return {}
+    names = ("specReplicasPath", "statusReplicasPath", "labelSelectorPath")
+    return {"scale": dict(zip(names, kind.scale, strict=True))}
 
 
 def _root(schema: Schema) -> Schema:

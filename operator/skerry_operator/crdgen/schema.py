@@ -16,15 +16,16 @@ from pydantic_core import core_schema
 from typing_extensions import override
 
 from skerry_operator.api.base import KubeModel
-from skerry_operator.api.bounds import RULES
+from skerry_operator.api.bounds import RULES, SAYS_FORM
 
 Schema = dict[str, Any]
 
-MAP_KEYS: Mapping[str, tuple[str, ...]] = {"Condition": ("type",)}
-"""Types whose lists are maps: each writer owns entries by these keys. All other lists are atomic,
-because their order means something or they have a single writer."""
+MAP_KEYS: Mapping[str, tuple[str, ...]] = {"Condition": ("type",), "SourceFile": ("path",)}
+"""Types whose lists are maps: no two entries have the same keys, and each writer owns entries by
+them. All other lists are atomic, because their order means something or they have a single
+writer."""
 
-_SILENT = frozenset({"title", "default"})
+_SILENT = frozenset({"title", "default", SAYS_FORM})
 """Keywords that are left out: names of Python classes, and defaults, which live in code."""
 _ALLOWED: Mapping[str, frozenset[str]] = {
     "object": frozenset(
@@ -35,6 +36,7 @@ _ALLOWED: Mapping[str, frozenset[str]] = {
     "integer": frozenset({"enum", "const", "minimum", "maximum"}),
     "boolean": frozenset(),
 }
+_INEXACT = 2**53
 _KEPT = ("enum", "pattern", "minLength", "maxLength", "format", "minimum", "maximum")
 _REMEDY: Mapping[str, str] = {
     "number": "write decimals as text (Decimal): the API holds no floats",
@@ -150,6 +152,8 @@ def structural(node: Schema, path: str = "", *, tell_defaults: bool = True) -> S
     if kind == "string":
         _refuse_unbounded_text(result, path)
         result |= {RULES: node[RULES]} if RULES in node else {}
+        if SAYS_FORM in node:
+            result.pop("pattern", None)
     elif kind == "array":
         result |= _list(node, path, tell_defaults=tell_defaults)
     elif kind == "object":
@@ -167,6 +171,8 @@ def _refuse_unknown(node: Schema, path: str) -> None:
         raise InexpressibleType(path, f"type {kind}: {_REMEDY.get(kind, 'not supported')}")
     for word in sorted(node.keys() - _ALLOWED[kind] - _SILENT - {"type", "description"}):
         raise InexpressibleType(path, f"{word}: {_REMEDY.get(word, 'not supported')}")
+    if any(abs(node.get(word, 0)) >= _INEXACT for word in ("minimum", "maximum")):
+        raise InexpressibleType(path, "a limit beyond 2**53: the API server compares as floats")
 
 
 def _refuse_unbounded_text(text: Schema, path: str) -> None:

@@ -21,7 +21,8 @@ MEANINGS: Mapping[Exit, str] = {
     Exit.OK: "done; with status -w: what the spec asks for serves (Ready=True)",
     Exit.REFUSED: "refused: wrong usage, invalid input, nothing to act on, or no cluster",
     Exit.NO_NODE: "plan: no node can take the model",
-    Exit.NOT_READY: "status -w: the rollout failed or was taken back (Stalled=True)",
+    Exit.NOT_READY: "status -w: the rollout failed, was taken back or is held (Stalled=True); "
+    "plan: it would be held",
     Exit.TIMED_OUT: "status -w: still under way after --timeout",
 }
 """Exit status -> what it tells."""

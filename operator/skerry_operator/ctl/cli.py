@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,10 +14,12 @@ from typing_extensions import override
 
 from skerry_operator.api.quantity import duration_s
 from skerry_operator.clock import SystemClock
-from skerry_operator.ctl import commands, files, infer
+from skerry_operator.ctl import commands, files, infer, layers, push, resolve, vouch
 from skerry_operator.ctl.answer import MEANINGS, Answer, Declined, Exit
 from skerry_operator.ctl.cluster import Cluster
 from skerry_operator.ctl.follow import Following
+from skerry_operator.ctl.known import USUAL_PLACE
+from skerry_operator.ctl.registry import RegistryWish
 from skerry_operator.ctl.table import printable
 from skerry_operator.kube.access import open_access
 from skerry_operator.kube.errors import Forbidden, KubeError, Unavailable
@@ -27,6 +30,9 @@ _REMEDIES: Mapping[type[Exception], str] = {
 }
 """What to do about an error that does not say so itself."""
 
+CLOSED_PIPE = 141
+"""Exit status when nobody reads any longer: what a shell gives a program that SIGPIPE ended."""
+
 PLUGIN = "kubectl-skerry"
 """Name under which kubectl finds this program."""
 
@@ -34,7 +40,14 @@ PLUGIN = "kubectl-skerry"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says; return the exit status."""
     program = "kubectl skerry" if Path(sys.argv[0]).name == PLUGIN else "skerry"
-    options = vars(parser(program).parse_args(arguments))
+    try:
+        return _run(program, vars(parser(program).parse_args(arguments)))
+    except BrokenPipeError:  # `| head` has what it wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more at the exit
+        return CLOSED_PIPE
+
+
+def _run(program: str, options: Mapping[str, Any]) -> int:
     try:
         answer = _COMMANDS[options["command"]](options)
     except (Declined, KubeError) as error:
@@ -79,6 +92,10 @@ def _say(text: str, to: TextIO | None = None) -> None:
     print(printable(text), file=to, flush=True)
 
 
+def _events(options: Mapping[str, Any]) -> Answer:
+    return commands.events(_cluster(options), options["name"], json=options["output"] == "json")
+
+
 def _history(options: Mapping[str, Any]) -> Answer:
     return commands.history(_cluster(options), options["name"], json=options["output"] == "json")
 
@@ -92,7 +109,17 @@ def _abort(options: Mapping[str, Any]) -> Answer:
 
 
 def _retry(options: Mapping[str, Any]) -> Answer:
-    return commands.retry(_cluster(options), options["name"], options["text"], SystemClock().now())
+    return commands.retry(
+        _cluster(options),
+        options["name"],
+        options["text"],
+        SystemClock().now(),
+        clear_abort=options["clear_abort"],
+    )
+
+
+def _upgrade(options: Mapping[str, Any]) -> Answer:
+    return commands.upgrade(_cluster(options), options["name"])
 
 
 def _pause(options: Mapping[str, Any]) -> Answer:
@@ -110,7 +137,11 @@ def _validate(options: Mapping[str, Any]) -> Answer:
 
 def _plan(options: Mapping[str, Any]) -> Answer:
     wish = files.PlanWish(
-        options["nodes"], options["profiles"], options["runtime_image"], options.get("namespace")
+        options["nodes"],
+        options["profiles"],
+        options["runtime_image"],
+        options["operator"],
+        options.get("namespace"),
     )
     cluster = None if wish.nodes else _cluster(options)
     is_json = options["output"] == "json"
@@ -123,17 +154,57 @@ def _infer(options: Mapping[str, Any]) -> Answer:
     return infer.infer(_cluster(options), wish, json=options["output"] == "json")
 
 
+def _resolve(options: Mapping[str, Any]) -> Answer:
+    if options["uri"].startswith("oci:"):
+        return layers.resolve_layer(_registry(options), json=options["output"] == "json")
+    fields = ("uri", "endpoint", "token_file")
+    wish = resolve.ResolveWish(**{field: options[field] for field in fields})
+    return resolve.resolve(wish, json=options["output"] == "json")
+
+
+def _sign(options: Mapping[str, Any]) -> Answer:
+    wish = vouch.SignWish(options["model"], options["key"], options["out"])
+    return vouch.sign(wish, json=options["output"] == "json")
+
+
+def _verify(options: Mapping[str, Any]) -> Answer:
+    keys = tuple(options["keys"])
+    wish = vouch.VerifyWish(options["model"], keys, options["bundle"], options["main"])
+    return vouch.verify(wish, json=options["output"] == "json")
+
+
+def _seal(options: Mapping[str, Any]) -> Answer:
+    wish = vouch.SealWish(options["file"], tuple(options["recipients"]), options["out"])
+    return vouch.seal(wish, json=options["output"] == "json")
+
+
+def _push(options: Mapping[str, Any]) -> Answer:
+    wish = push.PushWish(options["file"], _registry(options), options["key"])
+    return push.push(wish, json=options["output"] == "json")
+
+
+def _registry(options: Mapping[str, Any]) -> RegistryWish:
+    return RegistryWish(options["uri"], options["config"], options["plain_http"])
+
+
 _COMMANDS: Mapping[str, Callable[[Mapping[str, Any]], Answer]] = {
     "status": _status,
+    "events": _events,
     "history": _history,
     "promote": _promote,
     "abort": _abort,
     "retry": _retry,
+    "upgrade": _upgrade,
     "pause": _pause,
     "resume": _resume,
     "validate": _validate,
     "plan": _plan,
     "infer": _infer,
+    "resolve": _resolve,
+    "sign": _sign,
+    "verify": _verify,
+    "seal": _seal,
+    "push": _push,
 }
 
 
@@ -159,6 +230,7 @@ def parser(program: str = "skerry") -> argparse.ArgumentParser:
     _add_readers(verbs, shared)
     _add_steering(verbs, shared)
     _add_files(verbs, shared)
+    _add_trust(verbs, shared)
     return whole
 
 
@@ -183,6 +255,8 @@ def _add_readers(verbs: Any, shared: argparse.ArgumentParser) -> None:
     status.add_argument("--timeout", metavar="DURATION", help="end of -w, for example 10m")
     history = _verb(verbs, shared, "history", "what was stable and what failed")
     history.add_argument("name", metavar="NAME", help="the EdgeDeployment")
+    told = _verb(verbs, shared, "events", "what happened to a deployment and its pods, in order")
+    told.add_argument("name", metavar="NAME", help="the EdgeDeployment")
     sent = _verb(verbs, shared, "infer", "send one request to a deployment's pods")
     sent.add_argument("name", metavar="NAME", help="the EdgeDeployment")
     sent.add_argument(
@@ -194,7 +268,7 @@ def _add_readers(verbs: Any, shared: argparse.ArgumentParser) -> None:
     sent.add_argument("--url", metavar="URL", help="serving address; default: by the API server")
     sent.add_argument("--token-file", metavar="FILE", help="bearer token for --url")
     sent.add_argument("--ca-file", metavar="FILE", help="certificates that --url is trusted by")
-    for verb in (status, history, sent):
+    for verb in (status, history, told, sent):
         _add_output(verb)
 
 
@@ -207,6 +281,7 @@ def _add_steering(verbs: Any, shared: argparse.ArgumentParser) -> None:
         "promote": "let a rollout that waits for a person go on",
         "abort": "end a rollout; stable comes back",
         "retry": "try a revision again that failed",
+        "upgrade": "roll the operator's present runtime images out to a deployment",
         "pause": "start nothing new",
         "resume": "the contrary of pause",
     }
@@ -216,6 +291,9 @@ def _add_steering(verbs: Any, shared: argparse.ArgumentParser) -> None:
     for name in ("promote", "abort"):
         made[name].add_argument("--revision", metavar="R", help="refuse when it is another one")
     made["retry"].add_argument("text", nargs="?", metavar="TEXT", help="default: the time")
+    made["retry"].add_argument(
+        "--clear-abort", action="store_true", help="also let a revision start that was aborted"
+    )
 
 
 def _add_files(verbs: Any, shared: argparse.ArgumentParser) -> None:
@@ -225,12 +303,65 @@ def _add_files(verbs: Any, shared: argparse.ArgumentParser) -> None:
     plan.add_argument("--nodes", metavar="FILE", help="`kubectl get nodes -o yaml`: no cluster")
     plan.add_argument("--profiles", metavar="FILE", help="the chart's `accelerators`, a YAML list")
     plan.add_argument("--runtime-image", metavar="IMAGE", help="the operator's default image")
+    plan.add_argument(
+        "--operator", metavar="NAMESPACE/NAME",
+        help=f"ConfigMap with the operator's settings; default: {USUAL_PLACE}",
+    )  # fmt: skip
+    pinned = _verb(verbs, shared, "resolve", "the finished source of a file, pinned for ever")
+    pinned.add_argument(
+        "uri", metavar="URI",
+        help="hf://ORG/REPO/FILE, or @BRANCH after it; oci://REGISTRY/REPOSITORY:TAG",
+    )  # fmt: skip
+    pinned.add_argument("--endpoint", metavar="URL", default=resolve.HUB, help="the hub to ask")
+    pinned.add_argument("--token-file", metavar="FILE", help="token for a gated repository")
+    pushed = _verb(verbs, shared, "push", "push a model file to a registry")
+    pushed.add_argument("file", metavar="FILE", help="the model")
+    pushed.add_argument("uri", metavar="URI", help="oci://REGISTRY/REPOSITORY:TAG")
+    pushed.add_argument("--key", metavar="FILE", help="private key to sign the model with")
+    for verb in (pinned, pushed):
+        _add_registry(verb)
+        _add_output(verb)
     for verb in (validate, plan):
         _add_output(verb)
         verb.add_argument(
             "-f", "--file", dest="files", metavar="FILE", nargs="+", action="extend", required=True,
             help="manifests in YAML or JSON; - is the standard input",
         )  # fmt: skip
+
+
+def _add_trust(verbs: Any, shared: argparse.ArgumentParser) -> None:
+    sign = _verb(verbs, shared, "sign", "write a signature bundle for a model")
+    sign.add_argument("--key", required=True, metavar="FILE", help="private key, PEM")
+    sign.add_argument("--out", metavar="FILE", help="default: MODEL.sig")
+    verify = _verb(verbs, shared, "verify", "whose key vouches for a model")
+    verify.add_argument(
+        "--key", dest="keys", metavar="FILE", nargs="+", action="extend", required=True,
+        help="public keys, PEM",
+    )  # fmt: skip
+    verify.add_argument("--bundle", metavar="FILE", help="default: MODEL.sig")
+    verify.add_argument(
+        "--main", metavar="NAME", help="of a folder: the file that source.uri names"
+    )
+    for verb in (sign, verify):
+        verb.add_argument("model", metavar="MODEL", help="a file, or the folder of several")
+        _add_output(verb)
+    seal = _verb(verbs, shared, "seal", "encrypt a model for the pods of a site")
+    seal.add_argument(
+        "-r", "--recipient", dest="recipients", metavar="AGE1…", action="append", required=True,
+        help="who may read it, as `age-keygen -y` prints it; several: any of them",
+    )  # fmt: skip
+    seal.add_argument("--out", metavar="FILE", help="default: FILE.age")
+    seal.add_argument("file", metavar="FILE", help="the model")
+    _add_output(seal)
+
+
+def _add_registry(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--config", metavar="FILE", help="file of docker login; default: ~/.docker/config.json"
+    )
+    verb.add_argument(
+        "--plain-http", action="store_true", help="the registry speaks http, in the clear"
+    )
 
 
 def _verb(

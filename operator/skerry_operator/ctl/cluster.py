@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from skerry_operator.constants import LABEL_DEPLOYMENT
 from skerry_operator.ctl.answer import Declined
 from skerry_operator.ctl.documents import Raw
 from skerry_operator.ctl.story import Event, Story, read_events
+from skerry_operator.ctl.timeline import Happening, happenings
 from skerry_operator.decide.names import bounded
 from skerry_operator.decide.revision import Snapshot, revision_of
 from skerry_operator.kube.access import Access
@@ -66,6 +67,14 @@ class Cluster:
         """Return an EdgeModel, or None."""
         return self._get("EdgeModel", name)
 
+    def config_map(self, name: str) -> Raw:
+        """Return a ConfigMap.
+
+        Raises:
+            KubeError: it is not there, or may not be read.
+        """
+        return self.access.client.get(object_path("ConfigMap", self.namespace, name))
+
     def nodes(self) -> list[Raw]:
         """Return all nodes."""
         return self._list("Node", namespace="")
@@ -88,10 +97,30 @@ class Cluster:
         try:
             deployment = read_deployment(deployment_entry(raw)).deployment
             model = self.model(deployment.spec.model_ref.name)
-            wanted = _wanted(deployment, model)
+            known = self._snapshots(name)
+            wanted = _wanted(deployment, model, known)
         except BadResource as error:
             raise Declined(f"{self.namespace}/{name}: {error}: is this CLI too old?") from error
-        return Story(deployment, wanted, self._versions(name), self._events(name))
+        versions = {one.revision: one.model.version for one in known or ()}
+        return Story(deployment, wanted, versions, self._events(name))
+
+    def timeline(self, name: str) -> tuple[Happening, ...]:
+        """Return the events of a deployment and of all that belongs to it, the oldest first.
+
+        Raises:
+            Declined: there is no such deployment.
+            KubeError: events may not be read. Of pods one may not read, events are left out.
+        """
+        raw = self.deployment(name)
+        objects = {("EdgeDeployment", name), ("EdgeModel", raw["spec"]["modelRef"]["name"])}
+        for kind in ("DaemonSet", "ReplicaSet", "Pod"):
+            try:
+                found = self._list(kind, _owned_by(name))
+            except Forbidden:
+                continue
+            objects |= {(kind, one["metadata"]["name"]) for one in found}
+        answer = self.access.client.get(collection_path("Event", self.namespace))
+        return happenings(answer.get("items") or (), objects)
 
     def patch(self, name: str, body: Mapping[str, Any]) -> None:
         """Merge-patch an EdgeDeployment."""
@@ -139,14 +168,14 @@ class Cluster:
             raise
         return list(answer.get("items") or ())
 
-    def _versions(self, name: str) -> dict[str, str]:
-        """Return revision -> version by the snapshots; nothing without the right to read them."""
+    def _snapshots(self, name: str) -> tuple[Snapshot, ...] | None:
+        """Return the kept revisions; None without the right to read them."""
         try:
             raws = self._list("ControllerRevision", _owned_by(name))
         except Forbidden:
-            return {}
+            return None
         found = (read_child("ControllerRevision", raw).snapshot for raw in raws)
-        return {one.revision: one.model.version for one in found if isinstance(one, Snapshot)}
+        return tuple(one for one in found if isinstance(one, Snapshot))
 
     def _events(self, name: str) -> tuple[Event, ...]:
         """Return the newest events; nothing without the right to read them."""
@@ -158,11 +187,22 @@ class Cluster:
         return read_events(answer.get("items") or ())
 
 
-def _wanted(deployment: EdgeDeployment, model: Raw | None) -> str | None:
-    """Return the revision that the two specs ask for; None without a model."""
+def _wanted(
+    deployment: EdgeDeployment, model: Raw | None, known: Sequence[Snapshot] | None
+) -> str | None:
+    """Return the revision that the two specs ask for; None: that cannot be told.
+
+    In which images, the operator decides: of several that would do, the one under way counts.
+    """
     if model is None:
         return None
-    return revision_of(read_model(model_entry(model)).spec, deployment.spec)
+    spec, status = read_model(model_entry(model)).spec, deployment.status
+    image_sets = {None, *(one.image_set for one in known or ())}
+    fitting = {revision_of(spec, deployment.spec, one) for one in image_sets}
+    failed = [entry.revision for entry in status.failed_revisions]
+    told = (status.target_revision, status.stable_revision, *failed)
+    plain = None if known is None else revision_of(spec, deployment.spec)
+    return next((revision for revision in told if revision in fitting), plain)
 
 
 def _refuse_unknown_kind(error: NotFound) -> None:

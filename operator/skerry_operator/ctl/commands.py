@@ -17,6 +17,7 @@ from skerry_operator.ctl.status_view import (
     status_text,
 )
 from skerry_operator.ctl.table import as_json
+from skerry_operator.ctl.timeline import timeline_json, timeline_text
 from skerry_operator.kube.read import BadResource, deployment_entry, read_deployment
 
 Say = Callable[[str], None]
@@ -32,6 +33,12 @@ def watch(cluster: Cluster, name: str, say: Say, watching: Following) -> Answer:
     """Tell how a deployment is, then every change until its rollout ends."""
     say(status_text(cluster.story(name)) + "\n")
     return follow(lambda: cluster.story(name), say, watching)
+
+
+def events(cluster: Cluster, name: str, *, json: bool) -> Answer:
+    """Tell what happened to a deployment, its model, what makes its pods, and these, in order."""
+    found = cluster.timeline(name)
+    return Answer(as_json(timeline_json(found)) if json else timeline_text(name, found))
 
 
 def history(cluster: Cluster, name: str, *, json: bool) -> Answer:
@@ -50,10 +57,17 @@ def abort(cluster: Cluster, name: str, revision: str | None) -> Answer:
     return _changed(cluster, name, lambda found: steer.abort(found, revision))
 
 
-def retry(cluster: Cluster, name: str, text: str | None, now: datetime) -> Answer:
+def retry(
+    cluster: Cluster, name: str, text: str | None, now: datetime, *, clear_abort: bool = False
+) -> Answer:
     """Give failed revisions another chance."""
     fresh = text if text is not None else now.strftime("%Y-%m-%dT%H:%M:%SZ")
-    return _changed(cluster, name, lambda found: steer.retry(found, fresh))
+    return _changed(cluster, name, lambda found: steer.retry(found, fresh, clear_abort=clear_abort))
+
+
+def upgrade(cluster: Cluster, name: str) -> Answer:
+    """Roll the operator's runtime images out."""
+    return _changed(cluster, name, steer.upgrade)
 
 
 def set_paused(cluster: Cluster, name: str, *, paused: bool) -> Answer:

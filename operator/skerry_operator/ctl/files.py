@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -25,10 +25,18 @@ from skerry_operator.ctl.foresee import (
     foresee,
     manifest_of,
 )
+from skerry_operator.ctl.known import (
+    USUAL_PLACE,
+    OperatorKnowledge,
+    differences,
+    out_of_reach,
+    read_knowledge,
+    unread,
+)
 from skerry_operator.ctl.plan_view import exit_of, plan_json, plan_text
 from skerry_operator.ctl.strict import SPECS, faults
 from skerry_operator.ctl.table import as_json
-from skerry_operator.kube.errors import Forbidden, KubeError, Unavailable
+from skerry_operator.kube.errors import Forbidden, KubeError, NotFound, Unavailable
 from skerry_operator.kube.read import BadResource
 
 NOT_ASKED = (
@@ -44,6 +52,8 @@ class PlanWish:
     nodes: str | None
     profiles: str | None
     image: str | None
+    operator: str | None
+    """Namespace and name of the ConfigMap with the operator's settings; None: the usual one."""
     namespace: str | None
     """Of manifests that name none; None: that of the cluster's context."""
 
@@ -57,6 +67,10 @@ def validate(names: Sequence[str], cluster: Cluster | None, *, json: bool = Fals
     lines = [line for one in checked for line in _told(*one)]
     lines += [] if cluster else ["", NOT_ASKED]
     return Answer("\n".join(lines), code)
+
+
+_WORST_FIRST = (Exit.REFUSED, Exit.NO_NODE, Exit.NOT_READY)
+"""Exit statuses of plans: of several, the first of these counts."""
 
 
 def plan(
@@ -76,7 +90,7 @@ def plan(
         return Answer(text, Exit.REFUSED)
     foresights = _Planner(documents, wish, cluster, now).foresights()
     codes = [exit_of(one) for one in foresights]
-    worst = next((code for code in (Exit.REFUSED, Exit.NO_NODE) if code in codes), Exit.OK)
+    worst = next((code for code in _WORST_FIRST if code in codes), Exit.OK)
     if json:
         return Answer(as_json([plan_json(one) for one in foresights]), worst)
     return Answer("\n\n".join(plan_text(one) for one in foresights), worst)
@@ -119,7 +133,7 @@ class _Planner:
     ) -> None:
         self._cluster = cluster
         self._now = now
-        self._hardware = ForeseenNodes(_profiles(wish.profiles), wish.image)
+        self._known = _knowledge(wish, cluster)
         default = wish.namespace or (cluster.namespace if cluster else "default")
         self._ours = {
             kind: [_manifest(one, default) for one in documents if one.kind == kind]
@@ -153,7 +167,8 @@ class _Planner:
 
     def _foresee(self, deployment: Raw) -> Foresight:
         try:
-            return foresee(deployment, self._around(deployment), self._hardware, self._now)
+            known = self._known.within(deployment["metadata"]["namespace"])
+            return foresee(deployment, self._around(deployment), known, self._now)
         except BadResource as error:
             raise Declined(f"{'/'.join(_key(deployment))}: {error}: correct it") from error
 
@@ -227,9 +242,43 @@ def _nodes(name: str | None, cluster: Cluster | None) -> Sequence[Raw]:
     return cluster.nodes()
 
 
-def _profiles(name: str | None) -> tuple[Profile, ...]:
-    if name is None:
-        return builtin_profiles()
+@dataclass(frozen=True)
+class _Knowledge:
+    """What is known of the operator, and what was asked for in its place."""
+
+    usual: ForeseenNodes
+    operator: OperatorKnowledge | None = None
+
+    def within(self, namespace: str) -> ForeseenNodes:
+        """Return what a plan in a namespace is made of."""
+        if self.operator is None:
+            return self.usual
+        notes = (*self.usual.notes, *out_of_reach(self.operator, namespace))
+        return replace(self.usual, notes=notes)
+
+
+def _knowledge(wish: PlanWish, cluster: Cluster | None) -> _Knowledge:
+    """Return the operator's profiles, images and settings, where it can be asked for them."""
+    given = None if wish.profiles is None else _profiles(wish.profiles)
+    plain = ForeseenNodes(given or builtin_profiles(), wish.image)
+    if cluster is None:
+        return _Knowledge(plain)
+    place = wish.operator or USUAL_PLACE
+    namespace, _, name = place.partition("/")
+    if not name:
+        raise Declined(f"--operator {place}: write NAMESPACE/NAME of the chart's ConfigMap")
+    try:
+        found = read_knowledge(place, cluster.within(namespace).config_map(name))
+    except (NotFound, Forbidden) as error:
+        if wish.operator:
+            raise Declined(f"--operator {place}: {error}") from error
+        return _Knowledge(replace(plain, notes=(unread(place, type(error).__name__),)))
+    notes = differences(found, given, wish.image)
+    profiles = given or found.profiles
+    return _Knowledge(ForeseenNodes(profiles, wish.image, found.settings, notes), found)
+
+
+def _profiles(name: str) -> tuple[Profile, ...]:
     try:
         return extended_profiles(read_text(name), name)
     except BadProfile as error:

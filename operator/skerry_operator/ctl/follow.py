@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from skerry_operator.api.base import Condition, ConditionStatus
-from skerry_operator.constants import ANNOTATION_ABORT, ConditionType, Reason
+from skerry_operator.constants import ANNOTATION_ABORT, ANNOTATION_UPGRADE, ConditionType, Reason
 from skerry_operator.ctl.answer import Answer, Exit
 from skerry_operator.ctl.status_view import status_line
 from skerry_operator.ctl.story import Story
@@ -38,10 +38,17 @@ def outcome(story: Story) -> Exit | None:
         return None
     if _holds(story.condition(ConditionType.READY)):
         is_wanted = story.wanted in {None, story.status.stable_revision}
-        return Exit.OK if is_wanted else None
+        return Exit.OK if is_wanted and not _awaits_upgrade(story) else None
     stalled = story.condition(ConditionType.STALLED)
     is_ours = stalled is not None and _holds(stalled) and _is_of_wanted(story, stalled)
     return Exit.NOT_READY if is_ours else None
+
+
+def _awaits_upgrade(story: Story) -> bool:
+    """Tell whether runtime images are asked for that the operator has not begun with yet."""
+    offer = story.status.upgrade
+    asked = story.deployment.metadata.annotations.get(ANNOTATION_UPGRADE)
+    return offer is not None and asked == offer.image_set
 
 
 def follow(read: Callable[[], Story], say: Callable[[str], None], watch: Following) -> Answer:

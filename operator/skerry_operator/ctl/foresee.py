@@ -9,16 +9,21 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from skerry_operator.api.v1alpha1.edgedeployment import OnUncovered
 from skerry_operator.api.v1alpha1.edgedeployment_network import NetworkPeer
 from skerry_operator.api.v1alpha1.edgedeployment_status import RejectedNode
-from skerry_operator.catalogue.profiles import SHIPPED_FLAVORS, Profile
+from skerry_operator.catalogue.profiles import DEFAULT_FLAVOR, SHIPPED_FLAVORS, Profile
 from skerry_operator.constants import ConditionType, Reason
 from skerry_operator.ctl.documents import Raw
+from skerry_operator.decide.facts import Uncovered
+from skerry_operator.decide.fleet.covering import uncovered
 from skerry_operator.decide.fleet.fleet import Fleet
+from skerry_operator.decide.fleet.replaced import why_replaced
 from skerry_operator.decide.observed import Observed
 from skerry_operator.decide.placement.place import Cell
 from skerry_operator.decide.planned import Manifest, Plan
-from skerry_operator.decide.revision import Snapshot, revision_of
+from skerry_operator.decide.revision import Snapshot
+from skerry_operator.decide.windows import outlook
 from skerry_operator.kube.observe import observe
 from skerry_operator.kube.read import (
     child_entry,
@@ -31,6 +36,7 @@ from skerry_operator.kube.read import (
 from skerry_operator.kube.tables import Cache
 from skerry_operator.manifests.networkpolicy import NetworkDefaults
 from skerry_operator.plan import PlanSettings, plan
+from skerry_operator.plan.wanted import wanted_snapshot
 
 UNKNOWN_IMAGE = "the-operator's-default"
 """Stands in for the image that only the operator's own settings name."""
@@ -38,6 +44,13 @@ UNKNOWN_IMAGE = "the-operator's-default"
 _INVALID = frozenset({Reason.MODEL_NOT_FOUND, Reason.MODEL_INVALID, Reason.INVALID_SPEC})
 _KEPT_OF_THE_CLUSTER = ("retry", "paused")
 """Rollout fields that people set by command, and that an apply of a file without them keeps."""
+
+
+_FATES = {
+    OnUncovered.HOLD: "keeps what it has",
+    OnUncovered.EXCLUDE: "keeps what it has",
+    OnUncovered.ALLOW: "loses its model at the end of the rollout",
+}
 
 
 @dataclass(frozen=True)
@@ -59,6 +72,10 @@ class ForeseenNodes:
     profiles: tuple[Profile, ...]
     image: str | None = None
     """The operator's default runtime image; None: that of the newest revision, if any."""
+    settings: PlanSettings | None = None
+    """The operator's own; None: they are not known."""
+    notes: tuple[str, ...] = ()
+    """What people should know about all plans that are made of this."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +89,8 @@ class CellForesight:
     image: str
     units: int
     change: str
+    why: str = ""
+    """What takes the units new pods."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +110,18 @@ class Foresight:
     """What the condition Ready would say."""
     is_invalid: bool
     """Nothing would be done: the manifests are wrong, or the model is missing."""
+    uncovered: tuple[Uncovered, ...] = ()
+    """Units that have a model, and none with these manifests."""
+    fate: str = ""
+    """What would become of them."""
+    is_held: bool = False
+    """The rollout would not be begun because of them."""
+    upgrade: str = ""
+    """Which images of the operator the pods do not run in, and what becomes of that."""
+    windows: str = ""
+    """How it stands with the windows of the rollout; empty: there are none."""
+    notes: tuple[str, ...] = ()
+    """Where the operator may plan otherwise, and why."""
 
 
 def foresee(
@@ -102,17 +133,30 @@ def foresee(
         BadResource: the deployment or its model cannot be read.
     """
     observed = _observed(as_applied(deployment, around.existing), around, now)
-    settings = PlanSettings(
+    settings = _settings(known, observed, around)
+    profiles = known.profiles if known.settings else _as_in_use(known.profiles, observed)
+    made = plan(observed, profiles, settings)
+    whole = plan(replace(observed, generated={}), profiles, settings)
+    wanted = _wanted(observed, whole, profiles, settings)
+    flavors = frozenset({DEFAULT_FLAVOR, *settings.flavor_images})
+    look = _Look(observed, made, whole, wanted, profiles, flavors)
+    return replace(_told(look), notes=known.notes)
+
+
+def _settings(known: ForeseenNodes, observed: Observed, around: Surroundings) -> PlanSettings:
+    """Return the operator's settings, or the likely ones where nobody told."""
+    if known.settings is not None:
+        return replace(known.settings, default_image=known.image or known.settings.default_image)
+    known_ones = _by_importance(observed)
+    return PlanSettings(
         default_image=known.image or _usual_image(observed),
         # the chart names them all; what it was told only the operator knows
         flavor_images=dict.fromkeys(SHIPPED_FLAVORS, UNKNOWN_IMAGE),
-        triton_image=UNKNOWN_IMAGE,
+        triton_image=next(
+            (one.triton_image for one in known_ones if one.triton_image), UNKNOWN_IMAGE
+        ),
         network=_network(around.children.get("NetworkPolicy", ())),
     )
-    made = plan(observed, known.profiles, settings)
-    whole = plan(replace(observed, generated={}), known.profiles, settings)
-    wanted = _wanted(observed, whole)
-    return _told(_Look(observed, made, whole, wanted, known.profiles))
 
 
 def as_applied(deployment: Raw, existing: Raw | None) -> Raw:
@@ -123,10 +167,12 @@ def as_applied(deployment: Raw, existing: Raw | None) -> Raw:
     kept = {name: held[name] for name in _KEPT_OF_THE_CLUSTER if name in held}
     spec = deployment["spec"]
     rollout = {**kept, **(spec.get("rollout") or {})}
+    given, there = deployment["metadata"], existing["metadata"]
+    annotations = {**(there.get("annotations") or {}), **(given.get("annotations") or {})}
     return {
         **existing,
         "spec": {**spec, "rollout": rollout} if rollout else spec,
-        "metadata": {**deployment["metadata"], **existing["metadata"]},
+        "metadata": {**given, **there, "annotations": annotations},
     }
 
 
@@ -140,6 +186,7 @@ class _Look:
     """The same plan for a cluster that holds no generated object yet."""
     wanted: Snapshot | None
     profiles: tuple[Profile, ...]
+    flavors: frozenset[str]
 
 
 def _network(policies: Sequence[Raw]) -> NetworkDefaults:
@@ -173,16 +220,35 @@ def _observed(deployment: Raw, around: Surroundings, now: datetime) -> Observed:
 
 def _usual_image(observed: Observed) -> str:
     """Return the default image of stable, or of any revision; else what stands in for it."""
-    stable = observed.snapshots.get(observed.deployment.status.stable_revision or "")
-    known = [stable, *observed.snapshots.values()]
-    return next((one.default_image for one in known if one), UNKNOWN_IMAGE)
+    return next((one.default_image for one in _by_importance(observed)), UNKNOWN_IMAGE)
 
 
-def _wanted(observed: Observed, whole: Plan) -> Snapshot | None:
+def _by_importance(observed: Observed) -> list[Snapshot]:
+    """Return the known snapshots, that of stable first."""
+    stable = observed.deployment.status.stable_revision
+    return sorted(observed.snapshots.values(), key=lambda one: one.revision != stable)
+
+
+def _as_in_use(profiles: tuple[Profile, ...], observed: Observed) -> tuple[Profile, ...]:
+    """Return the profiles with the images that they are known to have: nobody told the others."""
+    known = _by_importance(observed)[:1]
+    images = {name: image for one in known for name, image in one.images.items()}
+    usual = {one.default_image for one in known}
+    return tuple(
+        profile.model_copy(update={"image": images[profile.name]})
+        if images.get(profile.name, UNKNOWN_IMAGE) not in {UNKNOWN_IMAGE, *usual}
+        else profile
+        for profile in profiles
+    )
+
+
+def _wanted(
+    observed: Observed, whole: Plan, profiles: tuple[Profile, ...], settings: PlanSettings
+) -> Snapshot | None:
     """Return the snapshot of the revision that the manifests ask for; None: it has none."""
     if observed.model is None:
         return None
-    revision = revision_of(observed.model.spec, observed.deployment.spec)
+    revision = wanted_snapshot(observed, profiles, settings).revision
     made = (Snapshot.model_validate(one.body["data"]) for one in whole.records)
     known = {one.revision: one for one in made}
     return known.get(revision) or observed.snapshots.get(revision)
@@ -193,7 +259,7 @@ def _told(look: _Look) -> Foresight:
     metadata, wanted = observed.deployment.metadata, look.wanted
     own = {wanted.revision: wanted} if wanted else {}
     snapshots = {**observed.snapshots, **own}
-    fleet = Fleet(observed, look.profiles, snapshots, flavors=frozenset(SHIPPED_FLAVORS))
+    fleet = Fleet(observed, look.profiles, snapshots, flavors=look.flavors)
     reason, message = _ready(look)
     is_invalid = reason in _INVALID
     placement = fleet.place(wanted.revision) if wanted and not is_invalid else None
@@ -209,7 +275,19 @@ def _told(look: _Look) -> Foresight:
         objects=_objects(look),
         ready=f"{reason}: {message}".rstrip(": "),
         is_invalid=is_invalid,
+        uncovered=uncovered(fleet, wanted.revision) if wanted and not is_invalid else (),
+        fate=_FATES[observed.deployment.spec.rollout.on_uncovered],
+        is_held=reason == Reason.UNITS_UNCOVERED,
+        upgrade=_upgrade(look),
+        windows=_windows(observed),
     )
+
+
+def _windows(observed: Observed) -> str:
+    rollout = observed.deployment.spec.rollout
+    lines = {"": rollout.windows, "downloads ": rollout.download.windows}
+    told = [f"{what}{outlook(of, observed.now).why}" for what, of in lines.items() if of]
+    return "; ".join(told)
 
 
 def _ready(look: _Look) -> tuple[str, str]:
@@ -218,6 +296,11 @@ def _ready(look: _Look) -> tuple[str, str]:
     ready = (one for one in status.conditions if one.type == ConditionType.READY)
     found = next(ready, None)
     return (found.reason, found.message) if found else ("", "")
+
+
+def _upgrade(look: _Look) -> str:
+    status = look.whole.status or look.observed.deployment.status
+    return status.upgrade.message if status.upgrade else ""
 
 
 def _cell(fleet: Fleet, wanted: Snapshot, cell: Cell) -> CellForesight:
@@ -229,16 +312,17 @@ def _cell(fleet: Fleet, wanted: Snapshot, cell: Cell) -> CellForesight:
         image=fleet.template(wanted.revision, cell.hardware).image,
         units=len(cell.units),
         change=_change(fleet, wanted, cell),
+        why="; ".join(why_replaced(fleet, wanted.revision, cell)),
     )
 
 
 def _change(fleet: Fleet, wanted: Snapshot, cell: Cell) -> str:
     """Return what a rollout of the wanted revision would do to the units of a cell."""
-    berth = fleet.berth(wanted.revision, cell.name)
-    listed = [fleet.row(unit).berths for unit in cell.units]
-    if not any(listed):
+    listed = {unit: fleet.row(unit).berths for unit in cell.units}
+    if not any(listed.values()):
         return "new pods"
-    if any(berth not in berths for berths in listed):
+    wish = {unit: fleet.berth_for(unit, wanted.revision, cell.name) for unit in cell.units}
+    if any(wish[unit] not in berths for unit, berths in listed.items()):
         return "pods are replaced"
     given = {fleet.assigned(unit, cell.name) for unit in cell.units}
     return "as it is" if given == {wanted.revision} else "swapped in place"

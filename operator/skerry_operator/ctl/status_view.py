@@ -14,6 +14,7 @@ from skerry_operator.api.v1alpha1.edgedeployment_status import (
 from skerry_operator.constants import ConditionType
 from skerry_operator.ctl.story import Event, Story, amiss
 from skerry_operator.ctl.table import INDENT, NOTHING, page, section, table
+from skerry_operator.decide.told.downloads import download_text, prefetch_text
 
 
 def status_text(story: Story) -> str:
@@ -22,6 +23,7 @@ def status_text(story: Story) -> str:
     return page(
         _head(story),
         section("Cells", _cells(status)),
+        section("Signed by", _signers(status)),
         section("Conditions that are not as they should be", _conditions(status.conditions)),
         section(f"Rejected nodes ({status.rejected_count})", _rejected(status)),
         section("Failed revisions", _failed(story)),
@@ -85,12 +87,18 @@ def _head(story: Story) -> str:
         f"{units.eligible} eligible, {units.serving} serving, {units.updated} on the target, "
         f"{units.failed} failed, {units.offline} offline"
     )
+    interim = status.interim_revision
     return "\n".join(
         (
             f"EdgeDeployment {story.title}: {status.phase or 'Unknown'}{step}{stale}",
             f"{INDENT}stable  {_revision(story, status.stable_revision)}",
+            *((f"{INDENT}interim {_revision(story, interim)}",) if interim else ()),
             f"{INDENT}target  {_revision(story, status.target_revision)}",
             f"{INDENT}units   {counts}",
+            *([f"{INDENT}fetch   {download_text(status.download)}"] if status.download else []),
+            *([f"{INDENT}ahead   {prefetch_text(status.prefetch)}"] if status.prefetch else []),
+            *([f"{INDENT}images  {status.upgrade.message}"] if status.upgrade else []),
+            *([f"{INDENT}service {status.service}"] if status.service else []),
         )
     )
 
@@ -112,7 +120,7 @@ def _cells(status: EdgeDeploymentStatus) -> str:
             cell.profile,
             cell.variant,
             cell.provider,
-            f"{cell.updated}/{cell.units}",
+            f"keeps {cell.keeps}" if cell.keeps else f"{cell.updated}/{cell.units}",
             _outage(cell.max_outage_ms),
         )
         for cell in status.cells
@@ -127,6 +135,12 @@ def _outage(length_ms: int | None) -> str | None:
     if length_ms == 0:
         return "none"
     return f"{length_ms} ms" if length_ms < 10_000 else f"{length_ms / 1000:.1f} s"
+
+
+def _signers(status: EdgeDeploymentStatus) -> str:
+    """Return whose keys vouched for what serves."""
+    rows = [(cell.name, key) for cell in status.cells for key in cell.signed_by or ()]
+    return table(["CELL", "KEY"], rows)
 
 
 def _conditions(conditions: tuple[Condition, ...]) -> str:

@@ -6,9 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from skerry_operator.api.v1alpha1.edgedeployment import EdgeDeployment
+from skerry_operator.api.v1alpha1.edgedeployment import EdgeDeployment, RuntimeUpgrade
 from skerry_operator.api.v1alpha1.edgedeployment_status import Stage
-from skerry_operator.constants import ANNOTATION_ABORT, ANNOTATION_PROMOTE, Reason
+from skerry_operator.constants import (
+    ANNOTATION_ABORT,
+    ANNOTATION_PROMOTE,
+    ANNOTATION_UPGRADE,
+    Reason,
+)
 from skerry_operator.ctl.answer import Declined
 
 GITOPS_HINT = (
@@ -55,26 +60,75 @@ def abort(deployment: EdgeDeployment, revision: str | None) -> Steering:
             f"{target} cannot be aborted any more, its stage is {status.rollout.stage}: wait for "
             "the end with `skerry status -w`"
         )
-    stable = status.stable_revision
-    back = f"{stable} comes back" if stable else "nothing was stable before"
+    base = status.stable_revision or status.interim_revision
+    back = f"{base} comes back" if base else "nothing was stable before"
     return _annotated(ANNOTATION_ABORT, target, f"{target} is aborted, {back}")
 
 
-def retry(deployment: EdgeDeployment, text: str) -> Steering:
-    """Return the change that gives failed revisions another chance.
+def retry(deployment: EdgeDeployment, text: str, *, clear_abort: bool = False) -> Steering:
+    """Return the change that gives failed revisions, and units that refuse stable, another chance.
 
     Raises:
-        Declined: the text is the one that is there.
+        Declined: the text is the one that is there, or an abort that names a failed revision is.
     """
     if text == deployment.spec.rollout.retry:
         raise Declined(f"spec.rollout.retry is {text!r} already: give another text, or none")
     failed = [entry.revision for entry in deployment.status.failed_revisions]
-    effect = (
-        f"a failed revision that the spec asks for is tried again (failed: {', '.join(failed)})"
-        if failed
-        else "no revision has failed, so nothing changes now"
+    aborted = deployment.metadata.annotations.get(ANNOTATION_ABORT)
+    if aborted in failed and not clear_abort:
+        raise Declined(
+            f"annotation {ANNOTATION_ABORT} names {aborted}, which is not started while it does: "
+            "`skerry retry --clear-abort` removes it; nothing was changed"
+        )
+    change = _with_rollout(
+        {"retry": text}, f"spec.rollout.retry is {text!r}: {_second(deployment)}"
     )
-    return _with_rollout({"retry": text}, f"spec.rollout.retry is {text!r}: {effect}")
+    return _without_abort(change, aborted) if aborted and clear_abort else change
+
+
+def upgrade(deployment: EdgeDeployment) -> Steering:
+    """Return the change that rolls the operator's runtime images out to one deployment.
+
+    Raises:
+        Declined: there are no others, or the operator rolls them out by itself.
+    """
+    offer, name = deployment.status.upgrade, deployment.metadata.name
+    if offer is None:
+        raise Declined(
+            "the pods run in the operator's runtime images, or in those that the spec names: there "
+            "is nothing to roll out"
+        )
+    changes = ", ".join(f"{one.profile}: {one.runs} -> {one.offered}" for one in offer.images)
+    if offer.policy == RuntimeUpgrade.ROLLOUT:
+        return Steering(f"they are rolled out by themselves ({changes}): `skerry status {name}`")
+    if deployment.metadata.annotations.get(ANNOTATION_UPGRADE) == offer.image_set:
+        again = f"`skerry retry {name}` tries images again that were taken back"
+        return Steering(f"that is asked for already ({changes}): {again}")
+    text = f"runtime images are rolled out in new pods, by the steps of the spec ({changes})"
+    return _annotated(ANNOTATION_UPGRADE, offer.image_set, text)
+
+
+def _second(deployment: EdgeDeployment) -> str:
+    """Return what a new retry text brings about."""
+    failed = [entry.revision for entry in deployment.status.failed_revisions]
+    failing = deployment.status.units.failed
+    effects = []
+    if failed:
+        named = ", ".join(failed)
+        effects.append(f"a failed revision that the spec asks for is tried again (failed: {named})")
+    if failing:
+        effects.append(f"units that refuse what they were given try it again ({failing} now)")
+    if not effects:
+        effects.append("no revision has failed, so nothing changes now")
+    if deployment.spec.rollout.paused:
+        effects.append("spec.rollout.paused is true: nothing is started before `skerry resume`")
+    return "; ".join(effects)
+
+
+def _without_abort(change: Steering, aborted: str) -> Steering:
+    """Return the change that removes the abort annotation as well."""
+    patch = {**change.patch, "metadata": {"annotations": {ANNOTATION_ABORT: None}}}
+    return Steering(f"annotation {ANNOTATION_ABORT}={aborted} is removed\n{change.text}", patch)
 
 
 def set_paused(deployment: EdgeDeployment, *, paused: bool) -> Steering:

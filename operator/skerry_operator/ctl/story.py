@@ -55,7 +55,8 @@ class Story:
     def version_of(self, revision: str | None) -> str | None:
         """Return the version of a revision's model, where anything tells it."""
         promoted = {entry.revision: entry.version for entry in self.status.history}
-        return ({**promoted, **self.known_versions}).get(revision or "")
+        failed = {one.revision: one.version for one in self.status.failed_revisions if one.version}
+        return ({**failed, **promoted, **self.known_versions}).get(revision or "")
 
     def condition(self, wanted: ConditionType) -> Condition | None:
         """Return the condition of a type."""

@@ -12,7 +12,8 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 from typing_extensions import override
 
-from skerry_operator.api.base import KubeModel, Name
+from skerry_operator.api.addresses import FORMS
+from skerry_operator.api.base import KubeModel, ModelName, SecretName
 from skerry_operator.api.bounds import STRICT
 from skerry_operator.api.v1alpha1.edgedeployment import EdgeDeployment, EdgeDeploymentSpec
 from skerry_operator.api.v1alpha1.edgedeployment_analysis import MetricName
@@ -20,6 +21,7 @@ from skerry_operator.api.v1alpha1.edgemodel import EdgeModel, EdgeModelSpec
 from skerry_operator.constants import API_VERSION
 from skerry_operator.crdgen.definitions import KINDS, definition
 from skerry_operator.decide.told.validate import model_problems
+from skerry_operator.decide.windows import rollout_problems
 
 Path = tuple[str | int, ...]
 
@@ -30,16 +32,22 @@ SPECS: Mapping[str, type[KubeModel]] = {
 """Kind -> the type of its spec."""
 
 _TOP = frozenset({"apiVersion", "kind", "metadata", "spec", "status"})
-_NAME: TypeAdapter[str] = TypeAdapter(Name)
+_NAMES: Mapping[str, TypeAdapter[str]] = {
+    EdgeModel.__name__: TypeAdapter(ModelName),
+    EdgeDeployment.__name__: TypeAdapter(SecretName),  # what Kubernetes takes
+}
 _VALUE_LIMIT = 80
 
 _REMEDIES = (
-    ("(ms|s|m|h)", "write a duration, for example 90s or 1h30m"),
+    ("https?://", FORMS),
+    ("(ms|s|m|h)", "write a duration, for example 90s, 1h30m or 2d"),
     ("(m|k|Ki|M", "write a quantity, for example 200Mi or 500m"),
+    ("[0-5][0-9]$", 'write hours and minutes, for example "02:30"'),
+    ("[A-Za-z0-9_+-]+){0,2}$", "write a name of the IANA database, for example Europe/Berlin"),
     ("[0-9a-f]{64}", "write the 64 lower-case hex digits that `sha256sum FILE` prints"),
-    ("https?://", "write an http or https address without user and password"),
     ("%)$", 'write a count such as "1" or a percentage such as "25%"'),
     ("^-?[0-9]+(", 'write a decimal as text, for example "0.95"'),
+    ("[-a-z0-9.]*", "write lower-case letters, digits, '-' and '.'"),
     ("^[a-z0-9](", "write lower-case letters, digits and '-'"),
     ("", "write what the pattern {pattern} allows"),
 )
@@ -98,9 +106,10 @@ def _of_frame(body: Mapping[str, Any]) -> Iterator[Fault]:
     metadata = body.get("metadata")
     name = metadata.get("name") if isinstance(metadata, Mapping) else None
     try:
-        _NAME.validate_python(name, strict=True)
+        _NAMES[body["kind"]].validate_python(name, strict=True)
     except ValidationError:
-        remedy = "write at most 63 lower-case letters, digits and '-'"
+        most = 63 if body["kind"] == EdgeModel.__name__ else 253
+        remedy = f"write at most {most} lower-case letters, digits, '-' and '.'"
         yield Fault("metadata.name", f"{_short(name)} is no name", remedy)
 
 
@@ -117,9 +126,12 @@ def _of_spec(kind: str, spec: object) -> Iterator[Fault]:
 def _of_content(kind: str, spec: Mapping[str, Any]) -> Iterator[Fault]:
     """Find what no single field shows; asked only when every field is right by itself."""
     if kind != EdgeModel.__name__:
-        yield from _of_metrics(EdgeDeploymentSpec.model_validate(spec))
-        return
-    for problem in model_problems(EdgeModelSpec.model_validate(spec)):
+        deployment = EdgeDeploymentSpec.model_validate(spec)
+        yield from _of_metrics(deployment)
+        problems = rollout_problems(deployment.rollout)
+    else:
+        problems = model_problems(EdgeModelSpec.model_validate(spec))
+    for problem in problems:
         path, problem_text, *remedy = problem.split(": ", 2)
         yield Fault(path, problem_text, remedy[0] if remedy else "correct it")
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from skerry_operator.api.v1alpha1.edgedeployment_status import Baseline
+from skerry_operator.api.v1alpha1.edgedeployment_status import Baseline, Measured
 
-STATE_LIMIT = 200
+STATE_LIMIT = 300
 """Longest text about one unit: a kubelet may repeat a whole answer of a registry."""
 
 
@@ -48,6 +48,20 @@ class Assessment:
 
 
 @dataclass(frozen=True)
+class Fetching:
+    """A download as the unit tells of it."""
+
+    fetched: int
+    """Bytes on disk."""
+    total: int | None
+    moved_at: datetime | None
+    """When there were more bytes than ever, by the operator's clock."""
+    bytes_per_s: float | None
+    is_under_way: bool = True
+    """False: it is over, and the unit does something else about the target."""
+
+
+@dataclass(frozen=True)
 class UnitFacts:
     """One unit as the engine sees it."""
 
@@ -68,6 +82,12 @@ class UnitFacts:
     failure: str | None = None
     """Why it refuses the target: reason and message of its own report, or `CrashLoop: ...`. Only
     what was reported under the present `retry` text: an older refusal is None here."""
+    fetching: Fetching | None = None
+    """Its download of the target, if it had to fetch."""
+    prefetched: bool | None = None
+    """Whether it has the target's files without having been given it; None: it is not to."""
+    prefetch_note: str = ""
+    """Why it has not."""
     waiting: str = ""
     """What it is doing about the target, for people: `Fetching: HTTP 503; next try in 4 s`."""
 
@@ -80,6 +100,20 @@ class UnitFacts:
         if self.failure is not None:
             return self.failure[:STATE_LIMIT]
         return self.waiting.partition(":")[0] if self.answered else self.waiting[:STATE_LIMIT]
+
+
+@dataclass(frozen=True)
+class Uncovered:
+    """A unit that has a model, and that a revision has no build for."""
+
+    name: str
+    cell: str
+    keeps: str
+    """The revision that it has."""
+    why: str
+    """Why the other one is nothing for it, with the remedy."""
+    counts: bool = True
+    """It can be reached, and no hardware of it is merely missing for the moment."""
 
 
 @dataclass(frozen=True)
@@ -104,5 +138,18 @@ class RolloutFacts:
     engine never holds what it hears of one revision against another. None: the state's target."""
     baseline: tuple[Baseline, ...] = ()
     """What stable does now, to be noted when a step takes units from it."""
+    measured: tuple[Measured, ...] = ()
+    """Measurements of the target so far, that of this look included."""
+    uncovered: tuple[Uncovered, ...] = ()
+    """Units that have a model, and none with the wanted revision."""
+    replaced: tuple[str, ...] = ()
+    """Why units need new pods for the wanted revision; empty: it is swapped in place."""
+    is_return: bool = False
+    """What the wanted revision asks for was stable before, in other runtime images."""
     versions: Mapping[str, str] = field(default_factory=dict)
-    """Revision -> version of its model, for the history."""
+    """Revision -> version of its model, for people."""
+
+    def named(self, revision: str | None) -> str:
+        """Return a revision for people, for example `1.2.0 (r1-0a1b2c3d4e)`."""
+        version = self.versions.get(revision or "")
+        return f"{version} ({revision})" if version else str(revision)

@@ -15,8 +15,9 @@ from math import nan
 from skerry_operator.api.v1alpha1.edgedeployment import EdgeDeployment
 from skerry_operator.api.v1alpha1.edgemodel import EdgeModel
 from skerry_operator.decide.placement.nodes import Node
-from skerry_operator.decide.reported import UnitReport
+from skerry_operator.decide.reported import ReportedCounters, UnitReport
 from skerry_operator.decide.revision import Snapshot
+from skerry_operator.decide.sites import SiteCaches
 from skerry_runtime.contract import Assignment
 
 _BEGINNING = datetime.min.replace(tzinfo=UTC)
@@ -39,6 +40,8 @@ class Pod:
     ready: bool = False
     deleting: bool = False
     restarts: int = 0
+    ended_at: datetime | None = None
+    """When a container of it ended last, by its node's clock."""
     waiting_reason: str = ""
     """Of the container, for example CrashLoopBackOff, ImagePullBackOff, or Unschedulable."""
     waiting_message: str = ""
@@ -55,6 +58,14 @@ class Pod:
     """uid of the workload that made it; empty when none did."""
     is_over: bool = False
     """It has ended for good: evicted, refused at admission, or all its containers are done."""
+    extras: str = ""
+    """Hash of what it was given besides; empty: nothing."""
+    is_started: bool = False
+    """The kubelet has reached its admin port: the runtime runs."""
+    last_exit: str = ""
+    """How a container ended last that was started again, for example `OOMKilled, code 137`."""
+    disruption: str = ""
+    """Why it is being taken away, for example `PreemptionByScheduler: ...`; empty: nobody says."""
 
 
 def speakers(pods: Iterable[Pod]) -> dict[str, Pod]:
@@ -92,6 +103,9 @@ class ObservedTemplate:
     """Hostnames in the affinity of a DaemonSet."""
     unit: str = ""
     """The one replica of a ReplicaSet."""
+    uid: str = ""
+    supplies: tuple[str, ...] = ()
+    """What its pods mount to fetch with, sorted."""
 
 
 class SampleState(StrEnum):
@@ -111,6 +125,28 @@ class Sample:
     value: float = nan
     problem: str = ""
     """Why there is no value."""
+    asked_at: float | None = field(default=None, compare=False)
+    """When it was asked for, by a clock that never goes back; None: nobody knows."""
+
+
+@dataclass(frozen=True)
+class Marks:
+    """What pods had counted when a metric was last measured in a cell.
+
+    The next measurement is of what came since. An operator that restarts has none of it: then the
+    next one begins anew.
+    """
+
+    target: str
+    at: datetime | None
+    """Time of that measurement; None: there was none yet."""
+    counters: Mapping[tuple[str, str], ReportedCounters] = field(default_factory=dict)
+    """(unit, revision) -> its counters."""
+    restarts: Mapping[str, int] = field(default_factory=dict)
+    asked_at: float | None = None
+    """Of the latest answer to a query that was counted."""
+    before: Marks | None = None
+    """Those of the measurement before: the status may not have been written."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +167,10 @@ class Observed:
     """Units that said so before the last write: no step ends on that."""
     refused_reports: Mapping[str, str] = field(default_factory=dict)
     """Unit -> why what its pod answers is not believed."""
+    silent: frozenset[str] = frozenset()
+    """Units whose pod was asked several times and gave no answer at all."""
+    causes: Mapping[str, str] = field(default_factory=dict)
+    """Unit -> what the events of its pod, or of what makes it, say is in the way."""
     polled: bool = True
     """Every pod was asked since it changed; False: some could not say yet what they do."""
     cells: tuple[ObservedCell, ...] = ()
@@ -141,7 +181,11 @@ class Observed:
     """Revision -> its snapshot."""
     generated: Mapping[str, str] = field(default_factory=dict)
     """`Kind/name` of every generated object -> the hash annotation it carries."""
+    caches: SiteCaches | None = None
+    """The caches of the sites; None: that is not known yet, and what pods were told stays."""
     samples: Mapping[str, Sample] = field(default_factory=dict)
     """Prometheus query, as it is written in the spec -> its latest answer about the target."""
+    marks: Mapping[tuple[str, str], Marks] = field(default_factory=dict)
+    """(metric with its limit, cell) -> `Plan.marks` of the last look."""
     apply_error: str | None = None
     """Why the last apply failed, until one succeeds."""

@@ -9,6 +9,7 @@ from typing import Any
 from skerry_operator.api.v1alpha1.edgedeployment_status import EdgeDeploymentStatus
 from skerry_operator.api.v1alpha1.edgemodel import EdgeModelStatus
 from skerry_operator.decide.facts import Value
+from skerry_operator.decide.observed import Marks
 from skerry_operator.decide.placement.placed import PlacementResult
 
 
@@ -38,6 +39,21 @@ class Nudge:
     pod: str
     revision: str
     digest: str
+
+
+@dataclass(frozen=True)
+class Sight:
+    """A unit as people would see it at one look."""
+
+    reachable: bool
+    serving: str | None
+    """Revision that it serves, for people."""
+    assigned: str | None
+    """Revision that it is given."""
+    is_on_its_way: bool
+    """Its pod is being replaced because somebody asked for that."""
+    state: str
+    """What keeps it from serving."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +89,10 @@ class Plan:
         default_factory=dict, compare=False, repr=False
     )
     """Revision -> its placement, for the next look to begin with."""
+    marks: Mapping[tuple[str, str], Marks] = field(default_factory=dict, compare=False, repr=False)
+    """(metric with its limit, cell) -> what was counted at its last measurement."""
+    sights: Mapping[str, Sight] = field(default_factory=dict, compare=False, repr=False)
+    """Unit -> how it is now (`told/sights.py`), for the next look to tell what changed."""
     values: tuple[Value, ...] = ()
     """What the analysis measured, for the operator's own metrics; nothing when no rollout runs."""
 

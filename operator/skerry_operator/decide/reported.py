@@ -38,6 +38,14 @@ class ReportedAgreement:
 
 
 @dataclass(frozen=True, slots=True)
+class ReportedMemory:
+    """What a model takes of a pod's memory, and how that is known."""
+
+    needed_bytes: int
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
 class ReportedServing:
     """The revision that answers requests."""
 
@@ -48,6 +56,22 @@ class ReportedServing:
     exam: ReportedExam | None = None
     acceleration: ReportedAcceleration | None = None
     agreement: ReportedAgreement | None = None
+    memory: ReportedMemory | None = None
+    not_tried: str | None = None
+    """Why the model was never run before it served; None: it was."""
+    signed_by: str | None = None
+    """Fingerprint of the key that vouched for its files; None: nobody had to."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportedDownload:
+    """How far a download is."""
+
+    fetched_bytes: int
+    total_bytes: int | None
+    moved_at: float | None
+    """When there were more bytes than ever, in Unix seconds by the pod's clock."""
+    bytes_per_s: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +84,10 @@ class ReportedProgress:
     message: str = ""
     exam: ReportedExam | None = None
     agreement: ReportedAgreement | None = None
+    retry: str | None = None
+    """The retry text under which the pod tries it; None: its runtime does not say."""
+    download: ReportedDownload | None = None
+    """None: it did not have to fetch, or long ago."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +99,8 @@ class ReportedFailure:
     message: str
     at: float
     """Unix seconds, by the pod's clock."""
+    retry: str | None = None
+    """The retry text under which it was tried; None: the pod's runtime does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +134,16 @@ class ReportedSwap:
 
 
 @dataclass(frozen=True, slots=True)
+class ReportedPrefetch:
+    """How far a pod is with the files of a revision that it may be given later."""
+
+    revision: str
+    is_done: bool = False
+    message: str = ""
+    """Why they are not all there."""
+
+
+@dataclass(frozen=True, slots=True)
 class UnitReport:
     """One answer of one pod."""
 
@@ -124,6 +164,8 @@ class UnitReport:
     restarts: int | None = None
     """How often the process began again with `assigned`; None: the runtime does not count."""
     last_swap: ReportedSwap | None = None
+    prefetch: ReportedPrefetch | None = None
+    """None: there is nothing that it fetches ahead."""
 
     def pod_now(self, now: datetime) -> float:
         """Return what the pod's clock shows at the operator's `now`, in Unix seconds."""

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from skerry_operator.api.base import KubeModel, Name
+from skerry_operator.api.base import KubeModel, ModelName
 from skerry_operator.api.v1alpha1.edgedeployment import EdgeDeploymentSpec, Runtime, Serving
 from skerry_operator.api.v1alpha1.edgemodel import EdgeModelSpec
 from skerry_operator.constants import REVISION_SCHEME
@@ -22,7 +22,7 @@ _BESIDE_THE_PODS = frozenset({"networkPolicy", "service"})
 class KeptModel(KubeModel):
     """One model of a revision."""
 
-    name: Name
+    name: ModelName
     """Name under which clients asked for it when the revision was made."""
     spec: EdgeModelSpec
 
@@ -30,13 +30,13 @@ class KeptModel(KubeModel):
 class Snapshot(KubeModel):
     """All that is needed to run a revision again, kept in a ControllerRevision.
 
-    `default_image` and `images` (profile -> image) are the operator's of the day the revision
-    was made, so that an operator upgrade alone never changes a pod.
+    `default_image` and `images` (profile -> image) are those that pods ran in when the revision
+    was made, or the operator's of that day, so that an operator upgrade alone never changes a pod.
     """
 
     revision: str
     models: Annotated[tuple[KeptModel, ...], Field(min_length=1, max_length=8)]
-    names: tuple[Name, ...] = Field(default=(), exclude=True)
+    names: tuple[ModelName, ...] = Field(default=(), exclude=True)
     """Names under which clients ask for them today, in the same order; not in the data, which
     never changes. Empty: those of the day the revision was made."""
     runtime: Runtime
@@ -45,6 +45,9 @@ class Snapshot(KubeModel):
     images: Mapping[str, str] = Field(default_factory=dict)
     triton_image: str | None = None
     """The operator's of that day, where the engine is Triton."""
+    image_set: str | None = None
+    """Key of the images, where they count in the revision: it was made to bring them, or follows
+    one that was. None: those of the first day."""
     pods_of: str | None = None
     """The last revision before this one, or itself, that was made for new pods (`update:
     Recreate`): pods of another such revision are not taken over. None: there was none."""
@@ -75,8 +78,12 @@ def content_hash(value: object, length: int = HASH_LENGTH) -> str:
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()[:length]
 
 
-def revision_of(model: EdgeModelSpec, deployment: EdgeDeploymentSpec) -> str:
+def revision_of(
+    model: EdgeModelSpec, deployment: EdgeDeploymentSpec, image_set: str | None = None
+) -> str:
     """Return the revision that the two specs ask for, for example `r1-0a1b2c3d4e`.
+
+    `image_set` is the key of the operator's images, where they are what is rolled out.
 
     Equal specs give equal revisions for ever: whatever is added to the specs later counts only
     where the user sets it, so a new field with a default, or an operator upgrade, starts no
@@ -87,8 +94,18 @@ def revision_of(model: EdgeModelSpec, deployment: EdgeDeploymentSpec) -> str:
         "model": model.to_dict(),
         "runtime": deployment.runtime.to_dict(),
         "serving": _without(deployment.serving.to_dict(), _BESIDE_THE_PODS),
+        **({"images": image_set} if image_set else {}),
     }
     return f"{REVISION_SCHEME}-{content_hash(content)}"
+
+
+def kin_of(
+    model: EdgeModelSpec, deployment: EdgeDeploymentSpec, known: Mapping[str, Snapshot]
+) -> tuple[Snapshot, ...]:
+    """Return the known snapshots of what the two specs ask for, whatever their images."""
+    image_sets = {snapshot.image_set for snapshot in known.values()}
+    revisions = (revision_of(model, deployment, one) for one in image_sets)
+    return tuple(known[revision] for revision in sorted(revisions) if revision in known)
 
 
 def _without(section: Mapping[str, object], fields: frozenset[str]) -> dict[str, object]:

@@ -26,6 +26,7 @@ from skerry_operator.decide.revision import Snapshot
 from skerry_operator.kube.owners import is_made_by_us
 from skerry_operator.kube.raw import Raw, metadata_of
 from skerry_operator.manifests.snapshot import read_snapshot
+from skerry_operator.manifests.supplies import supplies_of
 from skerry_runtime.contract import ASSIGNMENT_FILE, Assignment
 
 CONTENT = ("spec", "data", "binaryData", "immutable", "revision")
@@ -178,6 +179,8 @@ def _template(raw: Raw) -> ObservedTemplate:
         template=labels.get(LABEL_TEMPLATE, ""),
         nodes=_hostnames(spec.get("affinity") or {}),
         unit=labels.get(LABEL_UNIT, ""),
+        uid=metadata_of(raw).get("uid", ""),
+        supplies=supplies_of(spec),
     )
 
 

@@ -11,11 +11,12 @@ skerry.dev                 edgemodels/status,                 patch
 (core)                     nodes                              list watch
 (core)                     pods                               list watch patch
 (core)                     configmaps, services               list watch create patch delete
-(core)                     events                             create patch
+(core)                     events                             list create patch
 (core)                     pods/proxy                         get  (only with status access Proxy)
 apps                       daemonsets, controllerrevisions    list watch create patch delete
 networking.k8s.io          networkpolicies                    list watch create patch delete
-coordination.k8s.io        leases (its own, by name)          get update  (Role in its namespace)
+apps                       deployments (its own, by name)     get  (Role in its namespace)
+coordination.k8s.io        leases (its own, by name)          get update delete  (same Role)
 coordination.k8s.io        leases                             create      (same Role)
 =========================  =================================  ===================================
 
@@ -42,7 +43,7 @@ from kubernetes import config as official_config
 from typing_extensions import override
 
 from skerry_operator.constants import FIELD_MANAGER
-from skerry_operator.kube.errors import KubeError, Unavailable, error_of
+from skerry_operator.kube.errors import KubeError, Unavailable, error_of, why_away
 from skerry_operator.telemetry import Telemetry
 from skerry_runtime import __version__
 
@@ -126,7 +127,7 @@ class KubeClient:
         return self._json(_Request("GET", path, query, headers={"Accept": accept}))
 
     def get_lease(self, path: str) -> Json:
-        """Return the Lease: within less time than others, as a try that hangs takes the next."""
+        """Return the Lease or its owner: within less time than others, as a try delays the next."""
         return self._json(_Request("GET", path, timeout=LEASE_TIMEOUT_S))
 
     def apply(self, path: str, body: Mapping[str, Any], kind: str) -> Json:
@@ -188,7 +189,7 @@ class KubeClient:
         try:
             data: bytes = response.read(limit, decode_content=True)
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise Unavailable(f"GET {path}: {type(error).__name__}") from error
+            raise self._away(f"GET {path}", error) from error
         finally:
             response.close()
         if response.status >= 300:
@@ -204,7 +205,7 @@ class KubeClient:
         try:
             data: bytes = response.read(limit, decode_content=True)
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise Unavailable(f"POST {path}: {type(error).__name__}") from error
+            raise self._away(f"POST {path}", error) from error
         finally:
             response.close()
         return response.status, data
@@ -232,7 +233,7 @@ class KubeClient:
         try:
             data: bytes = response.data
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise Unavailable(f"{request}: {type(error).__name__}") from error
+            raise self._away(str(request), error) from error
         if response.status >= 300:
             retry_after = response.headers.get("Retry-After")
             raise error_of(response.status, str(request), data, retry_after)
@@ -251,9 +252,14 @@ class KubeClient:
         try:
             answer = self._api.call_api(*prepared, _request_timeout=request.timeout)
         except (urllib3.exceptions.HTTPError, official.ApiException, OSError) as error:
-            raise Unavailable(f"{request}: {type(error).__name__}") from error
+            raise self._away(str(request), error) from error
         response: urllib3.BaseHTTPResponse = answer.response
         return response
+
+    def _away(self, request: str, error: Exception) -> Unavailable:
+        """Return what is said of a request that got no answer: who is missing, and why."""
+        host = self._api.configuration.host
+        return Unavailable(f"{request}: the API server {host} does not answer: {why_away(error)}")
 
 
 def connect(telemetry: Telemetry) -> KubeClient:

@@ -84,6 +84,24 @@ def error_of(code: int, what: str, body: bytes, retry_after: str | None = None) 
     return kind(f"{what}: {text}", _seconds(retry_after))
 
 
+def why_away(error: BaseException) -> str:
+    """Return why a connection came to nothing, in words of the system where it has some.
+
+    >>> why_away(ConnectionRefusedError(111, "Connection refused"))
+    'Connection refused'
+    >>> why_away(TimeoutError())
+    'no answer in time'
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, TimeoutError) or "Timeout" in type(cause).__name__:
+            return "no answer in time"
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+        cause = cause.__cause__ or cause.__context__
+    return type(error).__name__
+
+
 def status_message(body: bytes) -> str:
     """Return the message of a Kubernetes Status, shortened; empty when it is none."""
     try:

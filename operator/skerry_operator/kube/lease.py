@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any
 
 from skerry_operator.kube.client import TIMEOUT_S, Json, KubeClient
-from skerry_operator.kube.errors import Conflict, Fenced, KubeError, NotFound
+from skerry_operator.kube.errors import Conflict, Fenced, Forbidden, KubeError, NotFound
 from skerry_operator.kube.paths import API_VERSIONS, collection_path, object_path
 
 DURATION_S = 30
@@ -47,6 +47,8 @@ class LeaseName:
     namespace: str
     name: str
     identity: str
+    owner: str = ""
+    """Deployment of the operator: with it the garbage collector takes the Lease; empty: nobody."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ class Elector:
         self._monotonic = monotonic
         self._held_until = float("-inf")
         self._sighting: Sighting | None = None
+        self._owners: list[Json] | None = None
         # A thread of its own: a renewal must not wait behind a hundred applies.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="lease")
 
@@ -149,6 +152,8 @@ class Elector:
         return taken
 
     def _take(self) -> bool:
+        if self._owners is None:
+            self._owners = self._find_owners()
         lease = self._read()
         if lease is None:
             return self._write(self._client.create_unfenced, None)
@@ -157,6 +162,19 @@ class Elector:
         if not is_ours and not self._sighting.is_abandoned(self._monotonic()):
             return False
         return self._write(self._client.replace_unfenced, lease)
+
+    def _find_owners(self) -> list[Json]:
+        """Return the Lease's owner references; one that cannot be read is done without.
+
+        A Lease that a process makes again while it ends has an owner that is gone, and goes too.
+        """
+        path = f"/apis/apps/v1/namespaces/{self._name.namespace}/deployments/{self._name.owner}"
+        try:
+            found = self._client.get_lease(path) if self._name.owner else None
+        except (Forbidden, NotFound) as error:
+            log.warning("the Lease will outlive an uninstall, as its owner is not known: %s", error)
+            return []
+        return [_owner_reference(found["metadata"])] if found else []
 
     def _read(self) -> Json | None:
         path = object_path("Lease", self._name.namespace, self._name.name)
@@ -199,9 +217,19 @@ class Elector:
         }
         version = (current or {}).get("metadata", {}).get("resourceVersion")
         fenced = metadata | ({"resourceVersion": version} if version else {})
+        owned = {"ownerReferences": self._owners} if self._owners else {}
         return {
             "apiVersion": API_VERSIONS["Lease"],
             "kind": "Lease",
-            "metadata": fenced,
+            "metadata": fenced | owned,
             "spec": spec,
         }
+
+
+def _owner_reference(metadata: Json) -> Json:
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "name": metadata["name"],
+        "uid": metadata["uid"],
+    }

@@ -8,6 +8,7 @@ PLURALS = {
     "ConfigMap": "configmaps",
     "ControllerRevision": "controllerrevisions",
     "DaemonSet": "daemonsets",
+    "Deployment": "deployments",
     "EdgeDeployment": "edgedeployments",
     "EdgeModel": "edgemodels",
     "Event": "events",
@@ -16,7 +17,9 @@ PLURALS = {
     "Node": "nodes",
     "Pod": "pods",
     "ReplicaSet": "replicasets",
+    "Secret": "secrets",
     "Service": "services",
+    "StatefulSet": "statefulsets",
 }
 """Every kind that the operator touches, with its name in addresses."""
 
@@ -24,6 +27,7 @@ API_VERSIONS = {
     "ConfigMap": "v1",
     "ControllerRevision": "apps/v1",
     "DaemonSet": "apps/v1",
+    "Deployment": "apps/v1",
     "EdgeDeployment": API_VERSION,
     "EdgeModel": API_VERSION,
     "Event": "v1",
@@ -32,7 +36,9 @@ API_VERSIONS = {
     "Node": "v1",
     "Pod": "v1",
     "ReplicaSet": "apps/v1",
+    "Secret": "v1",
     "Service": "v1",
+    "StatefulSet": "apps/v1",
 }
 """Group and version of each of them."""
 

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
+from skerry_operator.api.bounds import on_one_line
 from skerry_operator.constants import (
+    ANNOTATION_EXTRAS,
     ANNOTATION_NUDGE,
     LABEL_CELL,
     LABEL_PROFILE,
@@ -20,11 +22,7 @@ from skerry_operator.kube.raw import Raw, metadata_of
 _ON_THE_WAY = frozenset({"ContainerCreating", "PodInitializing"})
 """Waiting reasons of a pod that starts as it should."""
 
-_OVER = frozenset({"Succeeded", "Failed"})
-"""Phases that a pod never leaves again."""
-
 MESSAGE_LIMIT = 512
-
 
 _OVER = frozenset({"Succeeded", "Failed"})
 """Phases of a pod whose containers never run again: it has given back all that it had."""
@@ -51,16 +49,21 @@ def read_pod(raw: Raw) -> Pod:
         ready=not over and _has_condition(status, "Ready"),
         deleting="deletionTimestamp" in metadata,
         restarts=sum(container.get("restartCount", 0) for container in containers),
-        waiting_reason=reason,
-        waiting_message=message[:MESSAGE_LIMIT],
+        ended_at=_ended_at(containers),
+        waiting_reason=on_one_line(reason, MESSAGE_LIMIT),
+        waiting_message=on_one_line(message, MESSAGE_LIMIT),
         revision_label=labels.get(LABEL_REVISION, ""),
         nudge=annotations.get(ANNOTATION_NUDGE, ""),
+        extras=annotations.get(ANNOTATION_EXTRAS, ""),
         created_at=_time(metadata.get("creationTimestamp")),
         node=spec.get("nodeName") or "",
         claim=None if over else _claim(spec, labels.get(LABEL_PROFILE, "")),
         uid=metadata.get("uid", ""),
         controller=_controller(metadata.get("ownerReferences") or ()),
         is_over=over,
+        is_started=not over and _is_started(containers),
+        last_exit=_exit_of(containers),
+        disruption=_disruption(status) if "deletionTimestamp" in metadata else "",
     )
 
 
@@ -112,10 +115,39 @@ def _waiting(status: Mapping[str, Any], containers: Iterable[Mapping[str, Any]])
     return _not_scheduled(status) or _ended(status)
 
 
+def _is_started(containers: Iterable[Mapping[str, Any]]) -> bool:
+    """Tell whether every container has passed its startup probe."""
+    found = [bool(container.get("started")) for container in containers]
+    return bool(found) and all(found)
+
+
+def _exit_of(containers: Iterable[Mapping[str, Any]]) -> str:
+    """Return how a container ended that was started again since; empty when none was."""
+    endings = ((one.get("lastState") or {}).get("terminated") or {} for one in containers)
+    texts = (f"{end.get('reason')}, code {end.get('exitCode')}" for end in endings if end)
+    return on_one_line(next(texts, ""), MESSAGE_LIMIT)
+
+
+def _disruption(status: Mapping[str, Any]) -> str:
+    """Return why a pod is taken away: preempted, evicted, drained."""
+    for condition in status.get("conditions") or ():
+        if condition["type"] == "DisruptionTarget" and condition["status"] == "True":
+            text = f"{condition.get('reason') or 'Disrupted'}: {condition.get('message') or ''}"
+            return on_one_line(text, MESSAGE_LIMIT).rstrip(": ")
+    return ""
+
+
 def _last_exit(container: Mapping[str, Any]) -> str:
     """Return how the container ended last time: what a person asks first about a crash loop."""
     ended = (container.get("lastState") or {}).get("terminated") or {}
     return f" (last exit: {ended.get('reason')}, code {ended.get('exitCode')})" if ended else ""
+
+
+def _ended_at(containers: Iterable[Mapping[str, Any]]) -> datetime | None:
+    """Return when a container ended last."""
+    ends = ((one.get("lastState") or {}).get("terminated") or {} for one in containers)
+    times = (_time(end.get("finishedAt")) for end in ends)
+    return max((time for time in times if time is not None), default=None)
 
 
 def _not_scheduled(status: Mapping[str, Any]) -> tuple[str, str] | None:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from skerry_operator.constants import ANNOTATION_DIGEST, ANNOTATION_NUDGE
+from skerry_operator.constants import ANNOTATION_DIGEST, ANNOTATION_EXTRAS, ANNOTATION_NUDGE
 from skerry_operator.kube.children import CONTENT, CONTENT_LIMIT, TOO_LARGE
 from skerry_operator.kube.raw import Raw
 
@@ -28,7 +28,7 @@ _METADATA = (
     "creationTimestamp",
     "deletionTimestamp",
 )
-_ANNOTATIONS = (ANNOTATION_DIGEST, ANNOTATION_NUDGE)
+_ANNOTATIONS = (ANNOTATION_DIGEST, ANNOTATION_EXTRAS, ANNOTATION_NUDGE)
 _BOOK = ("manager", "operation", "subresource", "time")
 _MEMBERS = 32
 """Most members that are kept of a list of a large pod: containers, conditions."""

@@ -41,6 +41,7 @@ _FOR_PEOPLE = frozenset(
         "units",
         "units_text",
         "cells",
+        "download",
         "rejected_nodes",
         "rejected_count",
     }

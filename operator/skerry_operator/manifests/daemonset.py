@@ -5,11 +5,13 @@ The operator names the nodes; OnDelete leaves the pace to it as well.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from skerry_operator.api.base import ObjectMeta
 from skerry_operator.api.v1alpha1.edgedeployment import Toleration
+from skerry_operator.api.v1alpha1.edgedeployment_pods import NO_EXTRAS, PodExtras
 from skerry_operator.decide.fleet.fleet import HOSTNAME_LABEL
 from skerry_operator.decide.fleet.podtemplate import PodTemplate
 from skerry_operator.decide.fleet.row import Berth
@@ -36,12 +38,13 @@ class CellPods:
     hardware: Hardware
     hostnames: tuple[str, ...]
     tolerations: tuple[Toleration, ...] = ()
-    fetch_allow: str = ""
+    fetch: Mapping[str, str] = field(default_factory=dict)
+    extras: PodExtras = NO_EXTRAS
 
 
 def build_daemonset(owner: ObjectMeta, pods: CellPods) -> Manifest:
     """Return the DaemonSet; its pods find their assignment in the cell's ConfigMap."""
-    pod = UnitPod(pods.berth, pods.template, pods.hardware, _THE_NODE, pods.fetch_allow)
+    pod = UnitPod(pods.berth, pods.template, pods.hardware, _THE_NODE, pods.extras, pods.fetch)
     scheduling = {
         "affinity": {**_affinity(pods.hostnames), **alone_on_its_node(pods.hardware)},
         "tolerations": _tolerations(pods.tolerations),

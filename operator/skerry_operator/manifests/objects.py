@@ -4,18 +4,29 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
 from skerry_operator.api.base import ObjectMeta
-from skerry_operator.api.v1alpha1.edgedeployment import Fallback, Serving, TrafficPolicy
+from skerry_operator.api.trustpolicy import NO_POLICY, SigningPolicy
+from skerry_operator.api.v1alpha1.edgedeployment import (
+    Fallback,
+    OnUncovered,
+    Serving,
+    TrafficPolicy,
+)
+from skerry_operator.api.v1alpha1.edgedeployment_pods import NO_EXTRAS, PodExtras
 from skerry_operator.decide.analysis.shadow import shadow_of
+from skerry_operator.decide.fleet.covering import kept_default
 from skerry_operator.decide.fleet.fleet import Fleet, hostname_of
 from skerry_operator.decide.fleet.podtemplate import PodTemplate
+from skerry_operator.decide.fleet.renewal import must_renew
 from skerry_operator.decide.fleet.row import Berth
-from skerry_operator.decide.fleet.seating import Seat
+from skerry_operator.decide.fleet.seating import Seat, can_run
 from skerry_operator.decide.observed import ObservedCell
 from skerry_operator.decide.planned import Manifest, ObjectRef
 from skerry_operator.decide.rollout.engine import Transition
+from skerry_operator.decide.rollout.line import download_rules, fetched_ahead
 from skerry_operator.decide.rollout.look import is_immediate
 from skerry_operator.manifests.assignment import (
     CellAssignment,
@@ -32,7 +43,8 @@ from skerry_operator.manifests.service import (
     build_revision_service,
     build_service,
 )
-from skerry_runtime.contract import Assignment, Shadow
+from skerry_operator.manifests.siteaccess import cache_access, unit_sites
+from skerry_runtime.contract import Assignment, CacheAccess, RevisionContent, Shadow
 
 
 @dataclass(frozen=True)
@@ -44,8 +56,12 @@ class Scene:
     """Revision that the spec asks for."""
     transition: Transition
     seats: tuple[Seat, ...]
-    fetch_allow: str = ""
-    """What the operator's administrator lets pods fetch from besides."""
+    fetch: Mapping[str, str] = field(default_factory=dict)
+    """What the operator's administrator tells pods about fetching."""
+    extras: PodExtras = NO_EXTRAS
+    """What the pods have besides."""
+    trust: SigningPolicy = NO_POLICY
+    """Whose word counts for models."""
 
     @property
     def owner(self) -> ObjectMeta:
@@ -111,7 +127,7 @@ def superfluous(objects: Iterable[Manifest], generated: Mapping[str, str]) -> tu
 def superfluous_snapshots(scene: Scene, cells: Mapping[str, ObservedCell]) -> tuple[ObjectRef, ...]:
     """Return the snapshots that nothing runs, and nothing can go back to."""
     observed, state = scene.fleet.observed, scene.transition.state
-    kept = {scene.wanted, state.stable, state.target, scene.transition.default}
+    kept = {scene.wanted, state.base, state.target, scene.transition.default}
     kept |= {entry.revision for entry in state.history}
     for cell in (*observed.cells, *cells.values()):
         kept |= set(cell.assignment.revisions)
@@ -130,15 +146,58 @@ def _assignment(scene: Scene, name: str, units: Mapping[str, str | None]) -> Ass
     spec = scene.fleet.observed.deployment.spec
     cell = CellAssignment(
         hardware=scene.fleet.hardware[name],
-        default=scene.transition.default,
+        default=_default(scene, name, units),
         units=units,
-        keep=scene.transition.state.stable,
-        retries={scene.trial: spec.rollout.retry} if scene.trial else {},
+        keep=scene.transition.state.base,
+        retries=dict.fromkeys(_current(scene), spec.rollout.retry),
         shadows=_shadows(scene),
+        prepare=_prepare(scene, name),
+        download=download_rules(spec.rollout, scene.transition.state, scene.fleet.observed.now),
+        cache=partial(_cache, scene, name, units),
         may_fall_back=spec.placement.fallback is Fallback.ALLOW,
+        trust=scene.trust.in_namespace(scene.owner.namespace),
         earlier=scene.fleet.known_contents(name),
     )
     return build_assignment(scene.owner, cell, scene.fleet.snapshots)
+
+
+def _cache(
+    scene: Scene, cell: str, units: Mapping[str, str | None], contents: Iterable[RevisionContent]
+) -> CacheAccess | None:
+    """Return how a cell's pods reach the caches; while nobody knows, what they were told."""
+    observed = scene.fleet.observed
+    caches, namespace = observed.caches, scene.owner.namespace
+    if caches is None:
+        return next((one.assignment.cache for one in observed.cells if one.name == cell), None)
+    return cache_access(caches, namespace, unit_sites(observed, caches.label, units), contents)
+
+
+def _prepare(scene: Scene, cell: str) -> str | None:
+    """Return what the units of a cell fetch ahead: only pods that can run it have a use for it."""
+    spec, state = scene.fleet.observed.deployment.spec, scene.transition.state
+    revision = fetched_ahead(spec.rollout, state)
+    if revision is None or revision not in scene.fleet.snapshots:
+        return None
+    berths = {one.berth for one in scene.seats if one.berth.cell == cell and one.given != revision}
+    can_use = any(scene.fleet.suits(berth, revision) for berth in berths)
+    return revision if can_use else None
+
+
+def _current(scene: Scene) -> list[str]:
+    """Return what units may be given: stable, and what is on trial."""
+    return [one for one in (scene.transition.state.base, scene.trial) if one is not None]
+
+
+def _default(scene: Scene, cell: str, units: Mapping[str, str | None]) -> str | None:
+    """Return what units of a cell have without an entry.
+
+    Where the deployment's default has no build for the cell, that is what its units keep.
+    """
+    fleet, default = scene.fleet, scene.transition.default
+    if scene.transition.state.stable is None or can_run(fleet, default, cell):
+        return default
+    keeps = fleet.observed.deployment.spec.rollout.on_uncovered is not OnUncovered.ALLOW
+    return kept_default(fleet, cell, units, scene.trial) if keeps else default
 
 
 def _shadows(scene: Scene) -> dict[str, Shadow]:
@@ -156,7 +215,7 @@ def _shadows(scene: Scene) -> dict[str, Shadow]:
 
 def _daemonsets(scene: Scene) -> list[Manifest]:
     members: dict[Berth, list[Seat]] = defaultdict(list)
-    for seat in scene.seats:
+    for seat in _occupied(scene):
         members[seat.berth].append(seat)
     return [_daemonset(scene, berth, seats) for berth, seats in sorted(members.items())]
 
@@ -168,7 +227,8 @@ def _daemonset(scene: Scene, berth: Berth, seats: list[Seat]) -> Manifest:
         hardware=scene.fleet.hardware[berth.cell],
         hostnames=tuple(hostname_of(scene.fleet.nodes[seat.unit]) for seat in seats),
         tolerations=scene.fleet.observed.deployment.spec.placement.tolerations,
-        fetch_allow=scene.fetch_allow,
+        fetch=scene.fetch,
+        extras=scene.extras,
     )
     return build_daemonset(scene.owner, pods)
 
@@ -183,11 +243,17 @@ def _replicasets(scene: Scene) -> list[Manifest]:
                 template=_template(scene, seat.berth, [seat]),
                 hardware=scene.fleet.hardware[seat.berth.cell],
                 placement=scene.fleet.observed.deployment.spec.placement,
-                fetch_allow=scene.fetch_allow,
+                fetch=scene.fetch,
+                extras=scene.extras,
             ),
         )
-        for seat in scene.seats
+        for seat in _occupied(scene)
     ]
+
+
+def _occupied(scene: Scene) -> list[Seat]:
+    """Return the seats whose pods are to be there: a pod that is made anew has to go first."""
+    return [seat for seat in scene.seats if not must_renew(scene.fleet, seat.unit, scene.extras)]
 
 
 def _template(scene: Scene, berth: Berth, seats: list[Seat]) -> PodTemplate:
@@ -198,14 +264,12 @@ def _template(scene: Scene, berth: Berth, seats: list[Seat]) -> PodTemplate:
     """
     hardware = scene.fleet.hardware[berth.cell]
     state = scene.transition.state
-    known = {
-        revision: scene.fleet.template(revision, hardware) for revision in scene.fleet.snapshots
-    }
-    for template in known.values():
-        if template.hash == berth.template:
-            return template
-    likely = (*(seat.given for seat in seats), state.stable, state.target, *known)
-    return next(known[revision] for revision in likely if revision in known)
+    for template in scene.fleet.named_after(berth):
+        return template
+    snapshots = scene.fleet.snapshots
+    likely = (*(seat.given for seat in seats), state.base, state.target, *snapshots)
+    known = next(revision for revision in likely if revision is not None and revision in snapshots)
+    return scene.fleet.template(known, hardware)
 
 
 def _services(scene: Scene) -> list[Manifest]:
@@ -231,5 +295,5 @@ def _usual_policy(scene: Scene) -> TrafficPolicy:
 def _client_serving(scene: Scene) -> Serving:
     """Return stable's ports, and what the spec says now of the Service itself."""
     wanted = scene.fleet.observed.deployment.spec.serving
-    stable = scene.fleet.snapshots.get(scene.transition.state.stable or "")
+    stable = scene.fleet.snapshots.get(scene.transition.state.base or "")
     return stable.serving.model_copy(update={"service": wanted.service}) if stable else wanted

@@ -7,22 +7,23 @@ no Kubernetes credentials.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from skerry_operator.api.base import ObjectMeta
 from skerry_operator.api.quantity import quantity
-from skerry_operator.constants import LABEL_PROFILE
+from skerry_operator.api.v1alpha1.edgedeployment_pods import NO_EXTRAS, PodExtras
+from skerry_operator.constants import ANNOTATION_EXTRAS, LABEL_PROFILE
 from skerry_operator.decide.fleet.fleet import HOSTNAME_LABEL
 from skerry_operator.decide.fleet.podtemplate import PodTemplate
+from skerry_operator.decide.fleet.renewal import extras_hash
 from skerry_operator.decide.fleet.row import Berth
 from skerry_operator.decide.placement.hardware import Hardware
-from skerry_operator.manifests import triton
+from skerry_operator.manifests import supplies, triton
 from skerry_operator.manifests.metadata import berth_labels, deployment_labels
 from skerry_runtime.contract import (
     ADMIN_PORT,
     ASSIGNMENT_DIR,
-    ENV_FETCH_ALLOW,
     ENV_GRPC_PORT,
     ENV_HTTP_PORT,
     ENV_SLOTS_LIMIT_BYTES,
@@ -50,9 +51,12 @@ class UnitPod:
     hardware: Hardware
     unit: Mapping[str, Any]
     """Value of the environment variable that names the unit: `value` or `valueFrom`."""
-    fetch_allow: str = ""
-    """Networks that the pod may fetch from besides. It is of the operator and of no revision, and
-    is not in the template's hash: only pods that are made for another reason have a new one."""
+    extras: PodExtras = NO_EXTRAS
+    """What the pod has besides; in no hash either."""
+    fetch: Mapping[str, str] = field(default_factory=dict)
+    """What the pod is told about fetching, as environment variables. It is of the operator and of
+    no revision, and is not in the template's hash: only pods that are made for another reason have
+    another one."""
 
 
 def pod_template(
@@ -67,12 +71,18 @@ def pod_template(
     that say where it may run.
     """
     own = {LABEL_PROFILE: pod.hardware.profile.name}
-    return {
-        "metadata": {
-            "labels": {**deployment_labels(owner), **berth_labels(pod.berth), **own, **labels}
-        },
-        "spec": {**_pod_spec(pod), **scheduling},
-    }
+    ours = {**deployment_labels(owner), **berth_labels(pod.berth), **own, **labels}
+    metadata: dict[str, Any] = {"labels": {**pod.extras.labels, **ours}}
+    if digest := extras_hash(pod.extras):
+        metadata["annotations"] = {**pod.extras.annotations, ANNOTATION_EXTRAS: digest}
+    return {"metadata": metadata, "spec": {**_pod_spec(pod), **_extra_spec(pod), **scheduling}}
+
+
+def _extra_spec(pod: UnitPod) -> dict[str, Any]:
+    secrets = [{"name": secret.name} for secret in pod.extras.image_pull_secrets]
+    spec: dict[str, Any] = {"imagePullSecrets": secrets} if secrets else {}
+    priority = pod.extras.priority_class_name
+    return spec | ({"priorityClassName": priority} if priority else {})
 
 
 def alone_on_its_node(hardware: Hardware) -> dict[str, Any]:
@@ -98,6 +108,7 @@ def _pod_spec(pod: UnitPod) -> dict[str, Any]:
         "volumes": [
             *_volumes(pod.berth.cell, template.disk_limit),
             *(mount.volume for mount in _secrets(template)),
+            *supplies.volumes(template.supplies or ()),
         ],
     }
     if template.triton_image is not None:
@@ -147,7 +158,11 @@ def _container(template: PodTemplate, environment: list[dict[str, Any]]) -> dict
         "startupProbe": _probe("/healthz", period_s=2, failures=60),
         "livenessProbe": _probe("/healthz", period_s=10, failures=6),
         "readinessProbe": _probe("/readyz", period_s=2, failures=2),
-        "volumeMounts": [*_mounts(), *(mount.mount for mount in _secrets(template))],
+        "volumeMounts": [
+            *_mounts(),
+            *(mount.mount for mount in _secrets(template)),
+            *supplies.mounts(template.supplies or ()),
+        ],
     }
 
 
@@ -160,7 +175,7 @@ def _environment(pod: UnitPod) -> list[dict[str, Any]]:
         {"name": ENV_HTTP_PORT, "value": str(template.http_port)},
         {"name": ENV_GRPC_PORT, "value": str(template.grpc_port)},
         *disk,
-        *([{"name": ENV_FETCH_ALLOW, "value": pod.fetch_allow}] if pod.fetch_allow else []),
+        *({"name": name, "value": value} for name, value in pod.fetch.items()),
         *triton.runtime_environment(template),
         *({"name": mount.env, "value": mount.folder} for mount in _secrets(template)),
     ]

@@ -6,11 +6,13 @@ A ReplicaSet and no Deployment: what is written here must never replace a pod th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from skerry_operator.api.base import ObjectMeta
 from skerry_operator.api.v1alpha1.edgedeployment import Placement
+from skerry_operator.api.v1alpha1.edgedeployment_pods import NO_EXTRAS, PodExtras
 from skerry_operator.constants import LABEL_UNIT
 from skerry_operator.decide.fleet.fleet import HOSTNAME_LABEL
 from skerry_operator.decide.fleet.podtemplate import PodTemplate
@@ -38,14 +40,17 @@ class Replica:
     template: PodTemplate
     hardware: Hardware
     placement: Placement
-    fetch_allow: str = ""
+    fetch: Mapping[str, str] = field(default_factory=dict)
+    extras: PodExtras = NO_EXTRAS
 
 
 def build_replicaset(owner: ObjectMeta, replica: Replica) -> Manifest:
     """Return the ReplicaSet; its pod finds its assignment in the cell's ConfigMap."""
     labels = {**berth_labels(replica.berth), LABEL_UNIT: replica.unit}
     name = {"value": replica.unit}
-    pod = UnitPod(replica.berth, replica.template, replica.hardware, name, replica.fetch_allow)
+    pod = UnitPod(
+        replica.berth, replica.template, replica.hardware, name, replica.extras, replica.fetch
+    )
     spec = {
         "replicas": 1,
         "selector": {"matchLabels": {**selector_labels(owner), **labels}},

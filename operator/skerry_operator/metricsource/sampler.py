@@ -6,7 +6,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from skerry_operator.decide.analysis.queries import Query
 from skerry_operator.decide.observed import Sample, SampleState
@@ -74,7 +74,7 @@ class Sampler:
 
     def _take_in(self, asked: _Asked) -> None:
         if asked.task is not None and asked.task.done():
-            asked.sample, asked.task = asked.task.result(), None
+            asked.sample, asked.task = replace(asked.task.result(), asked_at=asked.at), None
 
     def _sample(self, query: Query) -> Sample | None:
         if query.problem:

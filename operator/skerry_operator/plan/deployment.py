@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 
 from skerry_operator.catalogue.profiles import DEFAULT_FLAVOR, Profile
+from skerry_operator.constants import Reason
 from skerry_operator.decide.fleet.fleet import Fleet
 from skerry_operator.decide.fleet.nudges import RENUDGE_S, nudges, renudge_in_s
+from skerry_operator.decide.fleet.seating import gives_up_its_pod
+from skerry_operator.decide.fleet.shrink import held, shrinkage
 from skerry_operator.decide.observed import Observed, ObservedCell
 from skerry_operator.decide.placement.place import PlacementResult
 from skerry_operator.decide.planned import Plan
 from skerry_operator.decide.revision import Snapshot
-from skerry_operator.decide.rollout.engine import (
-    interval_s,
-)
+from skerry_operator.decide.rollout.engine import EngineState, interval_s
+from skerry_operator.decide.told.conditions import Hindrance
 from skerry_operator.decide.told.explain import (
     placement_events,
 )
+from skerry_operator.decide.told.sights import sights
 from skerry_operator.decide.told.status import changed
 from skerry_operator.decide.told.trouble import find_hindrance, find_trouble
 from skerry_operator.manifests.objects import (
@@ -31,7 +35,13 @@ from skerry_operator.manifests.objects import (
 from skerry_operator.manifests.snapshot import build_snapshot
 from skerry_operator.plan.decision import RolloutDecision, decide
 from skerry_operator.plan.settings import PlanSettings
-from skerry_operator.plan.telling import decided_status, hindered_plan, hindrance_events
+from skerry_operator.plan.telling import (
+    decided_status,
+    hindered_plan,
+    hindrance_events,
+    offer_events,
+)
+from skerry_operator.plan.upgrade import offer_of
 from skerry_operator.plan.wanted import kept_snapshot, wanted_snapshot
 
 
@@ -57,9 +67,20 @@ def plan(
     if snapshot is None:
         assert trouble is not None  # noqa: S101 (a good model has a snapshot)
         return hindered_plan(fleet_with(), trouble, settings)
-    return _decided_plan(
-        decide(fleet_with(snapshot), snapshot.revision, trouble), snapshot, settings
-    )
+    fleet = fleet_with(snapshot)
+    shrinks = shrinkage(fleet, _in_place(observed))
+    if shrinks is not None:
+        fleet = held(fleet)
+        trouble = trouble or Hindrance(Reason.PLACEMENT_HELD, shrinks.message)
+    decision = decide(fleet, snapshot.revision, trouble)
+    decision = replace(decision, offer=offer_of(observed, profiles, settings))
+    return _decided_plan(decision, snapshot, settings)
+
+
+def _in_place(observed: Observed) -> str | None:
+    """Return the revision that most units have, or are to have, whatever is on trial."""
+    state = EngineState.from_status(observed.deployment.status)
+    return state.base or state.target
 
 
 def _fleet(
@@ -78,7 +99,13 @@ def _fleet(
 def _decided_plan(decision: RolloutDecision, snapshot: Snapshot, settings: PlanSettings) -> Plan:
     fleet, observed = decision.fleet, decision.fleet.observed
     scene = Scene(
-        fleet, snapshot.revision, decision.transition, decision.seats, settings.fetch_allow
+        fleet,
+        snapshot.revision,
+        decision.transition,
+        decision.seats,
+        settings.fetch,
+        observed.deployment.spec.pods.over(settings.pods),
+        settings.trust,
     )
     cells = next_cells(scene)
     objects = build_objects(scene, cells, settings.network)
@@ -95,14 +122,25 @@ def _decided_plan(decision: RolloutDecision, snapshot: Snapshot, settings: PlanS
         ),
         events=(
             *decision.transition.events,
-            *placement_events(fleet, decision.placement, decision.seats),
+            *placement_events(fleet, decision.placement, decision.rejected, decision.seats),
             *(hindrance_events(observed, decision.trouble) if decision.trouble else ()),
+            *offer_events(observed, decision.offer),
         ),
         requeue_after_s=_requeue_s(decision, settings, cells),
         watch_units=decision.transition.active,
         placements=decision.placements,
+        sights=sights(decision.facts, _moved(decision)),
+        marks=decision.marks,
         values=decision.facts.assessment.values if decision.transition.active else (),
     )
+
+
+def _moved(decision: RolloutDecision) -> set[str]:
+    """Return the units whose pods are exchanged, or are to be: what they lose is asked for."""
+    replaced = {one.unit for one in decision.fleet.observed.deployment.status.replacing}
+    return replaced | {
+        seat.unit for seat in decision.seats if gives_up_its_pod(decision.fleet, seat)
+    }
 
 
 def _requeue_s(

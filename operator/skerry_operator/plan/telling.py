@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from skerry_operator.api.v1alpha1.edgedeployment_status import EdgeDeploymentStatus
+from dataclasses import replace
+
+from skerry_operator.api.v1alpha1.edgedeployment import OnUncovered
+from skerry_operator.api.v1alpha1.edgedeployment_status import (
+    DownloadStatus,
+    EdgeDeploymentStatus,
+    UpgradeOffer,
+)
 from skerry_operator.constants import (
     ConditionType,
     Reason,
 )
-from skerry_operator.decide.facts import Assessment, RolloutFacts, Verdict
+from skerry_operator.decide.facts import Assessment, RolloutFacts, Uncovered, UnitFacts, Verdict
+from skerry_operator.decide.fleet.covering import kept_cells
 from skerry_operator.decide.fleet.fleet import Fleet
 from skerry_operator.decide.fleet.units import OnTrial, unit_facts
 from skerry_operator.decide.observed import Observed
@@ -17,13 +25,17 @@ from skerry_operator.decide.rollout.engine import (
     EngineState,
     Transition,
 )
+from skerry_operator.decide.rollout.hold import lacking
 from skerry_operator.decide.rollout.look import Finding
+from skerry_operator.decide.rollout.naming import some
 from skerry_operator.decide.told.conditions import (
     NOTHING_ASKED,
+    Exclusion,
     Hindrance,
     Placedness,
     Standing,
 )
+from skerry_operator.decide.told.downloads import download_text, next_download
 from skerry_operator.decide.told.explain import (
     NOBODY_SELECTED,
     is_all_placed,
@@ -64,6 +76,14 @@ def hindrance_events(observed: Observed, hindrance: Hindrance) -> tuple[EventNot
     return () if told else (EventNote(True, hindrance.reason, hindrance.message),)
 
 
+def offer_events(observed: Observed, offer: UpgradeOffer | None) -> tuple[EventNote, ...]:
+    """Say once what images the operator has that pods do not run in."""
+    before = observed.deployment.status.upgrade
+    if offer is None or (before is not None and before.image_set == offer.image_set):
+        return ()
+    return (EventNote(False, Reason.UPGRADE_OFFERED, offer.message),)
+
+
 def _standing(
     fleet: Fleet,
     facts: RolloutFacts,
@@ -91,16 +111,67 @@ def _placedness(fleet: Fleet, placement: PlacementResult) -> Placedness:
 
 def decided_status(decision: RolloutDecision) -> EdgeDeploymentStatus:
     """Return the status that a decision makes."""
-    standing = _standing(
-        decision.fleet,
-        decision.facts,
-        decision.transition,
-        _reservation(decision),
-        decision.placement,
+    fleet = decision.fleet
+    standing = replace(
+        _standing(
+            fleet,
+            decision.facts,
+            decision.transition,
+            _reservation(decision),
+            decision.placement,
+        ),
+        excluded=_exclusion(decision),
+        others=decision.others,
+        offer=decision.offer.message if decision.offer else "",
     )
+    kept = kept_cells(fleet, decision.excluded)
+    before = fleet.observed.deployment.status.download
+    download = next_download(before, decision.facts.units, decision.facts.now)
     return next_status(
-        Decided(decision.fleet, decision.placement, standing, decision.transition, decision.seats)
+        Decided(
+            fleet,
+            decision.placement,
+            decision.rejected,
+            _with_download(standing, download),
+            decision.transition,
+            decision.seats,
+            kept,
+            download,
+            decision.offer,
+        )
     )
+
+
+def _with_download(standing: Standing, download: DownloadStatus | None) -> Standing:
+    """Return the standing whose message has the numbers of the downloads that are waited for."""
+    transition = standing.transition
+    if download is None or transition is None or transition.reason is not Reason.WAITING_FOR_UNITS:
+        return standing
+    message = f"{transition.message}; {download_text(download)}"
+    return replace(standing, transition=replace(transition, message=message))
+
+
+def _exclusion(decision: RolloutDecision) -> Exclusion | None:
+    """Return the units that keep what they have, and whether that is all right."""
+    if not decision.excluded:
+        return None
+    fleet = decision.fleet
+    rollout = fleet.observed.deployment.spec.rollout
+    counted = [one for one in decision.excluded if one.counts]
+    is_tolerated = (
+        rollout.on_uncovered is not OnUncovered.HOLD or len(counted) <= rollout.failure_limit
+    )
+    told = [f"{one.name}: {one.keeps} ({one.why})" for one in decision.excluded]
+    text = f"{len(told)} units keep what they have, as there is no build for them: {some(told)}"
+    return Exclusion(
+        units=tuple(fact for one in decision.excluded for fact in _facts_of(fleet, one)),
+        is_tolerated=is_tolerated,
+        message=text if is_tolerated else f"{text}; {lacking(rollout, counted)}",
+    )
+
+
+def _facts_of(fleet: Fleet, one: Uncovered) -> tuple[UnitFacts, ...]:
+    return unit_facts(fleet, {one.name: one.cell}, OnTrial(one.keeps, "", is_stable=True))
 
 
 def _reservation(decision: RolloutDecision) -> Hindrance | None:

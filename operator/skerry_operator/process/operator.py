@@ -10,6 +10,7 @@ from random import Random
 from skerry_operator.clock import Clock
 from skerry_operator.handlers.change import Key
 from skerry_operator.handlers.watch import build_feeds, watch
+from skerry_operator.kube.causes import EventReader
 from skerry_operator.kube.client import KubeClient, Threads
 from skerry_operator.kube.events import Recorder
 from skerry_operator.kube.lease import Elector, LeaseLost, LeaseName
@@ -19,6 +20,7 @@ from skerry_operator.metricsource.prometheus import Prometheus, PrometheusAddres
 from skerry_operator.process.definitions import Definitions
 from skerry_operator.process.probes import Probes, Watchdog
 from skerry_operator.process.queue import Backlog, Workers
+from skerry_operator.process.sites import SiteKeeping
 from skerry_operator.process.status_proxy import ProxyFetch
 from skerry_operator.process.sweeper import Sweeper
 from skerry_operator.reconcile import Edges, Planner, Reconciler
@@ -63,6 +65,13 @@ class Operator:
         self._prometheus = self._build_prometheus()
         self._elector = self._build_elector(clock) if settings.lease else None
         self._poller = self._build_poller(clock)
+        self._sites = SiteKeeping(
+            settings,
+            client,
+            self._threads,
+            lambda: [entry.value for entry in self._cache.nodes],
+            self._wake_all,
+        )
         self._reconciler = Reconciler(self._build_edges(clock), planner)
         self._workers = Workers(
             Backlog(Random()),  # noqa: S311 (jitter, no secret)
@@ -117,6 +126,7 @@ class Operator:
                 self._telemetry.leader.set(1)
                 group.create_task(self._workers.run())
                 group.create_task(self._poller.run())
+                group.create_task(self._sites.run())
         except* Exception as failures:
             for failure in failures.exceptions:
                 log.error("this process ends: %s", failure, exc_info=_unexpected(failure))
@@ -171,6 +181,10 @@ class Operator:
     def _wake(self, deployment: DeploymentKey) -> None:
         self._workers.add(("EdgeDeployment", *deployment))
 
+    def _wake_all(self) -> None:
+        for entry in self._cache.deployments:
+            self._wake(entry.key)
+
     def _build_prometheus(self) -> Prometheus | None:
         settings = self._settings
         if not settings.prometheus_url:
@@ -185,7 +199,12 @@ class Operator:
 
     def _build_elector(self, clock: Clock) -> Elector:
         settings = self._settings
-        name = LeaseName(settings.lease_namespace, settings.lease_name, settings.identity)
+        name = LeaseName(
+            settings.lease_namespace,
+            settings.lease_name,
+            settings.identity,
+            settings.lease_owner or "",
+        )
         elector = Elector(self._client, name, now=clock.now, monotonic=time.monotonic)
         self._client.fence = elector
         return elector
@@ -200,6 +219,8 @@ class Operator:
             clock=clock,
             telemetry=self._telemetry,
             wake=self._wake,
+            caches=lambda: self._sites.caches,
+            ask_events=EventReader(self._client, self._threads, clock.now),
         )
 
 

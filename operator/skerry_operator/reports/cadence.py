@@ -3,6 +3,7 @@
     just told something        after FIRST_S, then each time half as long again as before
     not yet where it should be at most every SOONEST_S, at least every second (Attention.pace_s)
     where it should be         just before the next look of a rollout; at rest at the idle period
+    there, and not on trial    the same, but at most every BYSTANDER_S
     no answer                  twice as long as before, up to SILENT_S
 All with jitter, so that a thousand pods do not answer at one moment; and of one deployment not more
 than CROWD_PER_S pods a second are asked for the second time.
@@ -23,6 +24,9 @@ GROWTH = 1.5
 CLOSE_S = 1.0
 """Longest time between two questions to a pod that is on its way, while a rollout runs; and the
 shortest to one that is there."""
+BYSTANDER_S = 3.0
+"""The shortest to one that is there and serves what is not on trial: nobody waits for its numbers,
+what stable did is noted when a rollout begins."""
 UNSETTLED_S = 5.0
 """The same at rest: what keeps it may last."""
 LEAD_S = 0.5
@@ -63,7 +67,9 @@ class Cadence:
             return self._on_its_way_s(voice, attention, now)
         if not attention.is_under_way:
             return self.idle_s
-        return min(self.idle_s, max(CLOSE_S, attention.look_at - LEAD_S - now))
+        is_bystander = voice.serves_other_than(attention.on_trial)
+        shortest = BYSTANDER_S if is_bystander else CLOSE_S
+        return min(self.idle_s, max(shortest, attention.look_at - LEAD_S - now))
 
     def _on_its_way_s(self, voice: Voice, attention: Attention, now: float) -> float:
         """Return a time that grows with the time since the pod was told."""

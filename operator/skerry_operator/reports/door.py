@@ -24,8 +24,11 @@ from skerry_operator.decide.reported import (
     ReportedAcceleration,
     ReportedAgreement,
     ReportedCounters,
+    ReportedDownload,
     ReportedExam,
     ReportedFailure,
+    ReportedMemory,
+    ReportedPrefetch,
     ReportedProgress,
     ReportedServing,
     ReportedSwap,
@@ -33,7 +36,7 @@ from skerry_operator.decide.reported import (
     UnitReport,
 )
 from skerry_operator.reports.base import BODY_LIMIT, Question, ReadError, ReadResult
-from skerry_runtime.contract import LATENCY_BOUNDS_MS, MAX_MODELS
+from skerry_runtime.contract import LATENCY_BOUNDS_MS, MAX_MODELS, SwapPhase
 
 MOST = 2**53
 """Largest count: beyond it a float, which shares and quantiles are made of, skips numbers."""
@@ -48,6 +51,8 @@ BUCKETS = len(LATENCY_BOUNDS_MS) + 1
 
 def _printable(text: str) -> str:
     """Return the text on one line, without characters that do something to a terminal."""
+    if text.isprintable():
+        return text
     return "".join(char if char.isprintable() else " " for char in text)
 
 
@@ -59,6 +64,7 @@ Text = Annotated[str, AfterValidator(_cut)]
 """For people."""
 Name = Annotated[str, StringConstraints(max_length=253), AfterValidator(_printable)]
 """For machines; the same few come from many pods, and one copy is kept of each."""
+Fingerprint = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0, le=MOST)]
 Number = Annotated[float, Field(ge=-1e15, le=1e15, allow_inf_nan=False)]
 
@@ -99,8 +105,27 @@ class _Trial(_Said):
     agreement: _Agreement | None = None
 
 
+class _SaidMemory(_Said):
+    declared_bytes: Count | None = None
+    peak_bytes: Count | None = None
+    estimated_bytes: Count | None = None
+
+    def reduced(self) -> ReportedMemory | None:
+        """Return what counts: what was declared, else measured, else estimated."""
+        known = (
+            (self.declared_bytes, "declared"),
+            (self.peak_bytes, "measured"),
+            (self.estimated_bytes, "estimated"),
+        )
+        found = (ReportedMemory(size, how) for size, how in known if size is not None)
+        return next(found, None)
+
+
 class _Served(_Trial):
     version: Text
+    memory: _SaidMemory | None = None
+    not_tried: Text = ""
+    signed_by: Fingerprint | None = None
     acceleration: _Acceleration | None = None
 
 
@@ -118,6 +143,9 @@ class _Serving(_Said):
             exam=model.exam.reduced() if model.exam else None,
             acceleration=model.acceleration.reduced() if model.acceleration else None,
             agreement=model.agreement.reduced() if model.agreement else None,
+            memory=model.memory.reduced() if model.memory else None,
+            not_tried=intern(model.not_tried) if model.not_tried else None,
+            signed_by=intern(model.signed_by) if model.signed_by else None,
         )
 
 
@@ -126,6 +154,11 @@ class _Progress(_Said):
     phase: Name
     reason: Name | None = None
     message: Text = ""
+    retry: Name | None = None
+    fetched_bytes: Count = 0
+    total_bytes: Count | None = None
+    moved_at: Number | None = None
+    bytes_per_s: Number | None = None
     trials: Annotated[dict[Name, _Trial], Field(max_length=MAX_MODELS)] = Field(
         default_factory=dict
     )
@@ -139,6 +172,15 @@ class _Progress(_Said):
             message=self.message,
             exam=trial.exam.reduced() if trial.exam else None,
             agreement=trial.agreement.reduced() if trial.agreement else None,
+            retry=_interned(self.retry),
+            download=self._download(),
+        )
+
+    def _download(self) -> ReportedDownload | None:
+        if self.phase != SwapPhase.FETCHING and self.moved_at is None:
+            return None
+        return ReportedDownload(
+            self.fetched_bytes, self.total_bytes, self.moved_at, self.bytes_per_s
         )
 
 
@@ -147,9 +189,20 @@ class _Failure(_Said):
     reason: Name
     message: Text
     at: Number
+    retry: Name | None = None
 
     def reduced(self) -> ReportedFailure:
-        return ReportedFailure(intern(self.revision), intern(self.reason), self.message, self.at)
+        return ReportedFailure(
+            intern(self.revision),
+            intern(self.reason),
+            self.message,
+            self.at,
+            _interned(self.retry),
+        )
+
+
+def _interned(text: str | None) -> str | None:
+    return None if text is None else intern(text)
 
 
 class _Latency(_Said):
@@ -187,6 +240,15 @@ class _Swap(_Said):
         return ReportedSwap(self.at, self.outage_ms)
 
 
+class _Prefetched(_Said):
+    revision: Name
+    is_done: bool = False
+    message: Text = ""
+
+    def reduced(self) -> ReportedPrefetch:
+        return ReportedPrefetch(intern(self.revision), self.is_done, self.message)
+
+
 class _Report(_Said):
     unit: Name
     deployment: Name | None = None
@@ -200,6 +262,7 @@ class _Report(_Said):
     counters: Annotated[tuple[_Counters, ...], Field(max_length=16)] = ()
     restarts: Annotated[dict[Name, Count], Field(max_length=64)] | None = None
     last_swap: _Swap | None = None
+    prefetch: _Prefetched | None = None
 
     def reduced(self, now_s: float, *, with_counters: bool) -> UnitReport:
         counters = self._latest_counters() if with_counters else []
@@ -210,12 +273,21 @@ class _Report(_Said):
             assignment_error=self.assignment_error,
             assigned=self.assigned and intern(self.assigned),
             serving=self.serving.reduced() if self.serving else None,
-            progress=self.progress.reduced() if self.progress else None,
+            progress=self._progress(),
             failures=tuple(failure.reduced() for failure in self.failures[:FAILURES_KEPT]),
             counters=tuple(entry.reduced() for entry in counters),
             restarts=self._restarts(),
             last_swap=self.last_swap.reduced() if self.last_swap else None,
+            prefetch=self.prefetch.reduced() if self.prefetch else None,
         )
+
+    def _progress(self) -> ReportedProgress | None:
+        """Return how far the pod is; where it serves what it was given, `serving` says it all."""
+        progress, serving = self.progress, self.serving
+        if progress is None:
+            return None
+        is_there = serving is not None and serving.revision == progress.revision
+        return None if is_there and progress.phase == SwapPhase.SERVING else progress.reduced()
 
     def _latest_counters(self) -> list[_Counters]:
         return sorted(self.counters, key=lambda entry: -entry.since)[:COUNTERS_KEPT]

@@ -95,6 +95,10 @@ class Poller:
         """Return what the units of these pods say, as far as it is known now."""
         return self._table.hearing(deployment, pods, self._clocks.monotonic())
 
+    def is_complete(self, deployment: DeploymentKey) -> bool:
+        """Tell whether every pod that is followed was asked since it changed."""
+        return self._table.is_complete(deployment)
+
     def attend(
         self,
         deployment: DeploymentKey,
@@ -103,14 +107,16 @@ class Poller:
         with_counters: bool,
         look_in_s: float | None,
         has_written: bool,
+        on_trial: str | None,
     ) -> None:
         """Take what a look found: how closely to follow the deployment's pods from now on.
 
         `has_written`: the look changed something, so every pod has to say anew where it is.
+        `on_trial` is the revision that is judged.
         """
         now = self._clocks.monotonic()
         wait_s = self._cadence.idle_s if look_in_s is None else look_in_s
-        attention = Attention(is_under_way, with_counters, now + wait_s, wait_s)
+        attention = Attention(is_under_way, with_counters, now + wait_s, wait_s, on_trial)
         is_closer = is_under_way or self._table.attention(deployment).is_under_way
         self._table.attend(deployment, attention)
         if has_written:

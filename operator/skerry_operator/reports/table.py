@@ -20,6 +20,9 @@ of 270 pods of which each loses one answer in sixty, all 270 hardly ever do."""
 LOST_ANSWERS = 1
 """Answers that may be lost whatever the time: at rest the last word is always an old one."""
 
+SILENT_AFTER = 3
+"""Questions without an answer until people are told that a container runs and is out of reach."""
+
 NEVER = float("-inf")
 
 
@@ -35,6 +38,8 @@ class Attention:
     """When the next look is; settled pods are asked just before it."""
     pace_s: float = 1.0
     """Longest time between two questions to a pod that has not taken what it was given."""
+    on_trial: str | None = None
+    """Revision that is judged; None: all are."""
 
 
 @dataclass(slots=True)
@@ -51,6 +56,8 @@ class Voice:
     """When the last question that has ended was put, answered or not."""
     misses: int = 0
     """Questions without an answer since the last word."""
+    unheard: int = 0
+    """Those of them that were put while its container ran."""
     refused: str = ""
     """Why the last answer was not let in; empty when there was none, or a good one."""
 
@@ -68,6 +75,11 @@ class Voice:
         """Tell whether nothing new is expected of the pod."""
         return self.report is not None and self.misses == 0 and self.report.is_settled
 
+    def serves_other_than(self, revision: str | None) -> bool:
+        """Tell whether the pod is known to serve another revision than this; no other than None."""
+        serving = self.report.serving if self.report else None
+        return serving is not None and revision is not None and serving.revision != revision
+
 
 @dataclass(frozen=True)
 class Hearing:
@@ -81,6 +93,8 @@ class Hearing:
     """Unit -> why its pod's answers are not let in."""
     is_complete: bool = True
     """Every pod was asked since it changed, and since the last write."""
+    silent: frozenset[str] = frozenset()
+    """Units whose pod gave no answer, several times in a row."""
 
 
 @dataclass(frozen=True)
@@ -214,6 +228,7 @@ class ReportTable:
         before = voice.word(now)
         voice.report, voice.spoke_at, voice.asked_at = report, asked_at, asked_at
         was_refused, voice.misses, voice.refused = voice.refused, 0, ""
+        voice.unheard = 0
         return self._is_news(voice, before, now) or bool(was_refused)
 
     def missed(self, question: Question, asked_at: float, now: float, refused: str = "") -> bool:
@@ -224,6 +239,7 @@ class ReportTable:
         before, told = voice.word(now), voice.refused
         voice.asked_at, voice.refused = asked_at, refused
         voice.misses += 1
+        voice.unheard += voice.question.pod.is_started
         return self._is_news(voice, before, now) or told != refused
 
     def hearing(self, deployment: DeploymentKey, pods: Iterable[Pod], now: float) -> Hearing:
@@ -241,6 +257,9 @@ class ReportTable:
             unconfirmed=frozenset(u for u in words if voices[u].spoke_at < circle.wrote_at),
             refused={unit: voice.refused for unit, voice in voices.items() if voice.refused},
             is_complete=self.is_complete(deployment),
+            silent=frozenset(
+                u for u, one in voices.items() if u not in words and one.unheard >= SILENT_AFTER
+            ),
         )
 
     def _is_news(self, voice: Voice, before: UnitReport | None, now: float) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import random
@@ -11,6 +10,7 @@ import time
 import uuid
 from collections.abc import Coroutine
 from dataclasses import replace
+from functools import partial
 
 from skerry_runtime import __version__
 from skerry_runtime.agent import machine
@@ -18,10 +18,14 @@ from skerry_runtime.agent.assignment import AssignmentFile, Reading
 from skerry_runtime.agent.goal import Goal
 from skerry_runtime.agent.host import Host
 from skerry_runtime.agent.journal import Journal
+from skerry_runtime.agent.keeper import SiteKeeper
 from skerry_runtime.agent.machine import Attempt, Milestone, Order, Situation
+from skerry_runtime.agent.pace import DownloadPace
 from skerry_runtime.agent.ports import AgentSettings, RevisionLog, Tuning
-from skerry_runtime.agent.refusal import Corrupt, Refused, Transient
-from skerry_runtime.agent.report import log_refusal, progress_of
+from skerry_runtime.agent.prefetch import Prefetch
+from skerry_runtime.agent.refusal import Corrupt, Hung, Refused, Transient, Wedged
+from skerry_runtime.agent.report import log_refusal, progress_of, waiting_for_window
+from skerry_runtime.agent.site import SiteLink
 from skerry_runtime.agent.slots import Slots
 from skerry_runtime.agent.stages import Stages, fingerprint
 from skerry_runtime.agent.swap import Swap
@@ -29,12 +33,20 @@ from skerry_runtime.agent.switch import Switchboard
 from skerry_runtime.agent.worker import Worker
 from skerry_runtime.backends.base import Backend
 from skerry_runtime.clock import unix_now
-from skerry_runtime.contract import MAX_COUNTED, FailureReason, Progress, StatusReport
+from skerry_runtime.contract import (
+    MAX_COUNTED,
+    DownloadRules,
+    FailureReason,
+    Progress,
+    StatusReport,
+)
+from skerry_runtime.errors import Unusable
 from skerry_runtime.registry import Registry
 
 log = logging.getLogger(__name__)
 
 _AFTER_ERROR_S = 1.0
+_TIDY_S = 600.0
 
 
 class ClusterAgent:
@@ -56,19 +68,21 @@ class ClusterAgent:
         self._journal = Journal(self._slots, self._worker, unix_now)
         self._board = Switchboard(registry, metrics)
         self._host = Host()
-        self._swap = Swap(
-            Stages(
-                slots=self._slots,
-                backend=backend,
-                worker=self._worker,
-                tuning=self._tuning,
-                threads=settings.threads,
-                host=self._host,
-            ),
-            self._board,
-            self._journal,
-            self._tuning,
+        self._pace = DownloadPace()
+        self._site = SiteLink(settings.unit)
+        stages = Stages(
+            slots=self._slots,
+            backend=backend,
+            worker=self._worker,
+            tuning=self._tuning,
+            threads=settings.threads,
+            host=self._host,
+            pace=self._pace,
+            site=self._site,
         )
+        self._swap = Swap(stages, self._board, self._journal, self._tuning)
+        self._prefetch = Prefetch(stages, self._journal)
+        self._keeper = SiteKeeper(stages)
         self._file = AssignmentFile(settings.assignment_dir, settings.unit)
         self._reading = Reading(None)
         self._order: Order = machine.Unknown()
@@ -78,9 +92,15 @@ class ClusterAgent:
         self._stop = asyncio.Event()
         self._ended = asyncio.Event()
         self._is_running = False
+        self._turned_at = time.monotonic()
+        self._tidied_at = time.monotonic()
 
     async def run(self) -> None:
-        """Follow the assignment until `stop`, or until cancelled."""
+        """Follow the assignment until `stop`, or until cancelled.
+
+        Raises:
+            Unusable: an engine hangs in this process; why stands on the disk.
+        """
         self._is_running = True
         drive = asyncio.create_task(self._drive())
         stop = asyncio.create_task(self._stop.wait())
@@ -97,6 +117,15 @@ class ClusterAgent:
         self._stop.set()
         if self._is_running:
             await self._ended.wait()
+
+    def is_alive(self) -> bool:
+        """Tell whether the agent looked at its assignment lately, whatever it does meanwhile."""
+        limit_s = self._tuning.stall_s + self._tuning.drain_s
+        return time.monotonic() - self._turned_at < limit_s
+
+    def is_stuck(self) -> bool:
+        """Tell whether a call into an engine hangs, which a process waits for when it ends."""
+        return self._swap.is_stuck
 
     def status(self) -> StatusReport:
         """Return the answer of GET /status."""
@@ -120,6 +149,7 @@ class ClusterAgent:
             counters=self._metrics.counters(),
             restarts=self._journal.state.restarts,
             last_swap=self._board.last_swap,
+            prefetch=self._prefetch.told(),
             rss_bytes=self._host.rss_bytes(),
         )
 
@@ -127,12 +157,13 @@ class ClusterAgent:
         served = self._board.served
         is_served = served and machine.is_served(self._situation(), goal)
         is_under_way = self._attempt is not None and self._attempt.goal.key == goal.key
-        return progress_of(
+        progress = progress_of(
             goal,
             served if is_served else None,
             None if is_under_way else self._journal.refusal(goal),
             self._swap.tracker.of(goal),
         )
+        return waiting_for_window(progress) if self._pace.is_shut(goal.revision) else progress
 
     async def _drive(self) -> None:
         await self._open()
@@ -142,6 +173,8 @@ class ClusterAgent:
                 self._look()
                 await self._swap.drop_lost()
                 await self._perform(machine.decide(self._situation()))
+            except Unusable:
+                raise
             except Exception:
                 log.exception("the agent failed and goes on; what serves is not touched")
                 await asyncio.sleep(_AFTER_ERROR_S)
@@ -149,6 +182,7 @@ class ClusterAgent:
     async def _open(self) -> None:
         """Read the slots; a volume that cannot be used may come back."""
         while True:
+            self._turned_at = time.monotonic()
             try:
                 return await self._journal.open()
             except OSError as err:
@@ -159,8 +193,9 @@ class ClusterAgent:
 
     async def _end(self, drive: asyncio.Task[None]) -> None:
         drive.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await drive
+        await asyncio.wait({drive})
+        await self._prefetch.halt()
+        await self._keeper.halt()
         await self._journal.stood_down()  # first: an exam may outlast the grace that we have
         await self._swap.abandon()
         self._journal.close()
@@ -170,17 +205,31 @@ class ClusterAgent:
 
     def _look(self) -> bool:
         """Take in the assignment; tell whether it was news."""
+        self._turned_at = time.monotonic()
         found = self._file.look()
         if found is None:
+            self._pace.obey(self._rules())
             return False
         if found.order is None:
             log.error("assignment: %s; what runs is kept", found.error)
             before = self._reading
-            found = replace(found, deployment=before.deployment, cell=before.cell)
-        elif found.order != self._order:
-            self._take(found.order)
+            found = replace(before, digest=found.digest, error=found.error)
+        else:
+            self._swap.trust(found.trust)
+            if found.order != self._order:
+                self._take(found.order)
+        self._site.obey(found.cache)
+        self._prefetch.want(found.prepare)
         self._reading = found
+        self._pace.obey(self._rules())
         return True
+
+    def _rules(self) -> DownloadRules | None:
+        """Return how the line may be used; no window keeps a pod that serves nothing waiting."""
+        rules = self._reading.download
+        if rules is None or not rules.shut or self._swap.serving is not None:
+            return rules
+        return rules.model_copy(update={"shut": ()})
 
     def _take(self, order: Order) -> None:
         self._order = order
@@ -225,18 +274,57 @@ class ClusterAgent:
     async def _pause(self, until: float | None) -> None:
         """Wait for news of the assignment or the loss of the model, or for the given time."""
         while not self._look() and (until is None or time.monotonic() < until):
-            if await self._swap.drop_lost():
+            if await self._swap.drop_lost() or await self._reconsider():
                 return
+            await self._tidy()
+            self._go_on_ahead()
+            self._keeper.look(self._journal.fallbacks())
             left = self._tuning.poll_s if until is None else until - time.monotonic()
             await asyncio.sleep(max(0.0, min(self._tuning.poll_s, left)))
+
+    async def _reconsider(self) -> bool:
+        """Judge what serves by a new policy; True: it was judged, and news may have come meanwhile.
+
+        A source that cannot be reached takes nothing away: it is asked again, and again.
+        """
+        goal = self._swap.doubted(time.monotonic())
+        if goal is None:
+            return False
+        try:
+            await self._interruptible(self._swap.reconsider(goal))
+        except Refused as err:
+            await self._swap.stop_serving()
+            await self._refuse(goal, err)
+        except (Transient, Corrupt, OSError) as err:
+            log.warning("%s: not judged by the new policy yet: %s", goal.revision, err)
+        return True
+
+    def _go_on_ahead(self) -> None:
+        """Fetch ahead while what is assigned serves, and nothing else is to be done."""
+        order = self._order
+        if not self._prefetch.is_due or not isinstance(order, Goal):
+            return
+        if machine.is_served(self._situation(), order):
+            self._prefetch.go_on()
+
+    async def _prune(self) -> None:
+        ahead = self._prefetch.kept(self._order)
+        await self._swap.prune(self._order, self._attempt, ahead)
+
+    async def _tidy(self) -> None:
+        """Let go, now and then, of what is kept for some time only."""
+        if time.monotonic() - self._tidied_at >= _TIDY_S:
+            self._tidied_at = time.monotonic()
+            await self._prune()
 
     async def _abandon(self) -> None:
         self._attempt = None
         await self._swap.abandon()
-        await self._swap.prune(self._order, self._attempt)
+        await self._prune()
 
     async def _take_further(self, step: machine.Step) -> None:
         """Do one step of an attempt, and note where that leaves it."""
+        await self._prefetch.halt()
         if self._attempt is None:
             self._attempt = Attempt(step.goal)
             self._swap.begin(step.goal)
@@ -244,6 +332,8 @@ class ClusterAgent:
             await self._do(step, self._attempt.tries + 1)
         except Refused as err:
             await self._refuse(step.goal, err)
+        except Wedged as err:
+            await self._begin_anew(str(err))
         except Transient as err:
             await self._try_again_later(self._attempt, str(err), err.reason)
         except Corrupt as err:
@@ -259,11 +349,10 @@ class ClusterAgent:
         goal = step.goal
         match step:
             case machine.Fetch():
-                await self._swap.prune(self._order, self._attempt)
+                await self._prune()
                 await self._interruptible(self._swap.fetch(goal, attempt))
             case machine.Verify():
-                await self._swap.verify(goal, attempt)
-                self._reach(Milestone.VERIFIED)
+                await self._through(self._swap.verify(goal, attempt), Milestone.VERIFIED)
             case machine.Probe():
                 await self._through(self._swap.probe(goal, attempt), Milestone.PROBED)
             case machine.Load():
@@ -275,7 +364,7 @@ class ClusterAgent:
             case machine.Switch():
                 await self._swap.switch(goal)
                 self._attempt = None
-                await self._swap.prune(self._order, self._attempt)
+                await self._prune()
 
     async def _through(self, work: Coroutine[None, None, None], milestone: Milestone) -> None:
         """Reach the milestone by this work, unless the assignment moves on meanwhile."""
@@ -316,11 +405,28 @@ class ClusterAgent:
         self._metrics.swaps.record_failure(err.reason)
         self._attempt = None
         await self._swap.abandon()
-        await self._journal.refuse(goal, err, self._second_chance_at)
-        await self._swap.prune(self._order, self._attempt)
+        await self._journal.refuse(goal, err, partial(self._again_at, goal, err.reason))
+        if isinstance(err, Hung) and self._board.served is None:
+            await self._begin_anew(f"the load of {goal.revision} hangs")
+        await self._prune()
 
-    def _second_chance_at(self, times: int) -> float:
+    async def _begin_anew(self, why: str) -> None:
+        """End this process: a driver that hangs may hold what every other model needs.
+
+        Raises:
+            Unusable: always; the next process finds on the disk what to do.
+        """
+        self._attempt = None
+        await self._swap.abandon()
+        await self._journal.ending(self._swap.hung)
+        raise Unusable(why)
+
+    def _again_at(self, goal: Goal, reason: FailureReason, times: int) -> float:
+        """Return when a goal that failed so many times may be tried again."""
         least, most = self._tuning.slow_backoff_min_s, self._tuning.slow_backoff_max_s
+        has_another = any(known.key != goal.key for known in self._journal.fallbacks())
+        if reason in machine.COSTLY and has_another:
+            most = self._tuning.costly_backoff_max_s
         return time.monotonic() + machine.backoff_s(times, least, most, random.random())  # noqa: S311 (jitter)
 
     async def _try_again_later(

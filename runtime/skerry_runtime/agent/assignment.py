@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -15,8 +15,12 @@ from skerry_runtime.contract import (
     ASSIGNMENT_FILE,
     MAX_ASSIGNMENT_BYTES,
     SCHEMA,
+    SCHEMA_OF_TRUST,
+    CacheAccess,
+    DownloadRules,
     Envelope,
     RevisionContent,
+    TrustPolicy,
     clipped,
 )
 
@@ -36,6 +40,14 @@ class Reading:
     """What the file asks of this unit; None when it cannot be told."""
     deployment: str | None = None
     cell: str | None = None
+    download: DownloadRules | None = None
+    """How the line may be used."""
+    prepare: Goal | None = None
+    """What to fetch ahead."""
+    trust: TrustPolicy = field(default_factory=TrustPolicy)
+    """Whose word counts here."""
+    cache: CacheAccess | None = None
+    """How the cache of the site is reached."""
 
 
 def parse(content: bytes, unit: str) -> Reading:
@@ -46,7 +58,29 @@ def parse(content: bytes, unit: str) -> Reading:
         order = order_of(assignment, unit)
     except Unreadable as err:
         return Reading(digest, clipped(str(err)))
-    return Reading(digest, None, order, assignment.deployment, assignment.cell)
+    return Reading(
+        digest,
+        None,
+        order,
+        assignment.deployment,
+        assignment.cell,
+        assignment.download,
+        _prepared(assignment, unit),
+        assignment.trust or TrustPolicy(),
+        assignment.cache_access(),
+    )
+
+
+def _prepared(assignment: Envelope, unit: str) -> Goal | None:
+    """Return what the unit may be given later; what cannot be read is not fetched ahead."""
+    revision = assignment.prepare
+    has_other = assignment.revision_of(unit) not in {None, revision}
+    if revision is None or revision not in assignment.revisions or not has_other:
+        return None
+    try:
+        return Goal(revision, assignment.content_of(revision), assignment.execution)
+    except ValidationError:
+        return None
 
 
 def order_of(assignment: Envelope, unit: str) -> Order:
@@ -87,8 +121,9 @@ def _opened(content: bytes) -> Envelope:
 def _require_schema(document: object) -> None:
     """Name another schema before its fields are missed."""
     schema = document.get("schema", SCHEMA) if isinstance(document, dict) else SCHEMA
-    if schema != SCHEMA:
-        text = f"this runtime reads schema {SCHEMA}, and not {schema!r:.20}: use an image of the"
+    if schema not in (SCHEMA, SCHEMA_OF_TRUST):
+        known = f"{SCHEMA} and {SCHEMA_OF_TRUST}"
+        text = f"this runtime reads schema {known}, and not {schema!r:.20}: use an image of the"
         raise Unreadable(f"{text} operator's version")
 
 

@@ -4,47 +4,50 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 
 import numpy as np
 
+from skerry_runtime.agent.boxes import MeanIoU, read_boxes
+from skerry_runtime.agent.convert import bf16_numbers
+from skerry_runtime.agent.golden import GoldenForm, Portion, SampleRows
+from skerry_runtime.agent.goldenkeys import GoldenKeys, read_form, sort_keys
 from skerry_runtime.agent.npz import Arrays
-from skerry_runtime.agent.ports import MIB
-from skerry_runtime.agent.sample import DTYPES
 from skerry_runtime.agent.score import (
+    EXPECTED_KEY,
     LABELS_KEY,
+    Accuracy,
     Array,
+    ChoiceAgreement,
     InvalidExam,
+    LargestError,
     Marks,
-    has_nan,
-    joined,
-    mark,
-    score,
+    Scoring,
+    is_free_of_nan,
+    joined_marks,
+    output_name,
 )
-from skerry_runtime.backends.base import Model, ModelMetadata, Tensors, TensorSpec
+from skerry_runtime.agent.sequences import SequenceAgreement, read_sequences
+from skerry_runtime.backends.base import Model, ModelMetadata, Stateful, Tensors, on_fresh_state
 from skerry_runtime.contract import ExamResult, GoldenExam, GoldenMetric, is_known
-
-BATCH = 64
-BATCH_BYTES = 4 * MIB
-"""Samples that reach a model at one time: few large ones, because the probe tried a single one."""
-SOLE_INPUT_KEY = "inputs"
-EXPECTED_KEY = "expected"
 
 
 @dataclass(frozen=True)
 class Exam:
-    """Questions that fit a model, and what the answers are held against."""
+    """Questions that fit a model, and how its answers are scored."""
 
-    questions: Mapping[str, Array]
-    answers: Mapping[str, Array]
-    """LABELS_KEY -> labels, or an output's name -> its expected values."""
+    form: GoldenForm
+    scoring: Scoring
     metric: GoldenMetric
     threshold: float
-    samples: int
-    batch: int
-    is_batch_fixed: bool
+
+    @property
+    def size(self) -> str:
+        """How much is asked, in words."""
+        kind = "sample" if isinstance(self.form, SampleRows) else "request"
+        return f"{self.form.count} {kind}{'s' * (self.form.count != 1)}"
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,19 @@ class Grade:
 
     result: ExamResult
     message: str
+
+
+class _NoRows(Exception):  # noqa: N818 (says what the output has)
+    """An output has no row per sample."""
+
+
+_METRICS: Mapping[GoldenMetric, Callable[[Arrays], Scoring]] = {
+    GoldenMetric.ACCURACY: lambda _: Accuracy(),
+    GoldenMetric.AGREEMENT: lambda _: ChoiceAgreement(),
+    GoldenMetric.MAX_ABS_ERROR: lambda _: LargestError(),
+    GoldenMetric.MEAN_IOU: lambda arrays: MeanIoU(read_boxes(arrays)),
+    GoldenMetric.SEQUENCE_AGREEMENT: lambda arrays: SequenceAgreement(read_sequences(arrays)),
+}
 
 
 def prepare(golden: GoldenExam, arrays: Arrays, metadata: ModelMetadata) -> Exam:
@@ -64,23 +80,16 @@ def prepare(golden: GoldenExam, arrays: Arrays, metadata: ModelMetadata) -> Exam
     """
     if not is_known(golden.metric):
         raise InvalidExam(f"this runtime knows no metric '{golden.metric}': it needs a newer image")
-    questions = {spec.name: _question(spec, arrays, metadata) for spec in metadata.inputs}
-    answers = _answers(golden.metric, arrays, metadata)
-    samples = _common_length({**questions, **answers})
-    batch = _fixed_batch(metadata)
-    return Exam(
-        questions,
-        answers,
-        golden.metric,
-        parse_threshold(golden.threshold),
-        samples,
-        batch or _fitting(questions, samples),
-        batch is not None,
-    )
+    keys = sort_keys(arrays, metadata)
+    form = read_form(keys, _wanted(golden.metric, keys))
+    if golden.metric is GoldenMetric.ACCURACY:
+        _require_one_label_each(form)
+    scoring = _METRICS[golden.metric](arrays)
+    return Exam(form, scoring, golden.metric, parse_threshold(golden.threshold))
 
 
 def run(exam: Exam, model: Model) -> Grade:
-    """Put every question to the model and mark the answers batch by batch. Blocking.
+    """Put every question to the model and mark the answers, portion by portion. Blocking.
 
     No answer is kept: a few samples may have large ones.
 
@@ -88,26 +97,34 @@ def run(exam: Exam, model: Model) -> Grade:
         InvalidExam: the outputs cannot be held against what the file expects.
         InferenceFailed: the model failed on a question.
     """
-    marks: Marks = {}
-    for start, outputs, count in _batches(exam, model):
-        given = {name: _rows(name, np.asarray(a), count, exam) for name, a in outputs.items()}
-        if any(has_nan(array) for array in given.values()):
-            return _failed_by_nan(exam)
-        answers = {name: array[start : start + count] for name, array in exam.answers.items()}
-        marks = joined(exam.metric, marks, mark(exam.metric, answers, given))
-    return _judged(exam, score(exam.metric, marks, exam.samples))
+    marks: Marks | None
+    form: GoldenForm | None = exam.form
+    if isinstance(model, Stateful):  # a state has its order: one sample after another
+        form = exam.form.by_request()
+    try:
+        marks = _marked(exam, form or exam.form, model)
+    except _NoRows as err:
+        form = exam.form.by_request()
+        if form is None:
+            raise InvalidExam(str(err)) from err
+        marks = _marked(exam, form, model)
+    if marks is None:
+        return _failed_by_nan(exam)
+    note = next((mark.note for mark in marks.values() if mark.note), "")
+    return _judged(exam, exam.scoring.score(marks), note)
 
 
-def first_questions(arrays: Arrays, metadata: ModelMetadata) -> Tensors:
-    """Return the first sample of the golden file, or the first batch where its size is fixed.
+def largest_questions(
+    arrays: Arrays, metadata: ModelMetadata, metric: GoldenMetric | None
+) -> Tensors:
+    """Return the questions of the largest portion: what they take, the exam takes.
 
     Raises:
         InvalidExam: the file does not fit the model.
     """
-    questions = {spec.name: _question(spec, arrays, metadata) for spec in metadata.inputs}
-    _common_length(questions)
-    size = _fixed_batch(metadata) or 1
-    return {name: _padded(array[:size], size) for name, array in questions.items()}
+    keys = sort_keys(arrays, metadata)
+    wanted = keys.answers if metric is None else _wanted(metric, keys)
+    return read_form(keys, wanted).largest()
 
 
 def parse_threshold(text: str) -> float:
@@ -125,128 +142,83 @@ def parse_threshold(text: str) -> float:
     return value
 
 
-def _question(spec: TensorSpec, arrays: Arrays, metadata: ModelMetadata) -> Array:
-    is_sole = len(metadata.inputs) == 1
-    array = arrays.get(spec.name, arrays.get(SOLE_INPUT_KEY) if is_sole else None)
-    if array is None:
-        hint = f" or '{SOLE_INPUT_KEY}'" if is_sole else ""
-        raise InvalidExam(f"the golden file has no array '{spec.name}'{hint}")
-    _require_shape(spec, array)
-    return _as_datatype(spec, array)
+def _wanted(metric: GoldenMetric, keys: GoldenKeys) -> tuple[str, ...]:
+    """Return the keys of what the metric holds answers against."""
+    expected = tuple(key for key in keys.answers if key != LABELS_KEY)
+    labels = tuple(key for key in keys.answers if key == LABELS_KEY)
+    found = {
+        GoldenMetric.ACCURACY: labels,
+        GoldenMetric.SEQUENCE_AGREEMENT: expected or labels,
+    }.get(metric, expected)
+    if found:
+        return found
+    key = LABELS_KEY if metric is GoldenMetric.ACCURACY else EXPECTED_KEY
+    raise InvalidExam(f"the golden file has no array '{key}', which {metric} needs")
 
 
-def _require_shape(spec: TensorSpec, array: Array) -> None:
-    if not spec.shape:
-        raise InvalidExam(f"input '{spec.name}' has no batch axis: it cannot be examined")
-    wanted, found = spec.shape[1:], array.shape[1:]
-    fits = len(wanted) == len(found) and all(
-        w in (-1, f) for w, f in zip(wanted, found, strict=True)
-    )
-    if array.ndim == 0 or not fits:
-        raise InvalidExam(
-            f"array '{spec.name}' has shape {list(array.shape)}, the model takes {list(spec.shape)}"
-        )
-
-
-def _as_datatype(spec: TensorSpec, array: Array) -> Array:
-    """Convert within a kind, as numpy's float64 to the model's FP32; never float to integer."""
-    if spec.datatype == "BYTES":
-        return _as_texts(array)
-    dtype = np.dtype(DTYPES.get(spec.datatype, np.float32))
-    if not np.can_cast(array.dtype, dtype, casting="same_kind"):
-        raise InvalidExam(f"array '{spec.name}' is {array.dtype}, the model takes {spec.datatype}")
-    return np.ascontiguousarray(array, dtype=dtype)
-
-
-def _as_texts(array: Array) -> Array:
-    texts = np.empty(array.shape, dtype=object)
-    texts[...] = np.char.encode(array.astype(str), "utf-8")
-    return texts
-
-
-def _answers(metric: GoldenMetric, arrays: Arrays, metadata: ModelMetadata) -> dict[str, Array]:
-    if metric is GoldenMetric.ACCURACY:
-        return {LABELS_KEY: _flat_labels(arrays)}
-    named = {
-        spec.name: arrays[f"{EXPECTED_KEY}_{spec.name}"]
-        for spec in metadata.outputs
-        if f"{EXPECTED_KEY}_{spec.name}" in arrays
-    }
-    if named:
-        return named
-    if EXPECTED_KEY not in arrays:
-        raise InvalidExam(f"the golden file has no array '{EXPECTED_KEY}', which {metric} needs")
-    return {metadata.outputs[0].name: arrays[EXPECTED_KEY]}
-
-
-def _flat_labels(arrays: Arrays) -> Array:
-    labels = arrays.get(LABELS_KEY)
-    if labels is None:
-        raise InvalidExam(f"the golden file has no array '{LABELS_KEY}', which Accuracy needs")
-    if labels.ndim == 0 or labels.size != labels.shape[0]:
+def _require_one_label_each(form: GoldenForm) -> None:
+    if isinstance(form, SampleRows) and form.answers[LABELS_KEY].size != form.count:
         raise InvalidExam(f"array '{LABELS_KEY}' must hold one label per sample")
-    return labels.reshape(-1)
 
 
-def _common_length(arrays: Mapping[str, Array]) -> int:
-    lengths = {name: array.shape[0] if array.ndim else 0 for name, array in arrays.items()}
-    first = next(iter(lengths.values()), 0)
-    other = next((name for name, length in lengths.items() if length != first), None)
-    if other is not None:
-        raise InvalidExam(f"array '{other}' holds {lengths[other]} samples, others hold {first}")
-    if first == 0:
-        raise InvalidExam("the golden file holds no sample")
-    return first
+def _marked(exam: Exam, form: GoldenForm, model: Model) -> Marks | None:
+    """Mark every portion; None when an answer holds NaN."""
+    bfloats = {spec.name for spec in model.metadata.outputs if spec.datatype == "BF16"}
+    marks: Marks = {}
+    with on_fresh_state(model) as asked:
+        for portion in form.portions():
+            new = _marks_of(exam, portion, asked, bfloats)
+            if new is None:
+                return None
+            marks = joined_marks(exam.scoring, marks, new)
+    return marks
 
 
-def _fixed_batch(metadata: ModelMetadata) -> int | None:
-    sizes = [spec.shape[0] for spec in metadata.inputs if spec.shape and spec.shape[0] > 0]
-    return sizes[0] if sizes else None
+def _marks_of(exam: Exam, portion: Portion, model: Model, bfloats: set[str]) -> Marks | None:
+    outputs = model.infer(portion.questions)
+    arrays = {
+        name: bf16_numbers(array) if name in bfloats else np.asarray(array)
+        for name, array in outputs.items()
+    }
+    given = arrays if portion.rows is None else _rows(arrays, portion)
+    expected = {output_name(key): array for key, array in portion.answers.items()}
+    if not all(is_free_of_nan(array, expected.get(name)) for name, array in given.items()):
+        return None
+    return exam.scoring.mark(portion.answers, given, rows=portion.rows is not None)
 
 
-def _fitting(questions: Mapping[str, Array], samples: int) -> int:
-    """Return how many samples go into one batch of a free size."""
-    sample_bytes = max(1, sum(array.nbytes for array in questions.values()) // samples)
-    return max(1, min(BATCH, BATCH_BYTES // sample_bytes))
+def _rows(arrays: Mapping[str, Array], portion: Portion) -> dict[str, Array]:
+    """Return the rows of the samples, of every output that has some.
+
+    Raises:
+        _NoRows: one that is needed has none.
+    """
+    given = {n: a[: portion.rows] for n, a in arrays.items() if a.ndim and len(a) == portion.fed}
+    needed = {output_name(key) for key in portion.answers if key != LABELS_KEY}
+    lost = next((name for name in arrays if name not in given and name in needed), None)
+    if lost is None and not given:
+        lost = next(iter(arrays), None)
+    if lost is not None:
+        raise _NoRows(
+            f"output '{lost}' does not have one row per sample: write whole requests into the "
+            "golden file, as docs/exam.md shows"
+        )
+    return given
 
 
-def _batches(exam: Exam, model: Model) -> Iterator[tuple[int, Tensors, int]]:
-    """Yield where a batch begins, its outputs, and how many samples it had."""
-    for start in range(0, exam.samples, exam.batch):
-        rows = {name: array[start : start + exam.batch] for name, array in exam.questions.items()}
-        count = min(exam.batch, exam.samples - start)
-        fed = {n: _padded(a, exam.batch) for n, a in rows.items()} if exam.is_batch_fixed else rows
-        yield start, model.infer(fed), count
-
-
-def _padded(array: Array, size: int) -> Array:
-    """Repeat the last sample up to the size that the model wants."""
-    short = size - array.shape[0]
-    return array if short <= 0 else np.concatenate([array, np.repeat(array[-1:], short, axis=0)])
-
-
-def _rows(name: str, array: Array, count: int, exam: Exam) -> Array:
-    fed = exam.batch if exam.is_batch_fixed else count
-    if array.ndim == 0 or array.shape[0] != fed:
-        raise InvalidExam(f"output '{name}' does not have one row per sample")
-    return array[:count]
-
-
-def _judged(exam: Exam, value: float) -> Grade:
+def _judged(exam: Exam, value: float, note: str) -> Grade:
     higher = exam.metric.higher_is_better
-    passed = value >= exam.threshold if higher else value <= exam.threshold
+    if value >= exam.threshold if higher else value <= exam.threshold:
+        return Grade(_result(exam, value, passed=True), "")
     side = "under" if higher else "over"
-    message = (
-        f"{exam.metric} {value:.4g} is {side} the threshold {exam.threshold:g} "
-        f"({exam.samples} samples)"
-    )
-    return Grade(_result(exam, value, passed=passed), "" if passed else message)
+    verdict = f"{exam.metric} {value:.4g} is {side} the threshold {exam.threshold:g} ({exam.size})"
+    return Grade(_result(exam, value, passed=False), f"{verdict}: {note}" if note else verdict)
 
 
 def _failed_by_nan(exam: Exam) -> Grade:
     """Report the worst value there is: NaN has no place in JSON."""
     worst = 0.0 if exam.metric.higher_is_better else sys.float_info.max
-    message = f"the model's outputs hold NaN ({exam.samples} samples)"
+    message = f"the model's outputs hold NaN ({exam.size})"
     return Grade(_result(exam, worst, passed=False), message)
 
 
@@ -256,5 +228,5 @@ def _result(exam: Exam, value: float, *, passed: bool) -> ExamResult:
         value=value,
         threshold=exam.threshold,
         passed=passed,
-        samples=exam.samples,
+        samples=exam.form.count,
     )

@@ -16,6 +16,8 @@ from skerry_runtime.agent.state import Document
 
 D = TypeVar("D", bound=Document)
 
+MEMORY_FILES = Path("/proc/self/fd")
+"""Where files without a name are, which this process made in memory."""
 _MAX_DOCUMENT_BYTES = 4 * 1024 * 1024
 
 
@@ -25,30 +27,32 @@ class NotPlain(Exception):  # noqa: N818 (says what the file is)
 
 @contextmanager
 def open_plain(path: Path) -> Iterator[BinaryIO]:
-    """Open a regular file with one name for reading; links are not followed.
+    """Open a regular file with one name, or one of ours in memory with none; follow no link.
 
     Raises:
         FileNotFoundError: there is none.
         NotPlain: it is anything else.
     """
+    is_in_memory = path.parent == MEMORY_FILES
+    follow = 0 if is_in_memory else os.O_NOFOLLOW
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+        fd = os.open(path, os.O_RDONLY | follow | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
         raise
     except OSError as err:
         raise NotPlain(f"{path.name} is no plain file: {err.strerror}") from err
     try:
-        _require_plain(path, os.fstat(fd))
+        _require_plain(path, os.fstat(fd), names=0 if is_in_memory else 1)
         with os.fdopen(fd, "rb", closefd=False) as file:
             yield file
     finally:
         os.close(fd)
 
 
-def _require_plain(path: Path, status: os.stat_result) -> None:
+def _require_plain(path: Path, status: os.stat_result, names: int) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise NotPlain(f"{path.name} is no regular file")
-    if status.st_nlink != 1:
+    if status.st_nlink != names:
         raise NotPlain(f"{path.name} has {status.st_nlink} names: a hard link is refused")
 
 

@@ -9,9 +9,11 @@ from functools import cached_property
 
 from typing_extensions import override
 
+from skerry_runtime.agent.urls import place_of_bundle
 from skerry_runtime.contract import Execution, GoldenExam, ModelContent, RevisionContent
 
 GOLDEN_NAME = "golden.npz"
+BUNDLE_NAME = "bundle.json"
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,8 @@ class Blob:
     """Where it lies in its folder."""
     folder: str
     """Digest of all the files that lie there together; of a file that is alone, its own."""
+    secret: str | None = None
+    """The Secret with credentials for its source."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,12 @@ class Goal:
     revision: str
     content: RevisionContent
     execution: Execution
+
+    @property
+    def load_timeout_s(self) -> float | None:
+        """How long the load may take: the revision's word, else the hardware's; None: nobody's."""
+        own = self.model.load_timeout_s
+        return self.execution.load_timeout_s if own is None else own
 
     @cached_property
     def key(self) -> str:
@@ -44,8 +54,8 @@ class Goal:
         document = [
             self.revision,
             self.content.model_dump(mode="json", exclude={"shadow", "models"}),
-            [model.model_dump(mode="json") for _, model in sorted(self.content.models.items())],
-            self.execution.model_dump(mode="json"),
+            [as_before(model) for _, model in sorted(self.content.models.items())],
+            as_before(self.execution),
         ]
         text = json.dumps(document, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
@@ -59,6 +69,11 @@ class Goal:
     def name(self) -> str:
         """Name under which clients ask for the model."""
         return self.content.name
+
+    @property
+    def retry(self) -> str:
+        """The text under which it is tried: failures under another one are over."""
+        return self.content.retry
 
     @property
     def model(self) -> ModelContent:
@@ -76,10 +91,20 @@ class Goal:
         return _model_blobs(self.model)[0]
 
     @property
+    def blobs_beside(self) -> tuple[Blob, ...]:
+        """The model's other files, which lie beside that one."""
+        return _model_blobs(self.model)[1:]
+
+    @property
     def golden_blob(self) -> Blob | None:
         """The exam's file."""
         golden = self.model.golden
         return _golden_blob(golden) if golden else None
+
+    @property
+    def bundle_blob(self) -> Blob | None:
+        """The signature bundle, where it is known by its sha256."""
+        return _bundle_blob(self.model)
 
     @property
     def blobs(self) -> tuple[Blob, ...]:
@@ -92,14 +117,41 @@ class Goal:
         return self.execution.providers[:1] not in ((), ("CPUExecutionProvider",))
 
 
+_LATER = frozenset({"load_timeout_s", "secret", "signature", "encryption"})
+"""Fields that older runtimes did not know: they count where they are set, and a key stays."""
+_OF_FILES = frozenset({"files", "golden"})
+
+
+def as_before(part: ModelContent | Execution) -> dict[str, object]:
+    """Return the part for a digest that stays what it was when fields are added."""
+    dumped: dict[str, object] = part.model_dump(mode="json")
+    return {
+        name: _known_before(value) if name in _OF_FILES else value
+        for name, value in dumped.items()
+        if name not in _LATER or value
+    }
+
+
+def _known_before(value: object) -> object:
+    """Return a field without what its files, or its exam, have not set of what came later."""
+    if isinstance(value, list):
+        return [_known_before(one) for one in value]
+    if isinstance(value, dict):
+        return {name: one for name, one in value.items() if name not in _LATER or one}
+    return value
+
+
 def _blobs(model: ModelContent) -> tuple[Blob, ...]:
     golden = (_golden_blob(model.golden),) if model.golden else ()
-    return (*_model_blobs(model), *golden)
+    bundle = _bundle_blob(model)
+    return (*_model_blobs(model), *golden, *((bundle,) if bundle else ()))
 
 
 def _model_blobs(model: ModelContent) -> tuple[Blob, ...]:
     folder = _folder(model)
-    return tuple(Blob(file.uri, file.sha256, file.path, folder) for file in model.files)
+    return tuple(
+        Blob(file.uri, file.sha256, file.path, folder, file.secret) for file in model.files
+    )
 
 
 def _folder(model: ModelContent) -> str:
@@ -110,5 +162,13 @@ def _folder(model: ModelContent) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
+def _bundle_blob(model: ModelContent) -> Blob | None:
+    signature, first = model.signature, model.files[0]
+    if signature is None or signature.sha256 is None:
+        return None
+    uri = signature.uri or place_of_bundle(first.uri)
+    return Blob(uri, signature.sha256, BUNDLE_NAME, signature.sha256, first.secret)
+
+
 def _golden_blob(golden: GoldenExam) -> Blob:
-    return Blob(golden.uri, golden.sha256, GOLDEN_NAME, golden.sha256)
+    return Blob(golden.uri, golden.sha256, GOLDEN_NAME, golden.sha256, golden.secret)

@@ -10,8 +10,9 @@ from skerry_runtime.agent.machine import Refusal
 from skerry_runtime.agent.refusal import Refused
 from skerry_runtime.agent.slots import Slots
 from skerry_runtime.agent.state import NodeState, RefusalRecord, SlotManifest
+from skerry_runtime.agent.vouching import Vouched
 from skerry_runtime.agent.worker import Worker
-from skerry_runtime.contract import Agreement, Failure, Trial
+from skerry_runtime.contract import Agreement, Failure, FailureReason, Trial
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +33,10 @@ class Journal:
     async def open(self) -> None:
         """Read the memory and judge how the last process ended."""
         found = await self._worker.run(self._slots.open)
-        self.state = found.after_restart(self._now())
+        hung = await self._worker.run(self._slots.deadman.take)
+        if hung:
+            log.error("the process before this one hung and ended itself: %s", hung[1])
+        self.state = found.after_restart(self._now(), hung[0] if hung else None)
         if self.state != found:
             await self._save()
 
@@ -48,6 +52,10 @@ class Journal:
         if withdraw:
             await self._keep(withdraw(self.state))
 
+    async def ending(self, revision: str) -> None:
+        """Remember for whose load this process is about to end itself."""
+        await self._keep(self.state.with_ending(revision))
+
     async def stood_down(self) -> None:
         """Forget the crash that did not happen."""
         self._withdraw = None
@@ -62,7 +70,7 @@ class Journal:
         self._withdraw = None
         self._again_at.pop(goal.key, None)
         self._refused_times.pop(goal.key, None)
-        await self._keep(self.state.with_served(goal, agreement).without_refusal(goal.key))
+        await self._keep(self.state.with_served(goal, agreement).without_refusals_of(goal.revision))
 
     async def settled(self) -> None:
         """Remember that what serves is good."""
@@ -80,7 +88,11 @@ class Journal:
         self._refused_times[goal.key] = times
         self._again_at[goal.key] = again(times)
         failure = Failure(
-            revision=goal.revision, reason=refused.reason, message=str(refused), at=self._now()
+            revision=goal.revision,
+            reason=refused.reason,
+            message=str(refused),
+            at=self._now(),
+            retry=goal.retry,
         )
         trial = Trial(exam=refused.exam, agreement=refused.agreement)
         record = RefusalRecord(key=goal.key, failure=failure, trials={goal.name: trial})
@@ -100,6 +112,11 @@ class Journal:
             for r in self.state.refusals
         }
 
+    def reopen(self, reason: FailureReason) -> None:
+        """Let what was refused for this reason be tried again at once."""
+        keys = {r.key for r in self.state.refusals if r.failure.reason is reason}
+        self._again_at = {k: v for k, v in self._again_at.items() if k not in keys}
+
     def refusal(self, goal: Goal) -> RefusalRecord | None:
         """Return why a goal is refused."""
         return next((r for r in self.state.refusals if r.key == goal.key), None)
@@ -109,11 +126,24 @@ class Journal:
         found = (self._slots.manifest(kept.revision) for kept in self.state.to_keep)
         return tuple(manifest.goal for manifest in found if manifest)
 
-    async def record(self, goal: Goal, probed: str | None = None) -> None:
-        """Write the goal's manifest; None keeps the proof that it has."""
+    async def record(
+        self,
+        goal: Goal,
+        probed: str | None = None,
+        found: Trial | None = None,
+        vouched: Vouched | None = None,
+    ) -> None:
+        """Write the goal's manifest; None keeps the proof, what was found, and who vouched."""
         known = self._slots.manifest(goal.revision)
         proof = (known.probed if known else "") if probed is None else probed
-        await self._durably(self._worker, lambda: self._slots.record(SlotManifest.of(goal, proof)))
+        if found is None and known:
+            found = Trial(memory=known.memory, not_tried=known.not_tried)
+        vouched = vouched or Vouched.of(known)
+        manifest = SlotManifest.of(goal, proof, found)
+        if vouched:
+            seal = {"signed_by": vouched.signed_by, "signed_files": vouched.files}
+            manifest = manifest.model_copy(update=seal)
+        await self._durably(self._worker, lambda: self._slots.record(manifest))
 
     async def _keep(self, state: NodeState) -> None:
         if state != self.state:

@@ -21,11 +21,16 @@ PASSING = frozenset(
     {
         FailureReason.FETCH_FAILED,
         FailureReason.DIGEST_MISMATCH,
+        FailureReason.SIGNATURE_INVALID,
+        FailureReason.DECRYPTION_FAILED,
         FailureReason.INSUFFICIENT_DISK,
         FailureReason.INSUFFICIENT_MEMORY,
     }
 )
-"""Reasons that lie outside the revision: tried again, slowly, while nothing at all serves."""
+"""Reasons that lie outside the revision: tried again, slowly, whatever serves meanwhile."""
+
+COSTLY = frozenset({FailureReason.DIGEST_MISMATCH, FailureReason.INSUFFICIENT_MEMORY})
+"""Of these, reasons that only a whole download, or the end of what serves, can find out anew."""
 
 
 @dataclass(frozen=True)
@@ -224,9 +229,14 @@ def _choose_for(s: Situation, goal: Goal) -> Goal | None:
     spare = None if s.serving else first_fallback(s)
     if not is_open(s, goal):
         return spare
-    if spare and goal.key not in s.on_disk:
-        return spare  # the network may be down: serve first, fetch then
+    if spare and (goal.key not in s.on_disk or _is_second_chance(s, goal)):
+        return spare  # the network may be down, it failed before: serve first, try then
     return goal
+
+
+def _is_second_chance(s: Situation, goal: Goal) -> bool:
+    """Tell whether the goal failed before, and is not being tried again yet."""
+    return goal.key in s.refused and not _is_under_way(s, goal)
 
 
 def is_served(s: Situation, goal: Goal) -> bool:
@@ -246,8 +256,6 @@ def is_open(s: Situation, goal: Goal) -> bool:
     refusal = s.refused.get(goal.key)
     if refusal is None:
         return True
-    if s.serving or first_fallback(s):
-        return False
     return refusal.reason in PASSING and (_is_under_way(s, goal) or refusal.again_at <= s.now)
 
 
@@ -296,10 +304,10 @@ def _settles_at(s: Situation) -> float | None:
 
 
 def _second_chance_at(s: Situation) -> float | None:
-    refusal = s.refused.get(s.order.key) if isinstance(s.order, Goal) else None
-    if refusal is None or s.serving or refusal.reason not in PASSING:
+    if not isinstance(s.order, Goal) or is_served(s, s.order):
         return None
-    return refusal.again_at
+    refusal = s.refused.get(s.order.key)
+    return refusal.again_at if refusal and refusal.reason in PASSING else None
 
 
 def _earliest(*times: float | None) -> float | None:

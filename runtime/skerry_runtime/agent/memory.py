@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from skerry_runtime.contract import SwapMode
+from skerry_runtime.contract import MemoryNeed, SwapMode
 
 
 @dataclass(frozen=True)
@@ -15,6 +15,33 @@ class Room:
     available: int
     freed: int
     """What unloading the serving model would give back."""
+    how: str = ""
+    """How the need is known."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """What a model takes at most, and how that is known."""
+
+    bytes: int
+    how: str
+
+
+def need(known: MemoryNeed) -> Need:
+    """Return what a model needs to be loaded and run."""
+    if known.declared_bytes is not None:
+        return Need(known.declared_bytes, "declared")
+    if known.peak_bytes is not None:
+        at = f" with {known.at}" if known.at else ""
+        return Need(known.peak_bytes, f"measured in its trial{at}")
+    return Need(known.estimated_bytes or 0, "estimated from the size of its files")
+
+
+def resting_bytes(known: MemoryNeed) -> int:
+    """Return what unloading it gives back."""
+    if known.declared_bytes is None and known.resting_bytes is not None:
+        return known.resting_bytes
+    return need(known).bytes
 
 
 def choose_mode(asked: SwapMode, room: Room) -> SwapMode | None:

@@ -15,7 +15,8 @@ from skerry_runtime.agent.files import NotPlain, open_plain
 from skerry_runtime.agent.ports import MIB
 
 MAX_BYTES = 256 * MIB
-MAX_ARRAYS = 256
+MAX_ARRAYS = 4096
+"""Requests of different sizes have arrays of their own."""
 
 Arrays = dict[str, npt.NDArray[np.generic]]
 

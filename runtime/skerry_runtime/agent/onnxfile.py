@@ -54,6 +54,10 @@ _CHILDREN: dict[Kind, dict[int, Kind]] = {
     Kind.TENSOR: {},
 }
 _EXTERNAL_DATA_FIELD, _DATA_LOCATION_FIELD, _EXTERNAL = 13, 14, 1
+_ENTRY_KEY, _ENTRY_VALUE, _LOCATION_KEY = 1, 2, b"location"
+_ENUM_BITS = 0xFFFFFFFF
+"""Of a number on the wire: protobuf cuts what is longer, and so makes 1 of 2**32 + 1."""
+_MAX_LOCATION = 4096
 
 
 def check_outline(content: memoryview) -> None:
@@ -71,28 +75,64 @@ def check_outline(content: memoryview) -> None:
         raise NotOnnx("the file holds no graph: it is no ONNX model")
 
 
-def has_external_data(content: memoryview) -> bool:
-    """Tell whether any tensor keeps its data in another file.
+def external_locations(content: memoryview) -> frozenset[str]:
+    """Return every place outside the file that it names for a tensor's data.
+
+    Whatever a reader might take for one counts: of a tensor that is not flagged, of a key that is
+    given twice. "" stands for data that is outside, and nobody says where.
 
     Raises:
         NotOnnx: the file is damaged inside.
     """
+    found: set[str] = set()
     waiting = [(Kind.MODEL, 0, len(content))]
     while waiting:
         kind, start, end = waiting.pop()
+        if kind is Kind.TENSOR:
+            found |= _locations(content, start, end)
+            continue
         children = _CHILDREN[kind]
         for number, wire, first, last in _fields(content, start, end):
-            if kind is Kind.TENSOR and _is_external(number, wire, first):
-                return True
             if wire == _BYTES and number in children:
                 waiting.append((children[number], first, last))
-    return False
+    return frozenset(found)
 
 
-def _is_external(number: int, wire: int, value: int) -> bool:
-    if number == _EXTERNAL_DATA_FIELD:
-        return True
-    return number == _DATA_LOCATION_FIELD and wire == _VARINT and value == _EXTERNAL
+def length_delimited(message: memoryview) -> Iterator[tuple[int, memoryview]]:
+    """Yield number and bytes of the message's fields that are texts, bytes or messages.
+
+    Raises:
+        NotOnnx: it is truncated or damaged.
+    """
+    for number, wire, first, last in _fields(message, 0, len(message)):
+        if wire == _BYTES:
+            yield number, message[first:last]
+
+
+def _locations(content: memoryview, start: int, end: int) -> set[str]:
+    """Return where a tensor's data are, if they are not in it."""
+    found: set[str] = set()
+    is_outside = False
+    for number, wire, first, last in _fields(content, start, end):
+        if number == _DATA_LOCATION_FIELD and wire == _VARINT:
+            is_outside = is_outside or first & _ENUM_BITS == _EXTERNAL
+        elif number == _EXTERNAL_DATA_FIELD:
+            is_outside = True
+            found |= _values(content, first, last) if wire == _BYTES else set()
+    return found or ({""} if is_outside else set())
+
+
+def _values(content: memoryview, start: int, end: int) -> set[str]:
+    """Return the values of an entry whose key, or one of whose keys, is that of a place."""
+    keys: set[bytes] = set()
+    values: set[bytes] = set()
+    for number, wire, first, last in _fields(content, start, end):
+        if wire == _BYTES and number in (_ENTRY_KEY, _ENTRY_VALUE):
+            text = bytes(content[first : min(last, first + _MAX_LOCATION)])
+            (keys if number == _ENTRY_KEY else values).add(text)
+    if _LOCATION_KEY not in keys:
+        return set()
+    return {value.decode("utf-8", "backslashreplace") for value in values} or {""}
 
 
 def _fields(content: memoryview, start: int, end: int) -> Iterator[Field]:

@@ -10,7 +10,13 @@ from typing import Annotated, Protocol
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from skerry_runtime.agent.addresses import as_networks
-from skerry_runtime.contract import FailureReason, RevisionCounters, SwapRecord
+from skerry_runtime.contract import (
+    CLAIMS_DIR,
+    SOURCES_DIR,
+    FailureReason,
+    RevisionCounters,
+    SwapRecord,
+)
 
 MIB = 1024 * 1024
 Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(as_networks)]
@@ -84,17 +90,41 @@ class Tuning(BaseModel):
     fetch_allow: Networks = ()
     """Networks to fetch from that are else out of bounds (loopback, link-local, ...), with commas
     between."""
+    sources_dir: Path = Path(SOURCES_DIR)
+    """Where the Secrets of sources are, each in a folder of its name."""
+    claims_dir: Path = Path(CLAIMS_DIR)
+    """Where the volumes of pvc:// sources are, each in a folder of its claim's name."""
+    hf_endpoint: str = "https://huggingface.co"
+    """What answers for hf:// addresses."""
+    https_proxy: str = ""
+    """Proxy by which https addresses are asked; empty: directly."""
+    no_proxy: str = ""
+    """Names and networks that are asked directly all the same, with commas between."""
+    ca_bundle: str = ""
+    """Certificates, in PEM form, of authorities to believe besides the system's."""
     connect_timeout_s: float = 10.0
     idle_timeout_s: float = 30.0
     """A download in which no byte arrives for this long is broken off."""
     trickle_window_s: float = 60.0
     trickle_bytes: int = 64 * 1024
     """A download that brings fewer bytes than this within the window is broken off as well."""
+    receive_buffer_bytes: int = 0
+    """Most bytes that a connection takes in ahead of its reader; 0: what the system likes."""
+    site_wait_s: float = 1800.0
+    """How long the site's cache may let a download wait for others; then the source is asked."""
+    site_again_s: float = 0.5
+    """Between two questions of one that waits."""
+    site_keep_s: float = 3600.0
+    """How often the cache is asked to keep what is served."""
+    site_retry_s: float = 60.0
+    """The same after it did not."""
     backoff_min_s: float = 1.0
     backoff_max_s: float = 30.0
     slow_backoff_min_s: float = 30.0
-    """Wait after a definitive failure, while nothing serves and so nothing can be lost."""
+    """Wait after a definitive failure whose reason may pass: a 404, a full disk."""
     slow_backoff_max_s: float = 300.0
+    costly_backoff_max_s: float = 3600.0
+    """The same while another model serves, where a try costs a download or that model's end."""
     slots_limit_bytes: int = 0
     """Size limit of the slots' emptyDir; 0 means the free space of the disk alone counts."""
     disk_reserve_bytes: int = 16 * MIB
@@ -107,9 +137,14 @@ class Tuning(BaseModel):
     probe_memory_bytes: int = 0
     """Memory limit of the probe; 0 means what the pod has left."""
     load_timeout_s: float = 300.0
-    """A model that is not open after this long is refused: its driver hangs."""
+    """A model that is not open after this long is refused: its driver hangs. A revision or the
+    cell's hardware may say another."""
     leftover_s: float = 10.0
     """How long a call that was given up is waited for before the next model is loaded."""
+    beside_hung_s: float = 30.0
+    """How long the next load may take while that call goes on; then the process begins anew."""
+    stall_s: float = 60.0
+    """An agent that has not looked at its assignment for this long, and for `drain_s`, is dead."""
     exam_timeout_s: float = 300.0
     """A model that has not answered its exam after this long did not pass it."""
 

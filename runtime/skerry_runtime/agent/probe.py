@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import signal
 import sys
@@ -17,13 +18,23 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from skerry_runtime.agent.host import Host
-from skerry_runtime.agent.ports import MIB
-from skerry_runtime.agent.refusal import Refused, Transient
-from skerry_runtime.contract import Execution, FailureReason, Format
+from skerry_runtime.agent.refusal import OutOfRoom, Refused, Transient
+from skerry_runtime.contract import (
+    Execution,
+    FailureReason,
+    Format,
+    GoldenMetric,
+    Open,
+    size_text,
+)
+
+log = logging.getLogger(__name__)
 
 CHILD_MODULE = "skerry_runtime.agent.probe_child"
 _MAX_ANSWER_BYTES = 64 * 1024
 _WATCH_S = 0.05
+_END_S = 5.0
+"""How long a child that was killed is waited for."""
 _ENVIRONMENT = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG", "ADSP_LIBRARY_PATH")
 _ENVIRONMENT_PREFIXES = ("CUDA_", "NVIDIA_", "OPENVINO_", "HAILO", "OMP_", "SKERRY_TRITON_")
 
@@ -38,7 +49,11 @@ class ProbeRequest(_Wire):
     backend: str
     """`module:Class` of the engine."""
     path: Path
+    files: tuple[str, ...] = ()
+    """The model's other files, by their place in its folder."""
     golden: Path | None = None
+    metric: Open[GoldenMetric] | None = None
+    """Of the exam, whose questions depend on what its answers are held against."""
     format: Format
     execution: Execution
     threads: int
@@ -48,8 +63,15 @@ class ProbeRequest(_Wire):
     timeout_s: float
     cpu_s: int = 0
     """CPU time that the child may use in all; 0: the timeout, on every thread."""
+    memory_fd: int | None = None
+    """Descriptor of the model's file in memory, which the child is handed."""
     is_stand_in: bool = False
     """The CPU stands in for a device that is taken: only crashes and limits count."""
+
+
+NEAR = 3
+"""A model that had not a third of its memory, and then ran out of it, asked for far more at once
+than unloading another could free."""
 
 
 class ProbeResult(StrEnum):
@@ -70,6 +92,13 @@ class ProbeAnswer(_Wire):
 
     verdict: ProbeResult
     message: str = ""
+    not_tried: str = ""
+    """What the engine said to made-up inputs, all of which it refused."""
+    peak_bytes: int | None = None
+    """Most memory that loading and running took; None: not measured."""
+    resting_bytes: int | None = None
+    at: str = ""
+    """Inputs of the run, by name and shape."""
 
 
 @dataclass(frozen=True)
@@ -96,25 +125,28 @@ _ENGINES_WORDS = frozenset({ProbeResult.LOAD, ProbeResult.PROVIDER, ProbeResult.
 """Verdicts that an engine on another device might not have given."""
 
 
-async def probe(request: ProbeRequest, host: Host) -> None:
+async def probe(request: ProbeRequest, host: Host) -> ProbeAnswer:
     """Load and run the model once in a child; kill it at its limits, or when cancelled.
+
+    Returns:
+        What was measured, and why the model was not run where its inputs are unknown.
 
     Raises:
         Refused: InvalidModel, ProviderMissing, InsufficientMemory or ProbeFailed.
         Transient: the engine's own process does not answer.
     """
-    judge(request, await _run(request, host))
+    return judge(request, await _run(request, host))
 
 
-def judge(request: ProbeRequest, end: _End) -> None:
-    """Turn the child's end into a refusal, or into nothing.
+def judge(request: ProbeRequest, end: _End) -> ProbeAnswer:
+    """Turn the child's end into a refusal, or into what it found.
 
     Raises:
         Refused: the model did not pass.
         Transient: it could not be tried.
     """
     if end.is_over_memory:
-        raise Refused(FailureReason.INSUFFICIENT_MEMORY, _over_memory(request))
+        raise OutOfRoom(_over_memory(request), is_near=True)
     if end.is_over_time:
         text = f"the probe did not end within {request.timeout_s:g} s"
         raise Refused(FailureReason.PROBE_FAILED, text)
@@ -124,16 +156,17 @@ def judge(request: ProbeRequest, end: _End) -> None:
     if answer.verdict is ProbeResult.OK or (
         request.is_stand_in and answer.verdict in _ENGINES_WORDS
     ):
-        return
+        return ProbeAnswer(verdict=ProbeResult.OK) if request.is_stand_in else answer
     if answer.verdict is ProbeResult.AWAY:
         raise Transient(answer.message, FailureReason.ENGINE_AWAY)
-    message = _over_memory(request) if answer.verdict is ProbeResult.MEMORY else answer.message
-    raise Refused(_REASONS[answer.verdict], message)
+    if answer.verdict is ProbeResult.MEMORY:
+        raise OutOfRoom(_over_memory(request), is_near=_was_near(request, answer))
+    raise Refused(_REASONS[answer.verdict], answer.message)
 
 
 def _crashed(request: ProbeRequest, end: _End) -> Refused:
     if b"bad_alloc" in end.complaint or b"MemoryError" in end.complaint:
-        return Refused(FailureReason.INSUFFICIENT_MEMORY, _over_memory(request))
+        return OutOfRoom(_over_memory(request), is_near=False)
     if end.returncode == -signal.SIGXCPU:
         return Refused(FailureReason.PROBE_FAILED, "the probe used up its CPU time")
     how = f"exit status {end.returncode}"
@@ -144,6 +177,12 @@ def _crashed(request: ProbeRequest, end: _End) -> Refused:
     )
 
 
+def _was_near(request: ProbeRequest, answer: ProbeAnswer) -> bool:
+    """Tell whether the model had much of the memory when it ran out of it."""
+    limit = request.memory_bytes
+    return limit is not None and NEAR * (answer.peak_bytes or 0) >= limit
+
+
 def _signal_name(number: int) -> str:
     with contextlib.suppress(ValueError):
         return signal.Signals(number).name
@@ -151,7 +190,7 @@ def _signal_name(number: int) -> str:
 
 
 def _over_memory(request: ProbeRequest) -> str:
-    limit = f"{(request.memory_bytes or 0) / MIB:.0f} MiB" if request.memory_bytes else "what is"
+    limit = size_text(request.memory_bytes, digits=0) if request.memory_bytes else "what is"
     return f"the probe needed more memory than {limit} available to it: raise the memory limit"
 
 
@@ -174,6 +213,7 @@ async def _run(request: ProbeRequest, host: Host) -> _End:
         stderr=PIPE,
         env=child_environment(os.environ),
         cwd="/",
+        pass_fds=() if request.memory_fd is None else (request.memory_fd,),
         start_new_session=True,
     )
     talk = asyncio.create_task(_converse(child, request))
@@ -183,7 +223,7 @@ async def _run(request: ProbeRequest, host: Host) -> _End:
         _kill(child)
         talk.cancel()
         await asyncio.wait({talk})
-        await child.wait()
+        await _gone(child)
 
 
 def child_environment(environ: Mapping[str, str]) -> dict[str, str]:
@@ -211,11 +251,21 @@ async def _watch(
         over_time = over_time or loop.time() >= deadline
         if over_memory or over_time:
             _kill(child)
-            await asyncio.wait({talk}, timeout=5.0)
+            await asyncio.wait({talk}, timeout=_END_S)
             break
     answer, complaint = talk.result() if talk.done() else (b"", b"")
-    returncode = await child.wait()
-    return _End(returncode, answer, complaint, over_memory, over_time)
+    return _End(await _gone(child), answer, complaint, over_memory, over_time)
+
+
+async def _gone(child: Process) -> int:
+    """Return how a child ended that has to end now; one that hangs in the kernel is left behind."""
+    ending = asyncio.ensure_future(child.wait())
+    done, _ = await asyncio.wait({ending}, timeout=_END_S)
+    if done:
+        return ending.result()
+    log.error("the probe's child %s does not end although it was killed: a driver hangs", child.pid)
+    ending.cancel()
+    return -signal.SIGKILL
 
 
 async def _converse(child: Process, request: ProbeRequest) -> tuple[bytes, bytes]:

@@ -6,6 +6,7 @@ descriptor that was stdout. The model's own noise goes to stderr.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib
 import mmap
@@ -13,16 +14,21 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
-from skerry_runtime.agent.exam import first_questions
+import numpy as np
+
+from skerry_runtime.agent.exam import largest_questions
 from skerry_runtime.agent.files import open_plain
+from skerry_runtime.agent.footprint import Footprint
+from skerry_runtime.agent.hints import Hint, hints_of
 from skerry_runtime.agent.host import Host
 from skerry_runtime.agent.npz import BadArchive, read_npz
-from skerry_runtime.agent.onnxfile import NotOnnx, has_external_data
+from skerry_runtime.agent.onnxfile import NotOnnx, external_locations
 from skerry_runtime.agent.ports import MIB
 from skerry_runtime.agent.probe import ProbeAnswer, ProbeRequest, ProbeResult
-from skerry_runtime.agent.sample import Unservable, is_guess, require_servable, zeros
+from skerry_runtime.agent.sample import Unservable, require_servable, samples
 from skerry_runtime.agent.score import InvalidExam
 from skerry_runtime.backends.base import (
     Backend,
@@ -32,6 +38,7 @@ from skerry_runtime.backends.base import (
     LoadRequest,
     Model,
     ProviderMissing,
+    Remote,
     Tensors,
 )
 from skerry_runtime.contract import Format
@@ -41,7 +48,15 @@ _MAX_REQUEST_BYTES = 1024 * 1024
 _MAX_WRITTEN_BYTES = 64 * MIB
 _THREAD_STACKS_BYTES = 64 * MIB
 _PR_SET_PDEATHSIG = 1
-_MEMORY_WORDS = ("bad_alloc", "failed to allocate", "bad allocation", "out of memory")
+_MAX_NAMED = 3
+_MEMORY_WORDS = (
+    "bad_alloc",
+    "failed to allocate",
+    "bad allocation",
+    "out of memory",
+    "integer overflow",  # of a size
+    "would require more than",
+)
 
 
 def main() -> None:
@@ -108,18 +123,19 @@ def _private_bytes() -> int:
 
 def examine(request: ProbeRequest, backend: Backend) -> ProbeAnswer:
     """Load the file and run it once."""
+    footprint = Footprint()
     try:
-        if request.format is Format.ONNX and _is_external(request.path):
-            text = "the model keeps tensors in another file: pack them into one"
-            return ProbeAnswer(verdict=ProbeResult.EXTERNAL, message=text)
+        if request.format is Format.ONNX and (stray := _stray_locations(request)):
+            return ProbeAnswer(verdict=ProbeResult.EXTERNAL, message=_where_to_list(stray))
         model = backend.load(_load_request(request))
         try:
             require_servable(model.metadata)
-            return _first_run(request, model)
+            answer = _first_run(request, model)
+            return answer if isinstance(model, Remote) else _with_memory(answer, footprint)
         finally:
             model.close()  # an engine in another process would keep it
     except Exception as err:  # noqa: BLE001 whatever a file makes an engine raise is a verdict
-        return _verdict_on(err)
+        return _with_memory(_verdict_on(err), footprint)
 
 
 def _verdict_on(err: Exception) -> ProbeAnswer:
@@ -145,13 +161,25 @@ def _away(err: EngineAway) -> ProbeAnswer:
     return ProbeAnswer(verdict=verdict, message=str(err))
 
 
-def _is_external(path: Path) -> bool:
+def _stray_locations(request: ProbeRequest) -> list[str]:
+    """Return the places outside the file that are none of the model's other files."""
     with (
-        open_plain(path) as file,
+        open_plain(request.path) as file,
         mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
         memoryview(mapped) as content,
     ):
-        return has_external_data(content)
+        return sorted(external_locations(content) - set(request.files))
+
+
+def _where_to_list(stray: list[str]) -> str:
+    """Name the first places, as they are, and what to do about them."""
+    more = f" and {len(stray) - _MAX_NAMED} more" if len(stray) > _MAX_NAMED else ""
+    named = ", ".join(repr(place)[:120] for place in stray[:_MAX_NAMED])
+    return (
+        f"the model keeps tensors in {named}{more}, which the spec does not list: name each file "
+        "in source.files with this path, or pack them into one (onnx.save_model(..., "
+        "save_as_external_data=False))"
+    )
 
 
 def _load_request(request: ProbeRequest) -> LoadRequest:
@@ -162,21 +190,60 @@ def _load_request(request: ProbeRequest) -> LoadRequest:
 
 def _first_run(request: ProbeRequest, model: Model) -> ProbeAnswer:
     questions = _golden_questions(request, model)
+    if questions is None:
+        return _made_up_run(request, model)
     try:
-        model.infer(zeros(model.metadata) if questions is None else questions)
+        model.infer(questions)
     except ServingError as err:
-        if questions is None and is_guess(model.metadata):
-            return ProbeAnswer(verdict=ProbeResult.OK)  # our guess at the shape, not its fault
         return _failure(ProbeResult.RUN, err)
-    return ProbeAnswer(verdict=ProbeResult.OK)
+    return ProbeAnswer(verdict=ProbeResult.OK, at=_described(questions))
+
+
+def _made_up_run(request: ProbeRequest, model: Model) -> ProbeAnswer:
+    """Run the model on values that nobody gave: only a crash or a limit says something about it."""
+    complaint = ""
+    for questions in samples(model.metadata, _hints(request)):
+        try:
+            model.infer(questions)
+        except ServingError as err:
+            failure = _failure(ProbeResult.OK, err)
+            if failure.verdict is ProbeResult.MEMORY:
+                return failure
+            complaint = complaint or failure.message
+        else:
+            return ProbeAnswer(verdict=ProbeResult.OK, at=_described(questions))
+    return ProbeAnswer(verdict=ProbeResult.OK, not_tried=complaint)
+
+
+def _hints(request: ProbeRequest) -> Mapping[str, Hint]:
+    if request.format is not Format.ONNX:
+        return {}
+    with (
+        open_plain(request.path) as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+        memoryview(mapped) as content,
+        contextlib.suppress(NotOnnx),  # the engine has taken it: its hints are none, no more
+    ):
+        return hints_of(content)
+    return {}
+
+
+def _described(questions: Tensors) -> str:
+    shapes = ((name, np.shape(array)) for name, array in questions.items())
+    return ", ".join(f"{name} {list(shape)}" for name, shape in shapes)
+
+
+def _with_memory(answer: ProbeAnswer, footprint: Footprint) -> ProbeAnswer:
+    found = {"peak_bytes": footprint.peak_bytes(), "resting_bytes": footprint.resting_bytes()}
+    return answer.model_copy(update=found)
 
 
 def _golden_questions(request: ProbeRequest, model: Model) -> Tensors | None:
-    """Return the exam's first sample; a file that cannot be used is the exam's business."""
+    """Return the exam's largest portion; a file that cannot be used is the exam's business."""
     if request.golden is None:
         return None
     try:
-        return first_questions(read_npz(request.golden), model.metadata)
+        return largest_questions(read_npz(request.golden), model.metadata, request.metric)
     except (BadArchive, InvalidExam):
         return None
 

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from skerry_runtime import __version__
 from skerry_runtime.agent import exam as exams
-from skerry_runtime.agent.goal import Blob, Goal
+from skerry_runtime.agent.contents import Contents, OpenedModel
+from skerry_runtime.agent.goal import Blob, Goal, as_before
 from skerry_runtime.agent.host import Host
-from skerry_runtime.agent.memory import Room
+from skerry_runtime.agent.needs import Needs
 from skerry_runtime.agent.npz import BadArchive, read_npz
-from skerry_runtime.agent.ports import MIB, Tuning
-from skerry_runtime.agent.probe import ProbeRequest, probe
-from skerry_runtime.agent.refusal import Corrupt, Refused, Transient
-from skerry_runtime.agent.sample import is_guess, zeros
+from skerry_runtime.agent.pace import DownloadPace, WindowShut
+from skerry_runtime.agent.ports import Tuning
+from skerry_runtime.agent.probe import ProbeAnswer, ProbeRequest, probe
+from skerry_runtime.agent.refusal import Corrupt, Hung, Refused, Transient, Wedged
+from skerry_runtime.agent.sample import samples
 from skerry_runtime.agent.score import InvalidExam
+from skerry_runtime.agent.site import SiteLink
 from skerry_runtime.agent.slots import Slots
 from skerry_runtime.agent.verify import Verifier, check_format
+from skerry_runtime.agent.vouching import Notary, Vouched
 from skerry_runtime.agent.worker import Overdue, Worker
 from skerry_runtime.backends.base import (
     Backend,
@@ -34,23 +40,27 @@ from skerry_runtime.backends.base import (
     LoadRequest,
     Model,
     ProviderMissing,
+    Remote,
     Sweepable,
 )
-from skerry_runtime.contract import ExamResult, Execution, FailureReason
+from skerry_runtime.contract import (
+    ExamResult,
+    Execution,
+    FailureReason,
+    MemoryNeed,
+    Trial,
+    TrustPolicy,
+    clipped,
+)
 from skerry_runtime.errors import ServingError
 
 if TYPE_CHECKING:
     from skerry_runtime.agent.fetch import Fetcher
 
-LOADED_OVERHEAD_BYTES = 30 * MIB
-PROBE_OVERHEAD_BYTES = 96 * MIB
-"""What the child needs before it loads anything: interpreter, numpy, engine."""
+log = logging.getLogger(__name__)
 
 ENGINES = ("onnxruntime", "onnxruntime-openvino", "onnxruntime-gpu")
 """Distributions that may bring the engine: a new one is probed again."""
-
-_UNBOUNDED = 1 << 62
-"""Stands for memory that nothing limits."""
 
 OnProgress = Callable[[int, int | None], None]
 
@@ -71,7 +81,8 @@ def fingerprint(goal: Goal) -> str:
         *(_version(distribution) for distribution in ENGINES),
         goal.sha256,
         golden.sha256 if golden else "",
-        goal.execution.model_dump(mode="json"),
+        *sorted(f"{blob.path} {blob.sha256}" for blob in goal.blobs_beside),
+        as_before(goal.execution),
         sorted(goal.model.input_shapes.items()),
     ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
@@ -88,6 +99,17 @@ class Stages:
     threads: int
     host: Host = field(default_factory=Host)
     verifier: Verifier = field(default_factory=Verifier)
+    trust: TrustPolicy = field(default_factory=TrustPolicy)
+    """Whose word counts here, as the assignment has it."""
+    pace: DownloadPace = field(default_factory=DownloadPace)
+    site: SiteLink = field(default_factory=SiteLink)
+    hung: str = ""
+    """Revision of the last load that was left behind."""
+
+    @cached_property
+    def needs(self) -> Needs:
+        """What models need of memory."""
+        return Needs(self.slots, self.host, self.tuning)
 
     async def fetch(self, goal: Goal, on_progress: OnProgress) -> None:
         """Bring every missing file of the goal into the slots.
@@ -99,7 +121,7 @@ class Stages:
         fetcher = self._fetcher()
         done = 0
         for blob in self.slots.missing(goal):
-            await self._fetch_one(fetcher, blob, _shifted(on_progress, done))
+            await self._fetch_one(fetcher, blob, goal.revision, _shifted(on_progress, done))
             done += self.slots.path(blob).stat().st_size
 
     def _fetcher(self) -> Fetcher:
@@ -107,57 +129,56 @@ class Stages:
         from skerry_runtime.agent.fetch import Fetcher  # noqa: PLC0415
 
         limit = self.tuning.slots_limit_bytes
-        return Fetcher(self.tuning, self.worker, lambda: self.slots.free_bytes(limit))
+        free_bytes = lambda: self.slots.free_bytes(limit)  # noqa: E731
+        return Fetcher(self.tuning, self.worker, free_bytes, self.pace, self.site)
 
-    async def _fetch_one(self, fetcher: Fetcher, blob: Blob, on_progress: OnProgress) -> None:
+    async def _fetch_one(
+        self, fetcher: Fetcher, blob: Blob, revision: str, on_progress: OnProgress
+    ) -> None:
+        """Fetch a file, in as many pieces as the download windows make of it."""
         from skerry_runtime.agent.fetch import Download  # noqa: PLC0415 (as above)
 
-        target = self.slots.path(blob)
-        download = Download(blob.uri, blob.sha256, self.slots.part(blob), target)
-        await fetcher.fetch(download, on_progress)
+        target, part = self.slots.path(blob), self.slots.part(blob)
+        download = Download(blob.uri, blob.sha256, part, target, blob.secret, revision)
+        while not target.is_file():
+            await self.pace.opened(revision)
+            with contextlib.suppress(WindowShut):
+                await fetcher.fetch(download, on_progress)
         await self.worker.run(self.verifier.trust, target, blob.sha256)
 
-    async def verify(self, goal: Goal) -> None:
-        """Check digests and format of the files on disk; a damaged file is removed.
+    async def verify(self, goal: Goal) -> Vouched | None:
+        """Check digests, format and signature of the files on disk; a damaged file is removed.
+
+        Returns:
+            Who vouches for them; None: nobody has to.
 
         Raises:
             Corrupt: a file has to be fetched again.
-            Refused: InvalidModel.
+            Refused: InvalidModel; what `Notary.vouched` and `opened` raise.
+            Transient: the signature cannot be had now.
         """
         _require_one_model(goal)
-        await self.worker.run(self._verify, goal)
+        await self.worker.run(self._check_files, goal)
+        content = await self._opened(goal)
+        await self.worker.run(check_format, content.path, goal.model.format)
+        known = Vouched.of(self.slots.manifest(goal.revision))
+        notary = Notary(self.slots, self.tuning, self.worker)
+        return await notary.vouched(goal, content, self.trust, known)
 
-    def _verify(self, goal: Goal) -> None:
+    async def _opened(self, goal: Goal) -> OpenedModel:
+        contents = Contents(self.slots, self.backend, self.host, self.tuning)
+        return await self.worker.run(contents.of, goal)
+
+    def _check_files(self, goal: Goal) -> None:
         for blob in goal.blobs:
             try:
+                self.slots.check_place(blob)
                 self.verifier.check_digest(self.slots.path(blob), blob.sha256)
             except Corrupt:
                 self.slots.discard(blob)
                 raise
-        check_format(self.slots.path(goal.model_blob), goal.model.format)
 
-    def room(self, goal: Goal, serving: Goal | None, *, with_probe: bool) -> Room:
-        """Return the memory that the goal needs and that there is."""
-        available = self.host.available_bytes()
-        overhead = PROBE_OVERHEAD_BYTES if with_probe else 0
-        return Room(
-            needed=self._needed_bytes(goal) + overhead,
-            available=_UNBOUNDED if available is None else self._less_reserve(available),
-            freed=self._needed_bytes(serving) if serving else 0,
-        )
-
-    def _needed_bytes(self, goal: Goal) -> int:
-        """Return the declared need, else twice the file and what a session takes."""
-        if goal.model.memory_bytes is not None:
-            return goal.model.memory_bytes
-        files = (self.slots.path(b) for b in goal.blobs if b.folder == goal.model_blob.folder)
-        size = sum(path.stat().st_size for path in files if path.is_file())
-        return 2 * size + LOADED_OVERHEAD_BYTES
-
-    def _less_reserve(self, available: int) -> int:
-        return max(0, available - self.tuning.memory_reserve_bytes)
-
-    async def probe(self, goal: Goal, *, is_device_taken: bool) -> None:
+    async def probe(self, goal: Goal, *, is_device_taken: bool) -> Trial:
         """Load the model in a child process.
 
         A device that the serving model holds cannot be opened twice. The child then uses the CPU,
@@ -166,8 +187,11 @@ class Stages:
         Raises:
             Refused, Transient: see `probe.probe`.
         """
+        content = await self._opened(goal)
         try:
-            await probe(self._probe_request(goal, is_stand_in=is_device_taken), self.host)
+            request = self._probe_request(goal, content, is_stand_in=is_device_taken)
+            found = _as_trial(await probe(request, self.host))
+            return found.model_copy(update={"memory": None}) if is_device_taken else found
         finally:
             await self.sweep()
 
@@ -176,29 +200,27 @@ class Stages:
         if isinstance(self.backend, Sweepable):
             await self.worker.run(self.backend.sweep)
 
-    def _probe_request(self, goal: Goal, *, is_stand_in: bool) -> ProbeRequest:
+    def _probe_request(
+        self, goal: Goal, content: OpenedModel, *, is_stand_in: bool
+    ) -> ProbeRequest:
         golden = goal.golden_blob
         engine = type(self.backend)
         return ProbeRequest(
             backend=f"{engine.__module__}:{engine.__qualname__}",
-            path=self.slots.path(goal.model_blob).absolute(),
+            path=content.path.absolute(),
+            memory_fd=content.memory.fd if content.memory else None,
+            files=tuple(blob.path for blob in goal.blobs_beside),
             golden=self.slots.path(golden).absolute() if golden else None,
+            metric=goal.model.golden.metric if goal.model.golden else None,
             format=goal.model.format,
             execution=Execution(profile=goal.execution.profile) if is_stand_in else goal.execution,
             threads=goal.model.threads or self.threads,
             input_shapes=goal.model.input_shapes,
-            memory_bytes=self._probe_limit(),
-            timeout_s=self.tuning.probe_timeout_s,
+            memory_bytes=self.needs.probe_limit(),
+            timeout_s=max(self.tuning.probe_timeout_s, goal.load_timeout_s or 0.0),
             cpu_s=self.tuning.probe_cpu_s,
             is_stand_in=is_stand_in,
         )
-
-    def _probe_limit(self) -> int | None:
-        available = self.host.available_bytes()
-        limits = [] if available is None else [self._less_reserve(available)]
-        if self.tuning.probe_memory_bytes:
-            limits.append(self.tuning.probe_memory_bytes)
-        return min(limits, default=None)
 
     async def load(self, goal: Goal, *, is_known_good: bool) -> Model:
         """Open the model in this process.
@@ -207,22 +229,46 @@ class Stages:
         closed.
 
         Raises:
-            Refused: ProviderMissing, LoadFailed or InsufficientMemory.
+            Refused: ProviderMissing, LoadFailed or InsufficientMemory; Hung: it had no end.
+            Wedged: it failed, and an earlier call still hangs.
             Transient: the engine's own process does not answer, or ended while it loaded a model
                 that is known good.
         """
+        await self.worker.wait_for_leftovers(self.tuning.leftover_s)
+        is_beside_hung = self.worker.has_leftovers
+        try:
+            return await self._load(goal, is_known_good, is_beside_hung=is_beside_hung)
+        except asyncio.CancelledError:
+            self.hung = self.hung or goal.revision
+            raise
+        except Refused as err:
+            if is_beside_hung:
+                text = f"{goal.revision} failed beside a call that hangs: {err}"
+                raise Wedged(text) from err
+            self.hung = goal.revision if isinstance(err, Hung) else ""
+            raise
+
+    async def _load(self, goal: Goal, is_known_good: bool, *, is_beside_hung: bool) -> Model:
+        limit_s = goal.load_timeout_s or self.tuning.load_timeout_s
+        if is_beside_hung:
+            limit_s = min(limit_s, self.tuning.beside_hung_s)
+        content = await self._opened(goal)
         request = LoadRequest(
-            path=self.slots.path(goal.model_blob),
+            path=content.path,
+            memory=content.memory,
             format=goal.model.format,
             execution=goal.execution,
             threads=goal.model.threads or self.threads,
             input_shapes=goal.model.input_shapes,
         )
         try:
-            return await self._load(request)
+            return await self._open(request, limit_s)
         except Overdue as err:
-            text = f"the model was not open within {self.tuning.load_timeout_s:g} s"
-            raise Refused(FailureReason.LOAD_FAILED, text) from err
+            text = (
+                f"the model was not open within {limit_s:g} s: where it needs longer, "
+                "raise spec.runtime.loadTimeout"
+            )
+            raise Hung(FailureReason.LOAD_FAILED, text) from err
         except ProviderMissing as err:
             raise Refused(FailureReason.PROVIDER_MISSING, str(err)) from err
         except EngineAway as err:
@@ -235,12 +281,16 @@ class Stages:
             text = "the model did not fit into memory when it was loaded"
             raise Refused(FailureReason.INSUFFICIENT_MEMORY, text) from err
 
-    async def _load(self, request: LoadRequest) -> Model:
-        await self.worker.wait_for_leftovers(self.tuning.leftover_s)
-        limit_s = self.tuning.load_timeout_s
-        return await self.worker.run_within(
-            limit_s, lambda: self.backend.load(request), late=lambda model: model.close()
-        )
+    async def _open(self, request: LoadRequest, limit_s: float) -> Model:
+        with self.slots.deadman.watching(limit_s):
+            return await self.worker.run_within(
+                limit_s, lambda: self.backend.load(request), late=lambda model: model.close()
+            )
+
+    async def close(self, model: Model) -> None:
+        """Close a model that will not serve; a driver that hangs in it is left behind."""
+        with contextlib.suppress(Overdue):
+            await self.worker.run_within(self.tuning.leftover_s, model.close)
 
     async def examine(self, goal: Goal, model: Model) -> ExamResult | None:
         """Run the golden exam, or without one a single inference, which also warms up.
@@ -295,10 +345,30 @@ def _interrupt(model: Model) -> None:
 
 
 def _warm_up(model: Model) -> None:
-    """Run once, so that the first client does not pay for it."""
-    try:
-        model.infer(zeros(model.metadata))
-    except ServingError as err:
-        if not is_guess(model.metadata):
-            text = f"the loaded model failed on its first input: {err}"
-            raise Refused(FailureReason.LOAD_FAILED, text) from err
+    """Run once, so that the first client does not pay for it.
+
+    The inputs are made up: that the engine refuses them is no verdict, but that it is gone is.
+    """
+    complaint: ServingError | None = None
+    for questions in samples(model.metadata):
+        try:
+            model.infer(questions)
+        except ServingError as err:
+            complaint = complaint or err
+        else:
+            return
+    if isinstance(model, Remote) and model.is_lost():
+        text = f"the loaded model failed on its first input: {complaint}"
+        raise Refused(FailureReason.LOAD_FAILED, text) from complaint
+    log.info("the model was not warmed up: no made-up input fits it: %s", complaint)
+
+
+def _as_trial(answer: ProbeAnswer) -> Trial:
+    """Return what the child found, and log that it could not run the model."""
+    if answer.not_tried:
+        log.warning("not tried: the engine refused made-up inputs: %s", answer.not_tried)
+    measured = answer.peak_bytes is not None
+    memory = MemoryNeed(
+        peak_bytes=answer.peak_bytes, resting_bytes=answer.resting_bytes, at=answer.at
+    )
+    return Trial(memory=memory if measured else None, not_tried=clipped(answer.not_tried, 256))

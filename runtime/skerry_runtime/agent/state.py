@@ -19,6 +19,8 @@ from skerry_runtime.contract import (
     Execution,
     Failure,
     FailureReason,
+    MemoryNeed,
+    RetryText,
     RevisionContent,
     Trial,
 )
@@ -41,15 +43,26 @@ class SlotManifest(Document):
     execution: Execution
     probed: str = ""
     """Under which runtime and providers the probe was passed."""
+    memory: MemoryNeed | None = None
+    """What the probe measured."""
+    not_tried: str = ""
+    """Why the probe did not run the model."""
+    signed_by: str = ""
+    """Fingerprint of the key that vouched for the files."""
+    signed_files: str = ""
+    """Digest of what it vouched for, as an engine sees it."""
 
     @classmethod
-    def of(cls, goal: Goal, probed: str = "") -> SlotManifest:
-        """Describe a goal."""
+    def of(cls, goal: Goal, probed: str = "", found: Trial | None = None) -> SlotManifest:
+        """Describe a goal, and what its probe found."""
+        found = found or Trial()
         return cls(
             revision=goal.revision,
             content=goal.content,
             execution=goal.execution,
             probed=probed,
+            memory=found.memory,
+            not_tried=found.not_tried,
         )
 
     @cached_property  # with it the goal's key, which is asked for at every step and every look
@@ -76,6 +89,8 @@ class Activation(Document):
     key: str
     crashes: int
     """Crashes there will have been if the process ends now."""
+    retry: RetryText | None = None
+    """Text under which it is tried; None: an older runtime did not note it."""
 
 
 class RefusalRecord(Document):
@@ -97,6 +112,8 @@ class NodeState(Document):
     """Latest first."""
     restarts: dict[str, int] = Field(default_factory=dict)
     """Revision -> how often the process began again on it since it was last given."""
+    ended_for: str = ""
+    """Revision for whose load the process ended itself; empty: it did not."""
 
     def with_served(self, goal: Goal, agreement: Agreement | None = None) -> NodeState:
         """Put the goal first in the history; what is given anew has no restarts yet."""
@@ -135,7 +152,9 @@ class NodeState(Document):
             return self.without_activation()
         same = self.activation if self.activation and self.activation.key == goal.key else None
         crashes = (same.crashes if same else 0) + 1
-        activation = Activation(revision=goal.revision, key=goal.key, crashes=crashes)
+        activation = Activation(
+            revision=goal.revision, key=goal.key, crashes=crashes, retry=goal.retry
+        )
         return self.model_copy(update={"activation": activation})
 
     def without_activation(self) -> NodeState:
@@ -153,35 +172,51 @@ class NodeState(Document):
             return self.without_activation()
         return self.model_copy(update={"activation": before})
 
+    def with_ending(self, revision: str) -> NodeState:
+        """Remember for whose load the process ends itself, so that no other is blamed for it."""
+        return self.model_copy(update={"ended_for": revision})
+
     def with_refusal(self, record: RefusalRecord) -> NodeState:
         """Remember a failure, which is no crash; the oldest beyond the bound are forgotten."""
         rest = tuple(r for r in self.refusals if r.key != record.key)
         refused = self.model_copy(update={"refusals": (record, *rest)[:MAX_REFUSALS]})
         return refused.without_activation_of(record.key)
 
-    def without_refusal(self, key: str) -> NodeState:
-        """Forget the failure of a goal that now serves."""
-        return self.model_copy(update={"refusals": tuple(r for r in self.refusals if r.key != key)})
+    def without_refusals_of(self, revision: str) -> NodeState:
+        """Forget how a revision failed that now serves, under whatever retry text that was."""
+        kept = tuple(r for r in self.refusals if r.failure.revision != revision)
+        return self.model_copy(update={"refusals": kept})
 
-    def after_restart(self, now: float) -> NodeState:
-        """Count the restart, and judge an activation that the last process did not live to end."""
+    def after_restart(self, now: float, hung_for_s: float | None = None) -> NodeState:
+        """Count the restart, and judge an activation that the last process did not live to end.
+
+        Args:
+            now: Unix seconds.
+            hung_for_s: the limit of the load that held the last process until it ended itself.
+        """
         counted = self._with_restart()
         activation = counted.activation
-        if activation is None or activation.crashes < MAX_CRASHES:
+        if activation is None or (hung_for_s is None and activation.crashes < MAX_CRASHES):
             return counted
-        record = RefusalRecord(key=activation.key, failure=_self_reverted(activation, now))
+        failure = (
+            _self_reverted(activation, now)
+            if hung_for_s is None
+            else _held(activation, now, hung_for_s)
+        )
+        record = RefusalRecord(key=activation.key, failure=failure)
         history = tuple(k for k in counted.history if k.key != activation.key)
         return counted.model_copy(update={"history": history}).with_refusal(record)
 
     def _with_restart(self) -> NodeState:
         """Count a restart on what was being activated, else on what served."""
         in_hand = self.activation or next(iter(self.history), None)
-        if in_hand is None:
+        revision = self.ended_for or (in_hand.revision if in_hand else "")
+        if not revision:
             return self
-        count = self.restarts.get(in_hand.revision, 0) + 1
-        others = [(name, n) for name, n in self.restarts.items() if name != in_hand.revision]
-        restarts = dict([*others[1 - MAX_COUNTED :], (in_hand.revision, count)])
-        return self.model_copy(update={"restarts": restarts})
+        count = self.restarts.get(revision, 0) + 1
+        others = [(name, n) for name, n in self.restarts.items() if name != revision]
+        restarts = dict([*others[1 - MAX_COUNTED :], (revision, count)])
+        return self.model_copy(update={"restarts": restarts, "ended_for": ""})
 
     def is_settled(self, key: str) -> bool:
         """Tell whether the goal has proved itself on this node."""
@@ -213,4 +248,19 @@ def _self_reverted(activation: Activation, now: float) -> Failure:
             "it is refused on this unit until its content or `retry` changes"
         ),
         at=now,
+        retry=activation.retry,
+    )
+
+
+def _held(activation: Activation, now: float, limit_s: float) -> Failure:
+    return Failure(
+        revision=activation.revision,
+        reason=FailureReason.LOAD_FAILED,
+        message=(
+            f"the model was not open within {limit_s:g} s, and its engine held the whole process, "
+            "which ended itself: where it needs longer, raise spec.runtime.loadTimeout; the log "
+            "of its next start shows where it hung"
+        ),
+        at=now,
+        retry=activation.retry,
     )

@@ -11,14 +11,21 @@ from skerry_runtime.agent.goal import Goal
 from skerry_runtime.agent.journal import Journal
 from skerry_runtime.agent.machine import PASSING, Attempt, Order, ServedRevision
 from skerry_runtime.agent.memory import choose_mode
-from skerry_runtime.agent.ports import MIB, Tuning
-from skerry_runtime.agent.refusal import Refused, Transient
+from skerry_runtime.agent.ports import Tuning
+from skerry_runtime.agent.refusal import Hung, OutOfRoom, Refused, Transient
 from skerry_runtime.agent.report import Tracker, log_switch
 from skerry_runtime.agent.shadowing import NOTHING_BESIDE, shadow
 from skerry_runtime.agent.stages import Stages, fingerprint
 from skerry_runtime.agent.switch import Candidate, Switchboard
 from skerry_runtime.backends.base import Model, Remote
-from skerry_runtime.contract import Agreement, FailureReason, SwapMode, SwapPhase
+from skerry_runtime.contract import (
+    Agreement,
+    FailureReason,
+    SwapMode,
+    SwapPhase,
+    TrustPolicy,
+    size_text,
+)
 from skerry_runtime.shadow import Mirror
 
 log = logging.getLogger(__name__)
@@ -45,6 +52,8 @@ class Swap:
         self._fetched: set[str] = set()
         self._settles_at: float | None = None
         self._engine_look_at = 0.0
+        self._doubt_at: float | None = None
+        """When what serves is to be judged by a new policy; None: it was."""
         self.tracker = Tracker()
 
     @property
@@ -56,6 +65,26 @@ class Swap:
             if goal
             else None
         )
+
+    def trust(self, policy: TrustPolicy) -> None:
+        """Take in whose word counts; what that refused may be tried again at once."""
+        if policy != self._stages.trust:
+            self._stages.trust = policy
+            self._journal.reopen(FailureReason.SIGNATURE_INVALID)
+            self._doubt_at = 0.0
+
+    def doubted(self, now: float) -> Goal | None:
+        """Return what serves, if it was not looked at since the policy changed."""
+        is_due = self._doubt_at is not None and now >= self._doubt_at
+        return self._board.serving if is_due else None
+
+    async def reconsider(self, goal: Goal) -> None:
+        """Judge what serves by a new policy. Raises what `Stages.verify` raises."""
+        self._doubt_at = time.monotonic() + self._tuning.slow_backoff_min_s
+        vouched = await self._stages.verify(goal)
+        await self._journal.record(goal, vouched=vouched)
+        self._board.seal(self._stages.needs.found(goal).signed_by)
+        self._doubt_at = None
 
     def ask(self, goal: Goal, at: float) -> None:
         """Note when the assignment asked for a goal; whatever was asked before is over."""
@@ -75,32 +104,52 @@ class Swap:
     async def verify(self, goal: Goal, attempt: int) -> None:
         """Check the files and write the manifest. Raises what `Stages.verify` raises."""
         self.tracker.enter(goal, SwapPhase.VERIFYING, attempt)
-        await self._stages.verify(goal)
-        await self._journal.record(goal)
+        vouched = await self._stages.verify(goal)
+        await self._journal.record(goal, vouched=vouched)
 
     async def probe(self, goal: Goal, attempt: int) -> None:
         """Try the model in a child; where not even that fits beside the old one, unload first.
+
+        What the model needs is not known before: where the child runs out of memory beside what
+        serves, it is tried again alone.
 
         Raises:
             Refused: InsufficientMemory, or what `Stages.probe` raises.
         """
         self.tracker.enter(goal, SwapPhase.PROBING, attempt)
-        mode, fits_beside = self._plan(goal, with_probe=True)
+        mode, fits_beside = await self._plan(goal, with_probe=True)
         if mode is SwapMode.SEQUENTIAL and not fits_beside:
             await self._unload()
+        try:
+            await self._try(goal)
+        except OutOfRoom as err:
+            if not self._may_make_room(goal, err):
+                raise
+            log.info("%s does not run beside what serves: %s", goal.revision, err)
+            await self._unload()
+            await self._try(goal)
+
+    async def _try(self, goal: Goal) -> None:
         is_taken = goal.is_accelerated and self._board.serving is not None
-        await self._stages.probe(goal, is_device_taken=is_taken)
-        await self._journal.record(goal, "" if is_taken else fingerprint(goal))
+        found = await self._stages.probe(goal, is_device_taken=is_taken)
+        await self._journal.record(goal, "" if is_taken else fingerprint(goal), found)
+        self.tracker.tried(self._stages.needs.found(goal))
+
+    def _may_make_room(self, goal: Goal, err: OutOfRoom) -> bool:
+        serving, may_unload = self._board.serving, goal.content.swap is not SwapMode.OVERLAP
+        if serving is None or not may_unload:
+            return False
+        return self._stages.needs.would_unloading_help(serving, err)
 
     async def load(self, goal: Goal, attempt: int) -> None:
         """Open the model here, beside the old one or after it; a crash is counted beforehand.
 
         Raises:
             Refused: InsufficientMemory, or what `Stages.load` raises.
-            Transient: as `Stages.load`.
+            Wedged, Transient: as `Stages.load`.
         """
         self.tracker.enter(goal, SwapPhase.LOADING, attempt)
-        mode, _ = self._plan(goal, with_probe=False)
+        mode, _ = await self._plan(goal, with_probe=False)
         await self._journal.activating(goal)
         began = time.monotonic()
         if mode is SwapMode.SEQUENTIAL:
@@ -113,6 +162,7 @@ class Swap:
             asked_at=self._asked.get(goal.key, began),
             load_began_at=began,
             is_fetched=goal.key in self._fetched,
+            found=self._stages.needs.found(goal),
         )
 
     async def examine(self, goal: Goal, attempt: int) -> None:
@@ -173,6 +223,16 @@ class Swap:
         self._settles_at = None
         await self._journal.settled()
 
+    @property
+    def is_stuck(self) -> bool:
+        """Tell whether a call into an engine was left behind and still runs."""
+        return self._stages.worker.has_leftovers
+
+    @property
+    def hung(self) -> str:
+        """Revision whose load was left behind last."""
+        return self._stages.hung
+
     async def sweep(self) -> None:
         """Take away what earlier lives of this process left in an engine beside it."""
         await self._stages.sweep()
@@ -200,12 +260,17 @@ class Swap:
         """Close a model that will not be switched to."""
         candidate, self._candidate = self._candidate, None
         if candidate:
-            await self._stages.worker.run(candidate.model.close)
+            await self._stages.close(candidate.model)
         await self._journal.withdrawn()
 
-    async def prune(self, order: Order, attempt: Attempt | None) -> None:
-        """Keep the current revision, the one to go back to, and the one being prepared."""
-        keep = [*self._journal.fallbacks(), *self._being_prepared(order, attempt)]
+    async def prune(
+        self, order: Order, attempt: Attempt | None, ahead: tuple[Goal, ...] = ()
+    ) -> None:
+        """Keep the current revision, the one to go back to, those being prepared and fetched ahead.
+
+        What is fetched ahead never takes the place of another.
+        """
+        keep = [*self._journal.fallbacks(), *self._being_prepared(order, attempt), *ahead]
         with contextlib.suppress(OSError):
             await self._stages.worker.run(self._stages.slots.prune, keep)
 
@@ -217,7 +282,7 @@ class Swap:
         is_open = refusal is None or refusal.failure.reason in PASSING
         return [*under_way, order] if is_open else under_way
 
-    def _plan(self, goal: Goal, *, with_probe: bool) -> tuple[SwapMode, bool]:
+    async def _plan(self, goal: Goal, *, with_probe: bool) -> tuple[SwapMode, bool]:
         """Return the mode, and whether the goal fits beside what serves.
 
         Raises:
@@ -227,13 +292,15 @@ class Swap:
             return SwapMode.SEQUENTIAL, True  # planned before the old model went
         if self._board.serving is None and self._is_known_good(goal):
             return SwapMode.OVERLAP, True  # it fitted before, and nothing can be lost
-        room = self._stages.room(goal, self._board.serving, with_probe=with_probe)
+        room = await self._stages.worker.run(
+            self._stages.needs.room, goal, self._board.serving, with_probe=with_probe
+        )
         mode = choose_mode(goal.content.swap, room)
         if mode is None:
             text = (
-                f"the model needs {room.needed / MIB:.0f} MiB, {room.available / MIB:.0f} MiB "
-                f"are available and unloading what serves frees {room.freed / MIB:.0f} MiB: "
-                "raise the memory limit of the pod, or swap Sequential"
+                f"the model needs {size_text(room.needed)} ({room.how}), "
+                f"{size_text(room.available)} are available and unloading what serves frees "
+                f"{size_text(room.freed)}: raise the memory limit of the pod, or swap Sequential"
             )
             raise Refused(FailureReason.INSUFFICIENT_MEMORY, text)
         return mode, room.needed <= room.available
@@ -245,12 +312,14 @@ class Swap:
         model: Model | None = None
         try:
             model = await self._load(goal)
+        except Hung:
+            raise  # what serves holds nothing that a hanging driver would be given
         except Refused as err:
             log.info("%s does not load beside what serves: %s", goal.revision, err)
         if model and not self._lost_device(model):
             return model, mode
         if model:
-            await self._stages.worker.run(model.close)
+            await self._stages.close(model)
         await self._unload()
         return await self._load(goal), SwapMode.SEQUENTIAL
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from skerry_runtime.agent.goal import Goal
 from skerry_runtime.agent.ports import RevisionLog
@@ -20,7 +19,9 @@ from skerry_runtime.contract import (
     ServedModel,
     SwapMode,
     SwapRecord,
+    Trial,
 )
+from skerry_runtime.heap import give_back
 from skerry_runtime.registry import Registry, ServingModel
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,8 @@ class Candidate:
     is_fetched: bool
     exam: ExamResult | None = None
     agreement: Agreement | None = None
+    found: Trial = field(default_factory=Trial)
+    """What its trial in a child found."""
 
 
 class Switchboard:
@@ -96,6 +99,16 @@ class Switchboard:
         self._registry.rename(goal.name)
         self.serving = goal
 
+    def seal(self, signed_by: str | None) -> None:
+        """Tell from now on who vouches for the model that serves."""
+        current = self._registry.current
+        if current is not None:
+            models = {
+                name: model.model_copy(update={"signed_by": signed_by})
+                for name, model in current.served.models.items()
+            }
+            current.served = current.served.model_copy(update={"models": models})
+
     async def unload(self, patience_s: float) -> None:
         """Serve nothing; give the requests in flight this long to end before going on."""
         old = self._registry.switch(None)
@@ -142,15 +155,8 @@ class Switchboard:
         is_closed = False
         while not is_closed:
             is_closed = await self._drainer.run(Registry.close_when_drained, old, _DRAIN_STEP_S)
-        await self._drainer.run(_give_memory_back)
+        await self._drainer.run(give_back)  # the next model is measured against what is free
         return True
-
-
-def _give_memory_back() -> None:
-    """Return freed pages to the system: the next model is measured against what is free."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it, musl does not
-    if trim:
-        trim(0)
 
 
 def _served(candidate: Candidate) -> Served:
@@ -162,6 +168,9 @@ def _served(candidate: Candidate) -> Served:
         exam=candidate.exam,
         acceleration=candidate.model.acceleration,
         agreement=candidate.agreement,
+        memory=candidate.found.memory,
+        not_tried=candidate.found.not_tried,
+        signed_by=candidate.found.signed_by,
     )
     return Served(revision=goal.revision, since=unix_now(), models={goal.name: model})
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin, urlsplit, urlunsplit
 
 from skerry_runtime.agent.refusal import Refused
 from skerry_runtime.contract import FailureReason
@@ -45,3 +45,22 @@ def next_place(place: str, location: str) -> str:
     if place.startswith("https:") and not target.startswith("https:"):
         raise Refused(FailureReason.FETCH_FAILED, "a redirect leads from https to http: refused")
     return target
+
+
+def place_of_bundle(uri: str) -> str:
+    """Return where the bundle of a file is, unless somebody says another place.
+
+    >>> place_of_bundle("https://models.example/a.onnx?v=1")
+    'https://models.example/a.onnx.sig?v=1'
+    >>> place_of_bundle("hf://org/repo/a.onnx@0123")
+    'hf://org/repo/a.onnx.sig@0123'
+    """
+    if uri.startswith("oci://"):
+        return uri
+    if uri.startswith("hf://"):
+        path, _, commit = uri.rpartition("@")
+        return f"{path}.sig@{commit}"
+    if uri.startswith(("http://", "https://")):
+        parts = urlsplit(uri)
+        return urlunsplit(parts._replace(path=parts.path + ".sig"))
+    return uri + ".sig"

@@ -63,6 +63,11 @@ class Worker:
         if self._leftovers:
             await asyncio.wait(self._leftovers, timeout=patience_s)
 
+    @property
+    def has_leftovers(self) -> bool:
+        """Tell whether a call that was left behind still runs."""
+        return bool(self._leftovers)
+
     def _leave_behind(self, call: asyncio.Future[T], late: Callable[[T], object] | None) -> None:
         """Go on in a new thread; the call that runs keeps the old one to its end."""
         self._executor.shutdown(wait=False)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -17,11 +17,6 @@ Tensors = Mapping[str, npt.NDArray[np.generic]]
 
 CPU = "CPUExecutionProvider"
 """The provider that every engine has."""
-
-MAX_MESSAGE = 300
-"""Longest engine message that is passed on."""
-
-_FILE_PATH = re.compile(r"(?:[A-Za-z]:)?(?:[/\\][\w.+\-]+){2,}(?::\d+)?")
 
 
 class LoadError(Exception):
@@ -47,6 +42,8 @@ class TensorSpec:
     name: str
     datatype: str
     shape: tuple[int, ...]
+    any_shape: bool = False
+    """The file declares no shape: every shape is taken, and `shape` is only one of them."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +65,9 @@ class LoadRequest:
     threads: int
     input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     """Input -> the shape that its dynamic axes are fixed to."""
+    memory: object | None = field(default=None, compare=False)
+    """Holds the file, where it is one in memory: the path leads nowhere without it. Who opens the
+    path again later keeps this; None: the file lies on the disk."""
 
 
 class Model(Protocol):
@@ -91,8 +91,9 @@ class Model(Protocol):
             outputs: names to compute; None means all.
 
         Raises:
-            InvalidRequest: a value that no metadata can rule out, such as text in a wrong encoding.
-            InferenceFailed: the engine failed on these inputs.
+            InvalidRequest: a value that no metadata can rule out, such as text in a wrong encoding,
+                an index beyond a table or a length that the graph cannot take.
+            InferenceFailed: the engine failed, and named no input.
         """
         ...
 
@@ -108,6 +109,34 @@ class Interruptible(Protocol):
     def interrupt(self) -> None:
         """End every run soon, with InferenceFailed; the model is of no use afterwards."""
         ...
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """A model that keeps a state in the engine. Its `infer` answers as if it were the first run."""
+
+    def begin(self) -> Model:
+        """Return the model with a state of its own: each run builds on the one before.
+
+        Closing it ends the state and leaves the model.
+
+        Raises:
+            InferenceFailed: the model is closed.
+        """
+        ...
+
+
+@contextmanager
+def on_fresh_state(model: Model) -> Iterator[Model]:
+    """Give a model whose runs build on each other and on nothing before; most keep no state."""
+    if not isinstance(model, Stateful):
+        yield model
+        return
+    fresh = model.begin()
+    try:
+        yield fresh
+    finally:
+        fresh.close()
 
 
 @runtime_checkable
@@ -132,17 +161,19 @@ class Backend(Protocol):
 
 
 @runtime_checkable
+class ReadsMemory(Protocol):
+    """An engine in this process, which opens a file in memory by a path of this process."""
+
+    reads_memory: Literal[True]
+
+
+@runtime_checkable
 class Sweepable(Protocol):
     """A backend whose engine outlives this process, and what this process's children left."""
 
     def sweep(self) -> None:
         """Take away the models that this object did not load; an engine that is away has none."""
         ...
-
-
-def safe_text(error: Exception) -> str:
-    """Return an engine's message without paths of this machine, on one line, truncated."""
-    return _FILE_PATH.sub("(file)", " ".join(str(error).split()))[:MAX_MESSAGE]
 
 
 def accelerators(execution: Execution) -> tuple[str, ...]:

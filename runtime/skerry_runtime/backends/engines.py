@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from skerry_runtime.backends.base import Backend, LoadError, LoadRequest, Model
 from skerry_runtime.backends.onnx import OnnxBackend
 from skerry_runtime.contract import Engine, Format
@@ -18,6 +20,8 @@ def backend_of(engine: Engine | None) -> Backend:
 
 class FormatBackend:
     """Chooses by the format: ONNX Runtime for .onnx and .ort, LiteRT for .tflite."""
+
+    reads_memory: Literal[True] = True
 
     def load(self, request: LoadRequest) -> Model:
         """Open the file.

@@ -6,38 +6,34 @@ the model's business and its client's.
 
 from __future__ import annotations
 
-import ctypes
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from threading import Lock
-from typing import Any
+from typing import Any, Literal
+from weakref import WeakSet
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter, load_delegate
+from ai_edge_litert.interpreter import Interpreter
 
 from skerry_runtime.backends.base import (
-    CPU,
     LoadError,
     LoadRequest,
     ModelMetadata,
-    ProviderMissing,
     Tensors,
     TensorSpec,
     accelerators,
-    safe_text,
 )
-from skerry_runtime.backends.shapes import check_shapes, require_static
-from skerry_runtime.contract import Acceleration, Execution
-from skerry_runtime.errors import InferenceFailed
-
-EDGE_TPU = "EdgeTpuExecutionProvider"
-
-DELEGATES = {EDGE_TPU: "libedgetpu.so.1"}
-"""Provider -> the delegate's library, which an image of the user's own brings. The options of the
-profile reach it, such as `device: usb:0`. Not run on a device by us."""
-
-OWN_OPERATORS = {EDGE_TPU: "edgetpu-custom-op"}
-"""Provider -> the operator into which its compiler puts what the device takes."""
+from skerry_runtime.backends.blame import blamed
+from skerry_runtime.backends.litertopen import (
+    Opening,
+    measure,
+    open_file,
+    require_whole,
+    shape_of,
+    signature_of,
+)
+from skerry_runtime.backends.tflitefile import TfliteFacts, read_facts
+from skerry_runtime.contract import Acceleration
+from skerry_runtime.errors import InferenceFailed, InvalidRequest, ServingError
 
 DATATYPES = {
     np.dtype(np.bool_): "BOOL",
@@ -55,12 +51,17 @@ DATATYPES = {
 }
 """Types of LiteRT in the protocol's words; texts are not among them."""
 
-Details = dict[str, dict[str, Any]]
-"""Tensor's name -> what the interpreter tells of it."""
+NUMPY_TYPES = {datatype: dtype for dtype, datatype in DATATYPES.items()}
+"""The same the other way."""
+
+MAX_SAID = 64 * 1024
+"""An interpreter keeps the text of every error it ever met; with more than this it is replaced."""
 
 
 class LiteRtBackend:
     """The LiteRT engine."""
+
+    reads_memory: Literal[True] = True
 
     def load(self, request: LoadRequest) -> LiteRtModel:
         """Open the file.
@@ -69,36 +70,117 @@ class LiteRtBackend:
             ProviderMissing: fallback is forbidden, and the accelerators did not take the graph.
             LoadError: the file is no model that LiteRT can run, or its shapes do not fit.
         """
-        delegates, reason = _delegates(request.execution)
-        interpreter = _open(request, delegates)
-        inputs, outputs = _named_tensors(interpreter)
-        _fix_shapes(interpreter, inputs, request)
-        acceleration = _measure(interpreter, request.execution, reason)
+        opening, interpreter = open_file(request)
+        try:
+            facts = read_facts(request.path)
+        except ValueError as error:
+            raise LoadError(f"the engine cannot load the file: {error}") from error
+        acceleration = measure(interpreter, request.execution, opening.reason)
         if not request.execution.fallback and accelerators(request.execution):
-            _require_whole(acceleration)
-        inputs, outputs = _named_tensors(interpreter)  # with the shapes that they have now
-        metadata = _metadata(inputs, outputs, request.input_shapes)
-        return LiteRtModel(interpreter, inputs, outputs, metadata, acceleration)
+            require_whole(acceleration)
+        metadata = _metadata(opening, facts)
+        instance = Instance(opening, metadata, interpreter)
+        if facts.has_resources:
+            return StatefulLiteRtModel(instance, acceleration, _run_another)
+        if facts.has_variables:
+            return StatefulLiteRtModel(instance, acceleration, _run_cleared)
+        return LiteRtModel(instance, acceleration)
+
+
+class Instance:
+    """One interpreter, and what it remembers. Not thread-safe."""
+
+    def __init__(
+        self, opening: Opening, metadata: ModelMetadata, interpreter: Interpreter | None = None
+    ) -> None:
+        self.opening = opening
+        self.metadata = metadata
+        self._inputs = {name: int(details["index"]) for name, details in opening.inputs.items()}
+        self._outputs = {name: int(details["index"]) for name, details in opening.outputs.items()}
+        self._strict = {spec.name: not spec.any_shape for spec in metadata.inputs}
+        self._interpreter = interpreter
+        self._shapes: dict[str, tuple[int, ...]] = {}
+        if interpreter is not None:
+            self._shapes = {name: shape_of(details) for name, details in opening.inputs.items()}
+        self._said = ""
+
+    def another(self) -> Instance:
+        """Return one that remembers nothing, of the same file."""
+        return Instance(self.opening, self.metadata)
+
+    def has_shapes(self, inputs: Tensors) -> bool:
+        """Tell whether it is prepared for inputs of these shapes, or for none yet."""
+        return self._interpreter is None or self._shapes == _shapes_of(inputs)
+
+    def clear(self) -> None:
+        """Forget what operators kept; variables of the graph stay."""
+        if self._interpreter is not None:
+            self._interpreter.reset_all_variables()
+
+    def run(self, inputs: Tensors, outputs: Sequence[str] | None) -> Tensors:
+        """Run once; opens the interpreter for these shapes when it is the first time.
+
+        Raises:
+            InvalidRequest, InferenceFailed: as `Model.infer`.
+        """
+        is_argument = True
+        try:
+            interpreter = self._ready(inputs)
+            for name, array in inputs.items():
+                interpreter.set_tensor(self._inputs[name], array)
+            is_argument = False
+            interpreter.invoke()
+            names = self._outputs if outputs is None else outputs
+            return {name: interpreter.get_tensor(self._outputs[name]) for name in names}
+        except (ValueError, RuntimeError) as error:
+            raise self._blamed(error, inputs, is_argument=is_argument) from error
+
+    def _ready(self, inputs: Tensors) -> Interpreter:
+        """Return the interpreter, prepared for the shapes of a request."""
+        shapes = _shapes_of(inputs)
+        interpreter, before = self._interpreter, self._shapes
+        if interpreter is not None and shapes == before:
+            return interpreter
+        self._shapes = {}  # unknown until all went well
+        if interpreter is None:
+            interpreter = self.opening.interpreter(
+                {self._inputs[name]: shape for name, shape in shapes.items()}
+            )
+        else:
+            for name, shape in shapes.items():
+                interpreter.resize_tensor_input(
+                    self._inputs[name], shape, strict=self._strict[name]
+                )
+            interpreter.allocate_tensors()
+        self._interpreter, self._shapes = interpreter, shapes
+        return interpreter
+
+    def _blamed(self, error: Exception, inputs: Tensors, *, is_argument: bool) -> ServingError:
+        """Return the error for the client, in the words of this run alone."""
+        text = str(error)
+        news = text.removeprefix(self._said)
+        self._said = text
+        if len(text) > MAX_SAID:
+            self._interpreter, self._said, self._shapes = None, "", {}
+        return blamed(RuntimeError(news), inputs, is_argument=is_argument)
+
+
+Run = Callable[[Instance, Tensors, Sequence[str] | None], Tensors]
+"""How a request is run on an instance."""
 
 
 class LiteRtModel:
     """One interpreter. `infer` is thread-safe: an interpreter runs one request at a time."""
 
     def __init__(
-        self,
-        interpreter: Interpreter,
-        inputs: Details,
-        outputs: Details,
-        metadata: ModelMetadata,
-        acceleration: Acceleration,
+        self, instance: Instance, acceleration: Acceleration, run: Run = Instance.run
     ) -> None:
-        self._interpreter: Interpreter | None = interpreter
-        self._inputs = {name: int(details["index"]) for name, details in inputs.items()}
-        self._outputs = {name: int(details["index"]) for name, details in outputs.items()}
-        self._shapes = {name: _shape(details) for name, details in inputs.items()}
-        self._metadata = metadata
+        self._instance: Instance | None = instance
+        self._metadata = instance.metadata
         self._acceleration = acceleration
+        self._run = run
         self._running = Lock()
+        self._memories: WeakSet[LiteRtModel] = WeakSet()
 
     @property
     def metadata(self) -> ModelMetadata:
@@ -114,155 +196,112 @@ class LiteRtModel:
         """Run the model once.
 
         Raises:
-            InferenceFailed: the engine failed on these inputs, or the model is closed.
+            InvalidRequest: the engine names an input as its reason.
+            InferenceFailed: the engine failed otherwise, or the model is closed.
         """
-        names = self._outputs if outputs is None else outputs
         with self._running:
-            interpreter = self._interpreter
-            if interpreter is None:
-                raise InferenceFailed("the model was closed")
             try:
-                self._take_shapes(interpreter, inputs)
-                for name, array in inputs.items():
-                    interpreter.set_tensor(self._inputs[name], array)
-                interpreter.invoke()
-                return {name: interpreter.get_tensor(self._outputs[name]) for name in names}
-            except (ValueError, RuntimeError) as error:
-                raise InferenceFailed(f"the model failed: {safe_text(error)}") from error
+                return self._run(self._open_instance(), inputs, outputs)
+            except InvalidRequest:
+                nothing = _no_rows(self._metadata, inputs, outputs)
+                if nothing is None:
+                    raise
+                return nothing
 
     def close(self) -> None:
-        """Release memory and accelerator; the model is unusable afterwards."""
+        """Release memory and accelerator, of every memory too; it is unusable afterwards."""
         with self._running:
-            self._interpreter = None
+            self._instance = None
+        for memory in list(self._memories):
+            memory.close()
 
-    def _take_shapes(self, interpreter: Interpreter, inputs: Tensors) -> None:
-        """Resize the inputs where a request has another length than the one before."""
-        shapes = {name: array.shape for name, array in inputs.items()}
-        if shapes == self._shapes:
-            return
-        self._shapes = {}  # unknown until all went well
-        for name, shape in shapes.items():
-            interpreter.resize_tensor_input(self._inputs[name], shape, strict=True)
-        interpreter.allocate_tensors()
-        self._shapes = shapes
+    def _open_instance(self) -> Instance:
+        if self._instance is None:
+            raise InferenceFailed("the model was closed")
+        return self._instance
 
 
-def _delegates(execution: Execution) -> tuple[list[Any], str]:
-    """Load the delegates of the wanted accelerators; say why the best missing one is missing.
+class StatefulLiteRtModel(LiteRtModel):
+    """A model that remembers in the interpreter. `infer` answers as if nothing had been before."""
 
-    Raises:
-        ProviderMissing: fallback is forbidden, and not one is here.
-    """
-    found: list[Any] = []
-    missing: list[str] = []
-    for name in accelerators(execution):
-        try:
-            found.append(_delegate(name, execution.provider_options.get(name, {})))
-        except ProviderMissing as error:
-            missing.append(str(error))
-    if missing and not found and not execution.fallback:
-        raise ProviderMissing(f"{missing[0]}; fallback is forbidden")
-    return found, missing[0] if missing else ""
+    def begin(self) -> LiteRtModel:
+        """Return the model with a memory of its own, in which nothing is yet.
+
+        Raises:
+            InferenceFailed: the model is closed.
+        """
+        memory = LiteRtModel(self._open_instance().another(), self._acceleration, _run_in_shapes)
+        self._memories.add(memory)
+        return memory
 
 
-def _delegate(name: str, options: dict[str, str]) -> Any:
-    library = DELEGATES.get(name)
-    if library is None:
-        raise ProviderMissing(
-            f"{name} runs no .tflite file; LiteRT has {', '.join(DELEGATES)} and {CPU}: "
-            "give the model a variant in another format for this accelerator"
-        )
-    try:
-        ctypes.CDLL(library)  # first: a delegate that fails half-way complains when it is deleted
-        return load_delegate(library, options)
-    except OSError as error:
-        raise ProviderMissing(
-            f"{name} is not part of this runtime image, which has no {library}: name an image "
-            "that has it in the accelerator profile"
-        ) from error
-    except ValueError as error:  # what the delegate says when it cannot open its device
-        raise ProviderMissing(
-            f"{name} is part of this runtime image but cannot be used here: {safe_text(error)}. "
-            "Check that the pod was given the device and that the node has its driver"
-        ) from error
+def _run_cleared(instance: Instance, inputs: Tensors, outputs: Sequence[str] | None) -> Tensors:
+    instance.clear()
+    return instance.run(inputs, outputs)
 
 
-def _open(request: LoadRequest, delegates: list[Any]) -> Interpreter:
-    """Open the file and prepare it to run.
-
-    Raises:
-        LoadError: it is damaged, or has an operator that neither LiteRT nor a delegate knows.
-    """
-    try:
-        interpreter = Interpreter(
-            model_path=str(request.path),
-            num_threads=request.threads,
-            experimental_delegates=delegates or None,
-        )
-        interpreter.allocate_tensors()
-    except (ValueError, RuntimeError) as error:
-        raise LoadError(f"the engine cannot load the file: {safe_text(error)}") from error
-    return interpreter
+def _run_another(instance: Instance, inputs: Tensors, outputs: Sequence[str] | None) -> Tensors:
+    """Run on a new interpreter: nothing else clears the variables of a graph."""
+    return instance.another().run(inputs, outputs)
 
 
-def _named_tensors(interpreter: Interpreter) -> tuple[Details, Details]:
-    """Return inputs and outputs by the names of the model's only signature, else by their own."""
-    inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
-    if len(interpreter.get_signature_list()) == 1:
-        # The runner is not kept: while it lives, the interpreter takes no other shapes.
-        runner = interpreter.get_signature_runner()
-        named = runner.get_input_details(), runner.get_output_details()
-        if [_indices(tensors.values()) for tensors in named] == [
-            _indices(inputs),
-            _indices(outputs),
-        ]:
-            return named
-    return {item["name"]: item for item in inputs}, {item["name"]: item for item in outputs}
+def _run_in_shapes(instance: Instance, inputs: Tensors, outputs: Sequence[str] | None) -> Tensors:
+    """Run on what is remembered, which another preparation would lose."""
+    if not instance.has_shapes(inputs):
+        raise InvalidRequest("the inputs of a sequence keep the shapes of its first request")
+    return instance.run(inputs, outputs)
 
 
-def _indices(tensors: Any) -> set[int]:
-    return {int(tensor["index"]) for tensor in tensors}
+def _shapes_of(inputs: Tensors) -> dict[str, tuple[int, ...]]:
+    return {name: array.shape for name, array in inputs.items()}
 
 
-def _fix_shapes(interpreter: Interpreter, inputs: Details, request: LoadRequest) -> None:
-    """Give the inputs the wanted shapes.
-
-    Raises:
-        LoadError: the shapes contradict the model, or an axis that must be fixed is not.
-    """
-    wanted = request.input_shapes
-    axes = {name: _signature(details) for name, details in inputs.items()}
-    check_shapes(axes, wanted)
-    if request.execution.static_shapes:
-        require_static(axes | {name: list(shape) for name, shape in wanted.items()})
-    try:
-        for name, shape in wanted.items():
-            interpreter.resize_tensor_input(int(inputs[name]["index"]), shape)
-        interpreter.allocate_tensors()
-    except (ValueError, RuntimeError) as error:
-        raise LoadError(f"the engine cannot take these inputShapes: {safe_text(error)}") from error
+def _no_rows(
+    metadata: ModelMetadata, inputs: Tensors, outputs: Sequence[str] | None
+) -> Tensors | None:
+    """Return the answer to a batch of no rows, None where the model does not tell what it is."""
+    is_batched = all(spec.shape[:1] == (-1,) for spec in (*metadata.inputs, *metadata.outputs))
+    if not is_batched or any(array.shape[0] for array in inputs.values()):
+        return None
+    wanted = [spec for spec in metadata.outputs if outputs is None or spec.name in outputs]
+    if any(-1 in spec.shape[1:] for spec in wanted):
+        return None
+    return {
+        spec.name: np.empty((0, *spec.shape[1:]), NUMPY_TYPES[spec.datatype]) for spec in wanted
+    }
 
 
-def _metadata(
-    inputs: Details, outputs: Details, fixed: Mapping[str, tuple[int, ...]]
-) -> ModelMetadata:
+def _metadata(opening: Opening, facts: TfliteFacts) -> ModelMetadata:
     """Describe inputs and outputs; an output is of fixed shape when every input is."""
-    shapes = {name: fixed.get(name, _signature(details)) for name, details in inputs.items()}
-    is_static = all(-1 not in shape for shape in shapes.values())
+    fixed = opening.request.input_shapes
+    shapes = {name: fixed.get(name, signature_of(d)) for name, d in opening.inputs.items()}
+    unranked = {n for n, d in opening.inputs.items() if int(d["index"]) in facts.unranked}
+    is_static = not unranked and all(-1 not in shape for shape in shapes.values())
     results = {
-        name: _shape(details) if is_static else _signature(details)
-        for name, details in outputs.items()
+        name: shape_of(details) if is_static else signature_of(details)
+        for name, details in opening.outputs.items()
     }
     return ModelMetadata(
         platform="litert_tflite",
-        inputs=tuple(_spec("input", name, inputs[name], shape) for name, shape in shapes.items()),
+        inputs=tuple(
+            _spec("input", name, opening.inputs[name], shape, any_shape=name in unranked)
+            for name, shape in shapes.items()
+        ),
         outputs=tuple(
-            _spec("output", name, outputs[name], shape) for name, shape in results.items()
+            _spec("output", name, opening.outputs[name], shape, any_shape=bool(unranked))
+            for name, shape in results.items()
         ),
     )
 
 
-def _spec(role: str, name: str, details: dict[str, Any], shape: tuple[int, ...]) -> TensorSpec:
+def _spec(
+    role: str,
+    name: str,
+    details: dict[str, Any],
+    shape: tuple[int, ...],
+    *,
+    any_shape: bool,
+) -> TensorSpec:
     """Describe one input or output.
 
     Raises:
@@ -273,44 +312,4 @@ def _spec(role: str, name: str, details: dict[str, Any], shape: tuple[int, ...])
         found = np.dtype(details["dtype"])
         kind = "text" if found.kind == "S" else str(found)
         raise LoadError(f"{role} '{name}' is {kind}: .tflite models are served with numbers only")
-    return TensorSpec(name, datatype, shape)
-
-
-def _shape(details: dict[str, Any]) -> tuple[int, ...]:
-    return tuple(int(axis) for axis in details["shape"])
-
-
-def _signature(details: dict[str, Any]) -> tuple[int, ...]:
-    """Return the shape as the file has it, -1 for a dynamic axis."""
-    return tuple(int(axis) for axis in details["shape_signature"])
-
-
-def _measure(interpreter: Interpreter, execution: Execution, reason: str) -> Acceleration:
-    """Count the operators of the file that the device's compiler took, and those it left."""
-    own = {OWN_OPERATORS[name]: name for name in accelerators(execution) if name in OWN_OPERATORS}
-    nodes = Counter(own.get(operator, CPU) for operator in _operators(interpreter))
-    wanted = accelerators(execution) or (CPU,)
-    total = max(1, nodes.total())
-    return Acceleration(
-        requested=execution.providers,
-        effective=nodes.most_common(1)[0][0] if nodes else CPU,
-        delegated_percent=round(100.0 * sum(nodes[name] for name in wanted) / total, 2),
-        nodes=dict(nodes),
-        reason=reason,
-    )
-
-
-def _operators(interpreter: Interpreter) -> list[str]:
-    """Return the operators of the file; DELEGATE is what the interpreter put there itself."""
-    found = interpreter._get_ops_details()  # noqa: SLF001 (nothing public tells)
-    return [item["op_name"] for item in found if item["op_name"] != "DELEGATE"]
-
-
-def _require_whole(acceleration: Acceleration) -> None:
-    left = acceleration.nodes.get(CPU, 0)
-    if left or not acceleration.nodes:
-        raise ProviderMissing(
-            f"{acceleration.requested[0]} takes {acceleration.delegated_percent:g} % of the graph "
-            f"and leaves {left} operators to the CPU, and fallback is forbidden: compile the whole "
-            "model for the accelerator, or use fallback Allow"
-        )
+    return TensorSpec(name, datatype, shape, any_shape)

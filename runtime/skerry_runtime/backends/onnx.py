@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
+from onnxruntime.capi.onnxruntime_pybind11_state import InvalidArgument
 
 from skerry_runtime.backends.base import (
     LoadError,
@@ -16,9 +17,10 @@ from skerry_runtime.backends.base import (
     ModelMetadata,
     Tensors,
     TensorSpec,
-    safe_text,
 )
-from skerry_runtime.backends.onnxsession import open_session
+from skerry_runtime.backends.blame import blamed
+from skerry_runtime.backends.onnxsession import open_session, operators_of
+from skerry_runtime.backends.onnxshapes import without_shape
 from skerry_runtime.contract import Acceleration
 from skerry_runtime.errors import InferenceFailed, InvalidRequest
 
@@ -43,9 +45,15 @@ DATATYPES = {
 ONNX_BFLOAT16 = 16
 """TensorProto.BFLOAT16: numpy has no such type, so these tensors travel as 16-bit words."""
 
+_ENDS_ON_EMPTY = ("LSTM", "GRU")
+"""Operators, by a part of their names, that end the whole process when an axis of their input has
+no length (ONNX Runtime 1.32): no client may have them run so."""
+
 
 class OnnxBackend:
     """The ONNX Runtime engine."""
+
+    reads_memory: Literal[True] = True
 
     def load(self, request: LoadRequest) -> OnnxModel:
         """Open the file.
@@ -55,10 +63,12 @@ class OnnxBackend:
             LoadError: the file is no model that ONNX Runtime can run, or its shapes do not fit.
         """
         session, acceleration = open_session(request)
+        taken, given = session.get_inputs(), session.get_outputs()
+        any_shape = without_shape(request.path, request.format, [*taken, *given])
         metadata = ModelMetadata(
             platform="onnxruntime_onnx",
-            inputs=tuple(_spec_of(node, "input") for node in session.get_inputs()),
-            outputs=tuple(_spec_of(node, "output") for node in session.get_outputs()),
+            inputs=tuple(_spec_of(node, "input", any_shape) for node in taken),
+            outputs=tuple(_spec_of(node, "output", any_shape) for node in given),
         )
         return OnnxModel(session, metadata, acceleration)
 
@@ -77,6 +87,9 @@ class OnnxModel:
         types = {spec.name: spec.datatype for spec in (*metadata.inputs, *metadata.outputs)}
         self._texts = {name for name, datatype in types.items() if datatype == "BYTES"}
         self._bfloats = {name for name, datatype in types.items() if datatype == "BF16"}
+        self._needs_elements = any(
+            part in operator for operator in operators_of(session) for part in _ENDS_ON_EMPTY
+        )
 
     @property
     def metadata(self) -> ModelMetadata:
@@ -92,21 +105,24 @@ class OnnxModel:
         """Run the model once.
 
         Raises:
-            InvalidRequest: a text input is not UTF-8.
-            InferenceFailed: the engine failed on these inputs, or the model is closed.
+            InvalidRequest: a text input is not UTF-8, or the engine names an input as its reason.
+            InferenceFailed: the engine failed otherwise, or the model is closed.
         """
         session = self._session
         if session is None:
             raise InferenceFailed("the model was closed")
         names = self._names if outputs is None else list(outputs)
         feed = self._with_texts(inputs) if self._texts else inputs
+        if self._needs_elements:
+            _require_elements(inputs)
         try:
             if self._bfloats:
                 arrays = self._run_with_bfloats(session, names, feed)
             else:
                 arrays = session.run(names, feed, self._run_options)
         except Exception as error:  # the engine's exceptions share no base class
-            raise InferenceFailed(f"the model failed: {safe_text(error)}") from error
+            is_argument = isinstance(error, InvalidArgument)
+            raise blamed(error, inputs, is_argument=is_argument) from error
         results = dict(zip(names, arrays, strict=True))
         for name in self._texts.intersection(results):
             results[name] = _encoded(results[name])
@@ -144,7 +160,13 @@ class OnnxModel:
         ]
 
 
-def _spec_of(node: Any, role: str) -> TensorSpec:
+def _require_elements(inputs: Tensors) -> None:
+    for name, array in inputs.items():
+        if array.size == 0:
+            raise InvalidRequest(f"input '{name}' is empty, which a recurrent model cannot take")
+
+
+def _spec_of(node: Any, role: str, any_shape: set[str]) -> TensorSpec:
     """Describe one input or output.
 
     Raises:
@@ -153,6 +175,8 @@ def _spec_of(node: Any, role: str) -> TensorSpec:
     datatype = DATATYPES.get(node.type)
     if datatype is None:
         raise LoadError(f"{role} '{node.name}' is {node.type}: {_remedy(node.type)}")
+    if node.name in any_shape:
+        return TensorSpec(node.name, datatype, (-1,), any_shape=True)
     shape = tuple(axis if isinstance(axis, int) else -1 for axis in node.shape)
     return TensorSpec(node.name, datatype, shape)
 

@@ -19,8 +19,8 @@ from skerry_runtime.backends.base import (
     LoadRequest,
     ProviderMissing,
     accelerators,
-    safe_text,
 )
+from skerry_runtime.backends.messages import safe_text
 from skerry_runtime.backends.providers import AddProvider
 from skerry_runtime.backends.shapes import axis_values, is_fixed, require_static
 from skerry_runtime.contract import Acceleration, Format
@@ -128,6 +128,8 @@ def _plain_options(request: LoadRequest) -> ort.SessionOptions:
     options = ort.SessionOptions()
     options.intra_op_num_threads = request.threads
     options.inter_op_num_threads = 1
+    # An arena keeps what the largest request took for good: docs/adr/0017-no-arena.md.
+    options.enable_cpu_mem_arena = False
     options.log_severity_level = 3  # errors; warnings name every node
     # A spinning thread would take the CPU from the event loop and from the neighbours.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -160,7 +162,7 @@ def _create(
             enable_fallback=0,  # the engine's own fallback is silent
         )
     except Exception as error:  # the engine's exceptions share no base class
-        text = safe_text(error)
+        text = safe_text(error, request.path)
         if _NOT_WHOLE in text:
             raise _NotWholeError from error
         raise LoadError(f"the engine cannot load the file: {text}") from error
@@ -213,6 +215,11 @@ def _nodes_per_provider(session: ort.InferenceSession) -> Counter[str]:
     for subgraph in _assignment(session):
         nodes[subgraph.ep_name] += len(subgraph.get_nodes())
     return nodes
+
+
+def operators_of(session: ort.InferenceSession) -> set[str]:
+    """Return the graph's operators, those of branches and loops too; none where no record is."""
+    return {node.op_type for part in _assignment(session) for node in part.get_nodes()}
 
 
 def _operators_on_cpu(session: ort.InferenceSession) -> list[str]:

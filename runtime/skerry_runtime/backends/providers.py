@@ -17,7 +17,8 @@ from typing import Any, Protocol
 
 import onnxruntime as ort
 
-from skerry_runtime.backends.base import CPU, ProviderMissing, safe_text
+from skerry_runtime.backends.base import CPU, ProviderMissing
+from skerry_runtime.backends.messages import safe_text
 from skerry_runtime.contract import Execution
 
 OPENVINO = "OpenVINOExecutionProvider"

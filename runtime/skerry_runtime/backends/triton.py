@@ -24,8 +24,9 @@ from skerry_runtime.backends.base import (
     Tensors,
     TensorSpec,
     accelerators,
-    safe_text,
 )
+from skerry_runtime.backends.blame import blamed
+from skerry_runtime.backends.messages import safe_text
 from skerry_runtime.backends.shapes import require_static
 from skerry_runtime.backends.tritonserver import (
     ON_GPU,
@@ -37,6 +38,10 @@ from skerry_runtime.backends.tritonserver import (
 )
 from skerry_runtime.contract import Acceleration, Execution, Format
 from skerry_runtime.errors import InferenceFailed
+
+BLAMED_STATUSES = ("INVALID_ARGUMENT", "OUT_OF_RANGE")
+BLAMED_CODE = "onnx runtime error 2:"
+"""How the server's ONNX Runtime backend passes on that engine's INVALID_ARGUMENT."""
 
 UNMEASURED = "Triton tells the device of a model, not the share of its graph"
 
@@ -140,7 +145,8 @@ class TritonModel:
         """Run the model once.
 
         Raises:
-            InferenceFailed: the server failed, is away, or the model is closed.
+            InvalidRequest: the server names an input as its reason.
+            InferenceFailed: the server failed otherwise, is away, or the model is closed.
         """
         if self._is_closed:
             raise InferenceFailed("the model was closed")
@@ -153,8 +159,11 @@ class TritonModel:
                 client_timeout=self._server.place.infer_s,
             )
         except InferenceServerException as error:
-            what = "the Triton server is away" if is_away(error) else "the model failed"
-            raise InferenceFailed(f"{what}: {text_of(error)}") from error
+            if is_away(error):
+                raise InferenceFailed(f"the Triton server is away: {text_of(error)}") from error
+            text = error.message()
+            is_argument = names_argument(error.status(), text)
+            raise blamed(RuntimeError(text), inputs, is_argument=is_argument) from error
         return {name: answer.as_numpy(name) for name in names}
 
     def is_lost(self) -> bool:
@@ -178,6 +187,11 @@ class TritonModel:
         asked = triton.InferInput(name, list(array.shape), self._types[name])
         asked.set_data_from_numpy(array)
         return asked
+
+
+def names_argument(status: object, text: str) -> bool:
+    """Tell whether the server blames the request: by its status, or with its engine's code."""
+    return any(kind in str(status) for kind in BLAMED_STATUSES) or BLAMED_CODE in text.lower()
 
 
 def described(found: Mapping[str, Any]) -> ModelMetadata:

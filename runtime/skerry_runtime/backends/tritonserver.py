@@ -23,8 +23,8 @@ from skerry_runtime.backends.base import (
     EngineDied,
     LoadError,
     LoadRequest,
-    safe_text,
 )
+from skerry_runtime.backends.messages import safe_text
 from skerry_runtime.contract import ENV_TRITON_URL, TRITON_REPOSITORY
 
 ENV_REPOSITORY = "SKERRY_TRITON_REPOSITORY"

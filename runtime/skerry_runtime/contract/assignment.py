@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints, ValidationError
 
 from skerry_runtime.contract.base import (
     MAX_COUNT,
@@ -13,11 +14,18 @@ from skerry_runtime.contract.base import (
     Line,
     Name,
     Open,
+    RetryText,
     RevisionName,
     Sha256,
     Uri,
 )
-from skerry_runtime.contract.words import BatchingMode, Format, GoldenMetric, SwapMode
+from skerry_runtime.contract.words import (
+    BatchingMode,
+    EncryptionFormat,
+    Format,
+    GoldenMetric,
+    SwapMode,
+)
 
 SCHEMA = 2
 """Version of both documents; raised only when an old reader would misread a new one."""
@@ -39,10 +47,37 @@ ModelName = Annotated[
 _PART = "[A-Za-z0-9_][A-Za-z0-9_.-]*"
 FilePath = Annotated[str, StringConstraints(pattern=f"^{_PART}(/{_PART})*$", max_length=255)]
 """Place of a file in its model's folder: relative, no part begins with a dot."""
+SecretName = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)
+]
+"""Name of a Secret of the pod's namespace."""
 ShortText = Annotated[str, StringConstraints(max_length=1024)]
 InputName = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Axis = Annotated[int, Field(ge=1, le=2**31 - 1)]
+MAX_LOAD_TIMEOUT_S = 86_400.0
+"""Longest time that a load may be given."""
+LoadTimeout = Annotated[float, Field(gt=0, le=MAX_LOAD_TIMEOUT_S, allow_inf_nan=False)]
+"""Seconds."""
 Shape = Annotated[tuple[Axis, ...], Field(max_length=8)]
+
+SCHEMA_OF_TRUST = 3
+"""Version of an assignment in which something has to be signed: a reader that does not know would
+run it unsigned, so it must not read it."""
+MAX_KEYS = 8
+"""Most keys that may vouch for one model, or in one namespace."""
+MAX_REVOKED = 64
+_BASE64 = r"[A-Za-z0-9+/=\r\n ]+"
+_SPACE = r"[\r\n ]*"
+PublicKeyText = Annotated[
+    str,
+    StringConstraints(
+        pattern=(f"^{_SPACE}-----BEGIN PUBLIC KEY-----{_BASE64}-----END PUBLIC KEY-----{_SPACE}$"),
+        max_length=1024,
+    ),
+]
+"""A public key as PEM."""
+KeyName = Annotated[str, StringConstraints(pattern=r"^[-._a-zA-Z0-9]+$", max_length=253)]
+"""Of an entry of a Secret."""
 
 
 class Batching(ContractModel):
@@ -60,6 +95,8 @@ class Artifact(ContractModel):
 
     uri: Uri
     sha256: Sha256
+    secret: SecretName | None = None
+    """The Secret with credentials for its source; its folder in the pod has this name."""
 
 
 class ModelFile(Artifact):
@@ -77,10 +114,48 @@ class GoldenExam(Artifact):
     """Decimal text: a minimum, or for MaxAbsError a maximum."""
 
 
+def clashing_paths(paths: Sequence[str]) -> tuple[str, str] | None:
+    """Return two paths that cannot lie in one folder: equal ones, or a file and what is in it."""
+    ordered = sorted(paths, key=lambda path: path.split("/"))
+    return next(((a, b) for a, b in pairwise(ordered) if a == b or b.startswith(f"{a}/")), None)
+
+
 def _differ(files: tuple[ModelFile, ...]) -> tuple[ModelFile, ...]:
-    if len({file.path for file in files}) != len(files):
-        raise ValueError("two files have one path")
+    clash = clashing_paths([file.path for file in files])
+    if clash:
+        raise ValueError(f"two files have one path: {' and '.join(clash)}")
     return files
+
+
+class RequiredSignature(ContractModel):
+    """Who has to vouch for the files of a model, where no policy says so."""
+
+    public_keys: Annotated[tuple[PublicKeyText, ...], Field(max_length=MAX_KEYS)]
+    """One of these has to. Where a policy says which count, these do not."""
+    uri: Uri | None = None
+    """Where the bundle is; None: beside the file that the engine opens."""
+    sha256: Sha256 | None = None
+    """Of the bundle, which is then fetched and kept as the files are; None: it is asked for when
+    it is needed."""
+
+
+class Encryption(ContractModel):
+    """How the file of a model is encrypted, and where the key is."""
+
+    format: Open[EncryptionFormat] = EncryptionFormat.AGE
+    secret: SecretName
+    """The Secret with the key; its folder in the pod has this name."""
+    key: KeyName = "identity"
+    """The entry of the Secret."""
+
+
+class TrustPolicy(ContractModel):
+    """What the operator's administrator says of keys."""
+
+    public_keys: Annotated[tuple[PublicKeyText, ...], Field(max_length=MAX_KEYS)] | None = None
+    """Nothing serves here but what one of these vouches for; None: models say it themselves."""
+    revoked: Annotated[tuple[Sha256, ...], Field(max_length=MAX_REVOKED)] = ()
+    """Fingerprints of keys that vouch for nothing, nor ever did."""
 
 
 class ModelContent(ContractModel):
@@ -94,7 +169,7 @@ class ModelContent(ContractModel):
     ]
     """The first is the one that an engine opens; the others lie beside it."""
     memory_bytes: Annotated[int, Field(ge=0, le=MAX_COUNT)] | None = None
-    """What it needs when loaded; estimated from the files when absent."""
+    """What it needs when loaded; measured in its trial when absent."""
     input_shapes: Annotated[dict[InputName, Shape], Field(max_length=64)] = Field(
         default_factory=dict
     )
@@ -104,6 +179,12 @@ class ModelContent(ContractModel):
     """Intra-op threads of a session; None lets the runtime choose from its CPU limit."""
     batching: Batching | None = None
     """None: every request has a run of its own."""
+    load_timeout_s: LoadTimeout | None = None
+    """How long opening it may take, in its trial and after; None: the hardware's, else the
+    runtime's."""
+    signature: RequiredSignature | None = None
+    encryption: Encryption | None = None
+    """None: the file is what an engine opens."""
 
 
 class Shadow(ContractModel):
@@ -123,7 +204,7 @@ class RevisionContent(ContractModel):
     models: Annotated[dict[ModelName, ModelContent], Field(min_length=1, max_length=MAX_MODELS)]
     """Name under which clients ask for a model -> the model. They change together."""
     swap: Open[SwapMode] = SwapMode.AUTO
-    retry: Annotated[str, StringConstraints(max_length=256)] = ""
+    retry: RetryText = ""
     """Opaque text; a revision that failed here is tried again when it changes."""
     shadow: Shadow | None = None
     """Set while the revision is on trial beside another: it answers in the shadow first."""
@@ -158,6 +239,40 @@ class Execution(ContractModel):
     """True: a model with an axis that is still dynamic is refused: the hardware cannot run it."""
     fallback: bool = True
     """False: a session that leaves a node to the CPU is refused, unless the CPU comes first."""
+    load_timeout_s: LoadTimeout | None = None
+    """How long this hardware may take to open a model; None: the runtime's limit."""
+
+
+class DownloadRules(ContractModel):
+    """How the pods of a cell may use the line that models come over."""
+
+    bytes_per_s: Annotated[int, Field(ge=1, le=MAX_COUNT)] | None = None
+    """Most bytes a second of one pod; None: as many as come."""
+    shut: Annotated[tuple[RevisionName, ...], Field(max_length=MAX_REVISIONS)] = ()
+    """Revisions whose files are not to be fetched now; what is on disk of them is kept."""
+
+
+CacheUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/?#@]{1,253}$", max_length=261)]
+
+
+class CacheAccess(ContractModel):
+    """How pods reach the caches of their sites. A pod that cannot read it goes without."""
+
+    ca: Annotated[str, StringConstraints(max_length=8192)] = ""
+    """PEM of whom to believe about a cache."""
+    sites: Annotated[dict[Name, CacheUrl], Field(max_length=1024)] = Field(default_factory=dict)
+    """Site -> address of its cache."""
+    site: Name | None = None
+    """Site of every unit without an entry."""
+    units: Annotated[dict[Name, Name], Field(max_length=MAX_UNITS)] = Field(default_factory=dict)
+    tickets: Annotated[
+        dict[Sha256, Annotated[str, StringConstraints(max_length=256)]], Field(max_length=4096)
+    ] = Field(default_factory=dict)
+    """sha256 of a file -> the word that these pods use it."""
+
+    def url_of(self, unit: str) -> str | None:
+        """Return the address of the unit's cache; None: its site has none."""
+        return self.sites.get(self.units.get(unit, self.site) or "")
 
 
 class _Frame(ContractModel):
@@ -173,6 +288,12 @@ class _Frame(ContractModel):
     units: Annotated[dict[Name, RevisionName], Field(max_length=MAX_UNITS)] = Field(
         default_factory=dict
     )
+    trust: TrustPolicy | None = None
+    """None: models say themselves who has to vouch for them."""
+    download: DownloadRules | None = None
+    """None: fetch whatever is to be fetched, as fast as it comes."""
+    prepare: RevisionName | None = None
+    """Revision whose files units with another one fetch ahead, and check; None: none."""
 
     def revision_of(self, unit: str) -> str | None:
         """Return the revision that the unit must serve, or None for nothing."""
@@ -185,6 +306,8 @@ class Assignment(_Frame):
     revisions: Annotated[dict[RevisionName, RevisionContent], Field(max_length=MAX_REVISIONS)] = (
         Field(default_factory=dict)
     )
+    cache: CacheAccess | None = None
+    """The caches of the units' sites; None: there are none."""
 
 
 class Envelope(_Frame):
@@ -193,6 +316,15 @@ class Envelope(_Frame):
     revisions: Annotated[Mapping[str, Any], Field(max_length=MAX_REVISIONS)] = Field(
         default_factory=dict
     )
+
+    cache: Any = None
+
+    def cache_access(self) -> CacheAccess | None:
+        """Return how to reach the sites' caches; None also where that cannot be read."""
+        try:
+            return None if self.cache is None else CacheAccess.model_validate(self.cache)
+        except ValidationError:
+            return None
 
     def content_of(self, revision: str) -> RevisionContent:
         """Read one revision.

@@ -72,6 +72,29 @@ def is_known(word: StrEnum) -> bool:
     return word.name in type(word).__members__
 
 
+_UNITS = ("KiB", "MiB", "GiB", "TiB")
+
+
+def size_unit(count: float) -> tuple[float, str]:
+    """Return the unit that people read a number of bytes in, and how many bytes it has."""
+    factor, name = 1.0, "bytes"
+    for larger in _UNITS:
+        if count < factor * 1024:
+            break
+        factor, name = factor * 1024, larger
+    return factor, name
+
+
+def size_text(count: float, digits: int = 1) -> str:
+    """Return a number of bytes for people.
+
+    >>> size_text(300), size_text(1536), size_text(4 * 2**30), size_text(200 * 2**20, digits=0)
+    ('300 bytes', '1.5 KiB', '4.0 GiB', '200 MiB')
+    """
+    factor, name = size_unit(count)
+    return f"{count / factor:.{digits if factor > 1 else 0}f} {name}"
+
+
 def clipped(text: str, limit: int = MAX_TEXT_BYTES) -> str:
     """Return the text in one line that is safe to print, at most `limit` bytes long in JSON.
 
@@ -110,6 +133,12 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=253), AfterVali
 RevisionName = Annotated[
     str, StringConstraints(min_length=1, max_length=80), AfterValidator(_plain)
 ]
+RetryText = Annotated[str, StringConstraints(max_length=256)]
+"""Opaque: only told apart from other such texts."""
+ToldRetry = Annotated[
+    str, BeforeValidator(lambda value: value[:64] if isinstance(value, str) else value)
+]
+"""The same in a report, which has no room for more than the API lets in."""
 Uri = Annotated[str, StringConstraints(min_length=1, max_length=2048)]
 Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 Span = Annotated[float, Field(ge=0, le=1e15, allow_inf_nan=False)]

@@ -32,8 +32,26 @@ ENV_TLS_DIR, TLS_DIR = "SKERRY_TLS_DIR", "/etc/skerry-tls"
 ENV_FETCH_ALLOW = "SKERRY_FETCH_ALLOW"
 """Networks to fetch from that are else out of bounds, with commas between."""
 
+ENV_HF_ENDPOINT = "SKERRY_HF_ENDPOINT"
+"""What answers for hf:// addresses; absent: the public hub."""
+
+ENV_HTTPS_PROXY = "SKERRY_HTTPS_PROXY"
+"""Proxy by which https addresses are asked; absent: directly."""
+
+ENV_NO_PROXY = "SKERRY_NO_PROXY"
+"""Names and networks that are asked directly all the same."""
+
+ENV_CA_BUNDLE = "SKERRY_CA_BUNDLE"
+"""Certificates of authorities that pods believe besides the system's, in PEM form."""
+
 ENV_TOKEN_DIR, TOKEN_DIR = "SKERRY_TOKEN_DIR", "/etc/skerry-tokens"
 """Environment variable with the folder of the bearer tokens, and where it is mounted."""
+
+SOURCES_DIR = "/etc/skerry-sources"
+"""Where the Secrets of sources are mounted, each in a folder of its name."""
+
+CLAIMS_DIR = "/mnt/skerry-claims"
+"""Where the volumes of pvc:// sources are mounted, each in a folder of its claim's name."""
 
 ENV_ENGINE = "SKERRY_ENGINE"
 """Environment variable with the engine; absent: the file's format decides."""

@@ -19,6 +19,7 @@ from skerry_runtime.contract.base import (
     Sha256,
     Span,
     Text,
+    ToldRetry,
 )
 from skerry_runtime.contract.words import FailureReason, GoldenMetric, SwapMode, SwapPhase
 
@@ -46,6 +47,8 @@ class Failure(ContractModel):
     message: Text
     at: Span
     """Unix seconds."""
+    retry: ToldRetry | None = None
+    """The assignment's `retry` under which it failed; None: this runtime does not say."""
 
 
 class ExamResult(ContractModel):
@@ -89,11 +92,35 @@ class Acceleration(ContractModel):
     """Why a requested provider was not got; empty when all were."""
 
 
+class MemoryNeed(ContractModel):
+    """What a model takes of its pod's memory, and how that is known.
+
+    What is declared counts before what was measured, and that before what is estimated.
+    """
+
+    declared_bytes: Count | None = None
+    """What the spec says."""
+    peak_bytes: Count | None = None
+    """Measured in its trial: the most that loading it and one run took."""
+    resting_bytes: Count | None = None
+    """Measured in its trial: what it held after the run."""
+    at: Line = ""
+    """Inputs of that run, by name and shape."""
+    estimated_bytes: Count | None = None
+    """Made of the size of its files, where nothing was measured or declared."""
+
+
 class Trial(ContractModel):
     """What was found out about a model before it served."""
 
     exam: ExamResult | None = None
     agreement: Agreement | None = None
+    memory: MemoryNeed | None = None
+    not_tried: Line = ""
+    """What the engine said to made-up inputs, all of which it refused: the model was loaded, and
+    never run, before it served. Empty: it ran, or nothing is known."""
+    signed_by: Sha256 | None = None
+    """Fingerprint of the key that vouched for its files; None: nobody had to."""
 
 
 class ServedModel(Trial):
@@ -159,9 +186,15 @@ class Progress(ContractModel):
     reason: Open[FailureReason] | None = None
     """Set when phase is Failed, and while a failed fetch waits for its next try."""
     message: Text = ""
+    retry: ToldRetry | None = None
+    """The assignment's `retry` under which it is tried; None: this runtime does not say."""
     attempt: Annotated[int, Field(ge=1, le=MAX_COUNT)] = 1
     fetched_bytes: Count = 0
     total_bytes: Count | None = None
+    moved_at: Span | None = None
+    """Unix seconds at which there were more bytes than ever; None: none came yet."""
+    bytes_per_s: Annotated[Number, Field(ge=0)] | None = None
+    """Mean rate of this download since it began, or went on."""
     trials: Annotated[dict[ModelName, Trial], Field(max_length=MAX_MODELS)] = Field(
         default_factory=dict
     )
@@ -181,6 +214,18 @@ class Progress(ContractModel):
     def agreement(self) -> Agreement | None:
         """Shadow of `trial`."""
         return self.trial.agreement
+
+
+class Prefetched(ContractModel):
+    """How far the pod is with the files of a revision that it may be given later."""
+
+    revision: RevisionName
+    is_done: bool = False
+    """All its files are on the disk and were checked."""
+    message: Text = ""
+    """Why they are not: a note, and no failure of the revision."""
+    fetched_bytes: Count = 0
+    total_bytes: Count | None = None
 
 
 class Latency(ContractModel):
@@ -265,4 +310,6 @@ class StatusReport(ContractModel):
     """Revision -> how often this pod's process began again while it had or was activating it,
     since it was last given it; kept on the disk. None: this runtime does not count."""
     last_swap: SwapRecord | None = None
+    prefetch: Prefetched | None = None
+    """None: there is nothing to fetch ahead."""
     rss_bytes: Count | None = None

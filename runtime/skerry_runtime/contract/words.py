@@ -22,12 +22,20 @@ class Engine(StrEnum):
     TRITON = "Triton"  # NVIDIA's server, in a container of its own beside the runtime
 
 
+class EncryptionFormat(StrEnum):
+    """How a model's file is encrypted."""
+
+    AGE = "age"  # age-encryption.org/v1, for X25519 recipients
+
+
 class GoldenMetric(StrEnum):
     """How the golden exam scores a copy of a model."""
 
     ACCURACY = "Accuracy"  # share of labels met, higher is better
     MAX_ABS_ERROR = "MaxAbsError"  # largest |output - expected|, lower is better
     AGREEMENT = "Agreement"  # share of equal argmax against expected outputs, higher is better
+    MEAN_IOU = "MeanIoU"  # overlap of the boxes found with the expected ones, higher is better
+    SEQUENCE_AGREEMENT = "SequenceAgreement"  # 1 - edit distance / length, higher is better
 
     @property
     def higher_is_better(self) -> bool:
@@ -71,6 +79,8 @@ class FailureReason(StrEnum):
     DIGEST_MISMATCH = "DigestMismatch"  # the bytes are not the ones the spec names
     INSUFFICIENT_DISK = "InsufficientDisk"
     INSUFFICIENT_MEMORY = "InsufficientMemory"
+    SIGNATURE_INVALID = "SignatureInvalid"  # no key that counts vouches for these files
+    DECRYPTION_FAILED = "DecryptionFailed"  # the identity, or the encrypted file, will not do
     INVALID_MODEL = "InvalidModel"  # not a model, truncated, external data outside the artifact
     PROBE_FAILED = "ProbeFailed"  # crashed or ran out of its limits in the child process
     LOAD_FAILED = "LoadFailed"

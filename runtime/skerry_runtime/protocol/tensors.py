@@ -39,6 +39,9 @@ DTYPES: dict[str, np.dtype[Any]] = {
 MAX_ELEMENTS = 2**40
 """No tensor is larger; keeps a product of dimensions far from overflow."""
 
+MAX_TENSORS = 4096
+"""No model with more inputs or outputs is served: each request has to name them."""
+
 MAX_NAME = 256
 """Longest name of a tensor: errors repeat it."""
 
@@ -47,6 +50,10 @@ _MAX_NESTING = 64  # as numpy's own for numbers; no shape has so many axes
 _VIEWED_BYTES = 16 * 1024  # below, a copy costs less than a view
 
 _LENGTH = struct.Struct("<I")
+
+_NULL_REMEDY = (
+    ": null may be NaN or an infinity: write NaN, Infinity or -Infinity, or send binary data"
+)
 
 _ACCEPTED_KINDS = {"b": "b", "i": "iu", "u": "iu", "f": "fiu"}
 """Kinds of JSON values that a datatype's kind takes: numbers never become text or truth."""
@@ -190,7 +197,8 @@ def _numbers(name: str, datatype: str, dtype: np.dtype[Any], values: list[object
     except (ValueError, OverflowError) as error:
         raise InvalidRequest(f"tensor '{name}': data is ragged or too large") from error
     if array.dtype.kind not in _ACCEPTED_KINDS[dtype.kind]:
-        raise InvalidRequest(f"tensor '{name}': data holds values that are not {datatype}")
+        remedy = _NULL_REMEDY if dtype.kind == "f" and None in array.flat else ""
+        raise InvalidRequest(f"tensor '{name}': data holds values that are not {datatype}{remedy}")
     if array.dtype != dtype and dtype.kind in "iu" and not _is_in_range(array, dtype):
         raise InvalidRequest(f"tensor '{name}': a value is out of the range of {datatype}")
     return _as(dtype, array)

@@ -20,6 +20,15 @@ class Tensor:
     array: Array
 
 
+@dataclass(frozen=True, slots=True)
+class SequenceStep:
+    """Which sequence a request belongs to, and whether it is its first or last."""
+
+    id: int | str
+    starts: bool
+    ends: bool
+
+
 @dataclass(slots=True)  # not frozen: that would triple the cost of making one
 class InferRequest:
     """One inference."""
@@ -33,6 +42,8 @@ class InferRequest:
     id: str
     received: float
     """Monotonic seconds at which the request had arrived; latency counts from here."""
+    sequence: SequenceStep | None = None
+    """For models that keep a state; others pay it no heed."""
 
 
 @dataclass(slots=True)  # not frozen: that would triple the cost of making one
@@ -53,6 +64,8 @@ class TensorInfo:
     name: str
     datatype: str
     shape: tuple[int, ...]
+    any_shape: bool = False
+    """The model declares no shape; `shape` is only one that it takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +106,10 @@ class ModelStatistics:
 
     name: str
     version: str
+    """What was asked for, else a number: tools that were made for Triton know no other."""
+    served_version: str
+    last_inference_s: int
+    """Unix time of the last request; 0: none yet."""
     successes: int
     success_ns: int
     failures: int

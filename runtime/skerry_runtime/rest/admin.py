@@ -60,15 +60,16 @@ class AdminApp:
         status: Callable[[], StatusReport],
         metrics: Callable[[], bytes],
         is_ready: Callable[[], bool],
+        is_alive: Callable[[], bool] = lambda: True,
     ) -> None:
-        """Take what tells the report, the metrics and the readiness of this moment."""
+        """Take what tells the report, the metrics, the readiness and the life of this moment."""
         report = Spared(lambda: status().model_dump_json(by_alias=True).encode())
         page = Spared(metrics)
-        self._is_ready = is_ready
+        self._is_ready, self._is_alive = is_ready, is_alive
         self._answers: dict[bytes, Callable[[], Reply]] = {
             b"/status": lambda: Reply(200, report.text(), JSON),
             b"/metrics": lambda: Reply(200, page.text(), PROMETHEUS),
-            b"/healthz": lambda: Reply(200, b"alive\n", TEXT),
+            b"/healthz": self._alive,
             b"/readyz": self._ready,
         }
 
@@ -90,6 +91,11 @@ class AdminApp:
     def refuse(self, _: Request, error: Exception) -> Reply:
         """Return the answer to a request whose body could not be read."""
         return reply_of(error)
+
+    def _alive(self) -> Reply:
+        if self._is_alive():
+            return Reply(200, b"alive\n", TEXT)
+        return Reply(503, b"the agent does not turn any more\n", TEXT)
 
     def _ready(self) -> Reply:
         if self._is_ready():

@@ -35,7 +35,8 @@ class RestApp:
     def __init__(self, dataplane: Dataplane, budget: BodyBudget, limits: Limits) -> None:
         self._dataplane = dataplane
         self._budget = budget
-        self._decoder, self._encoder = Decoder(limits), Encoder()
+        self._decoder = Decoder(limits, dataplane.model_tensors)
+        self._encoder = Encoder()
         self._way = lru_cache(KNOWN_TARGETS)(self._find_way)
         self._fixed: dict[str, Handler] = {
             "v2": lambda _: json_reply(views.server(dataplane.server_info())),
@@ -172,7 +173,9 @@ class RestApp:
         except InvalidRequest:
             self._dataplane.reject()
             raise
-        inference = InferRequest(name, version, inputs, header.outputs, header.id, request.received)
+        inference = InferRequest(
+            name, version, inputs, header.outputs, header.id, request.received, header.sequence
+        )
         return inference, header.form
 
     def _metadata(self, name: str, version: str | None) -> Reply:
@@ -218,8 +221,10 @@ def _is_infer(segments: list[str]) -> bool:
 
 
 def _require_method(method: str, allowed: tuple[str, ...]) -> None:
-    if method not in allowed:
-        allow = f"allow: {', '.join(allowed)}\r\n".encode()
+    """Raise HttpError unless the method is allowed; HEAD is wherever GET is."""
+    if ("GET" if method == "HEAD" else method) not in allowed:
+        more = ("HEAD",) if "GET" in allowed else ()
+        allow = f"allow: {', '.join((*allowed, *more))}\r\n".encode()
         raise HttpError(405, f"use {' or '.join(allowed)}", allow)
 
 

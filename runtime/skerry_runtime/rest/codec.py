@@ -6,12 +6,15 @@ the raw data of the tensors in their order.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
 
 from skerry_runtime.errors import InvalidRequest
+from skerry_runtime.protocol.parameters import sequence_step
 from skerry_runtime.protocol.tensors import (
     checked_name,
     checked_shape,
@@ -20,8 +23,8 @@ from skerry_runtime.protocol.tensors import (
     to_raw,
     to_values,
 )
-from skerry_runtime.protocol.types import InferResponse, Tensor
-from skerry_runtime.rest import numbers
+from skerry_runtime.protocol.types import InferResponse, SequenceStep, Tensor
+from skerry_runtime.rest import literals, numbers
 from skerry_runtime.rest.head import number
 from skerry_runtime.rest.http import HEAD_LENGTH, JSON, Buffer, Reply
 
@@ -38,6 +41,11 @@ class Limits:
 
     max_dimensions: int
     max_tensors: int
+    """Where the serving model has no more."""
+
+    def with_tensors(self, count: int) -> Limits:
+        """Return limits that a model with so many inputs or outputs can be asked within."""
+        return self if count <= self.max_tensors else replace(self, max_tensors=count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +82,7 @@ class InferenceHeader:
     id: str
     size: int
     """Bytes of the binary part."""
+    sequence: SequenceStep | None
 
 
 class Decoder:
@@ -83,8 +92,9 @@ class Decoder:
     then the same text, and its header is kept.
     """
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, model_tensors: Callable[[], int] = lambda: 0) -> None:
         self._limits = limits
+        self._model_tensors = model_tensors
         self._headers: dict[bytes, InferenceHeader] = {}
 
     def decode(
@@ -96,7 +106,7 @@ class Decoder:
             InvalidRequest: it is no infer request.
         """
         if head_length is None:
-            header = _header(body, self._limits)
+            header = self._read(body)
             return header, _tensors(header, memoryview(b""))
         head, raw = _split(body, head_length)
         header = self._header_of(head)
@@ -104,15 +114,18 @@ class Decoder:
 
     def _header_of(self, head: memoryview) -> InferenceHeader:
         if len(head) > KEPT_HEADER_BYTES:
-            return _header(head, self._limits)
+            return self._read(head)
         text = bytes(head)
         header = self._headers.get(text)
         if header is None:
-            header = _header(text, self._limits)
+            header = self._read(text)
             if len(self._headers) >= KEPT_HEADERS:
                 self._headers.clear()
             self._headers[text] = header
         return header
+
+    def _read(self, head: Buffer) -> InferenceHeader:
+        return _header(head, self._limits.with_tensors(self._model_tensors()))
 
 
 def wants_only_ready(body: Buffer) -> bool:
@@ -174,7 +187,7 @@ def _encode(response: InferResponse, form: OutputForm) -> Reply:
 
 def _head(response: InferResponse, outputs: list[dict[str, object]]) -> tuple[bytes, bytes]:
     """Return the JSON of an answer and the headers of one that has binary data."""
-    head = orjson.dumps(_answer(response, outputs), option=orjson.OPT_SERIALIZE_NUMPY)
+    head = literals.dumps(_answer(response, outputs), outputs)
     return head, BINARY + b"%s: %d\r\n" % (HEAD_LENGTH, len(head)) + _revision(response)
 
 
@@ -222,9 +235,12 @@ def _header(head: Buffer, limits: Limits) -> InferenceHeader:
     """Check a request's JSON."""
     root = _object(_request(head), "the request")
     inputs = tuple(_input(entry, limits) for entry in _entries(root, "inputs", limits))
-    outputs, form = _outputs(root, limits)
+    parameters = _parameters(root)
+    is_binary = parameters and _truth(parameters, "binary_data_output", default=False)
+    outputs, form = _outputs(root, limits, default=bool(is_binary))
     size = sum(entry.size or 0 for entry in inputs)
-    return InferenceHeader(inputs, outputs, form, _identity(root), size)
+    sequence = sequence_step(parameters) if parameters else None
+    return InferenceHeader(inputs, outputs, form, _identity(root), size, sequence)
 
 
 def _identity(root: dict[str, Any]) -> str:
@@ -264,6 +280,8 @@ def _parsed(head: Buffer) -> object:
     try:
         return orjson.loads(head)
     except orjson.JSONDecodeError as error:
+        with suppress(ValueError):
+            return literals.loads(head)
         raise InvalidRequest(f"the request is not valid JSON: {error.msg[:100]}") from error
 
 
@@ -281,17 +299,27 @@ def _input(value: object, limits: Limits) -> InputHeader:
     return InputHeader(name, datatype, shape, size, entry.get("data"))
 
 
-def _outputs(root: dict[str, Any], limits: Limits) -> tuple[tuple[str, ...] | None, OutputForm]:
+def _outputs(
+    root: dict[str, Any], limits: Limits, *, default: bool
+) -> tuple[tuple[str, ...] | None, OutputForm]:
     """Return the requested outputs, None for all, and their form."""
-    default = bool(_parameters(root).get("binary_data_output", False))
     if root.get("outputs") in (None, []):
         return None, OutputForm(default, {})
     form: dict[str, bool] = {}
     for value in _entries(root, "outputs", limits):
         entry = _object(value, "an output")
-        wanted = _parameters(entry).get("binary_data", default)
-        form[_text(entry.get("name"), "an output's name")] = bool(wanted)
+        name = _text(entry.get("name"), "an output's name")
+        form[name] = _truth(_parameters(entry), "binary_data", default=default)
     return tuple(form), OutputForm(default, form)
+
+
+def _truth(parameters: dict[str, Any], name: str, *, default: bool) -> bool:
+    value = parameters.get(name)
+    if value is None:
+        return default
+    if not isinstance(value, bool):
+        raise InvalidRequest(f"{name} must be true or false, not {str(value)[:32]!r}")
+    return value
 
 
 def _parameters(entry: dict[str, Any]) -> dict[str, Any]:

@@ -4,8 +4,9 @@ Written by hand over httptools because the path of a small inference is mostly t
 the parser, bodies of a declared length are read by the socket into their final place, and a
 request whose answer is at hand costs neither a task nor a turn of the event loop.
 
-Every wait has a deadline and every buffer a bound. Of what a client sends ahead of its answers
-one piece is taken, and the rest stays in the socket.
+Every wait has a deadline and every buffer a bound. Who still sends a body, or takes an answer, at
+its deadline is judged by what has moved since the last one: a slow line is no standstill. Of what
+a client sends ahead of its answers one piece is taken, and the rest stays in the socket.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ class Connection(asyncio.BufferedProtocol):
         self._early = bytearray()  # came before the answer to what came before it
         self._held = 0
         self._quiet_bytes = 0
+        self._moved = 0  # of a body or an answer, when its progress was looked at last
         self._is_clogged = False
         self._is_last = False  # no request can come after this one
         self._task: asyncio.Task[Reply] | None = None
@@ -150,14 +152,37 @@ class Connection(asyncio.BufferedProtocol):
         """End the connection when what it waits for is overdue."""
         if now < self._deadline:
             return
-        if self._is_clogged or self._state == END:
+        if self._is_moving() and self._has_progressed():
+            self._deadline = self._in_time()
+        elif self._is_clogged or self._state == END:
             self._transport.abort()
         elif self._state == HEAD:
-            self._transport.close()
+            self._leave()
         elif self._state == ANSWER:
             self._refuse(HttpError(408, "you stopped sending, and the answer took too long"))
         else:
             self._refuse(HttpError(408, "the body came too slowly"))
+
+    def _is_moving(self) -> bool:
+        """Tell whether a body comes in, or an answer goes out."""
+        return self._is_clogged or self._state in _READING or self._state == END
+
+    def _has_progressed(self) -> bool:
+        """Tell whether enough has moved since the last look, and look anew."""
+        before, self._moved = self._moved, self._moved_bytes()
+        limits = self._hub.limits
+        return self._moved - before >= limits.least_bytes_s * limits.read_timeout_s
+
+    def _moved_bytes(self) -> int:
+        """Return a count that grows with what comes of a body, or is taken of an answer."""
+        return self._held if self._state in _READING else -self._transport.get_write_buffer_size()
+
+    def _leave(self) -> None:
+        """End an idle connection; what its client has not taken by now it does not want."""
+        if self._transport.get_write_buffer_size():
+            self._transport.abort()
+        else:
+            self._transport.close()
 
     def _consume(self, data: bytearray, size: int) -> None:
         """Use up a piece: heads, bodies, and what is too early."""
@@ -237,6 +262,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _expect_body(self, head: Head, text: bytes) -> None:
         self._deadline = self._in_time()
+        self._moved = 0
         if head.is_chunked:
             self._state = CHUNKED
             self._chunks, self._quiet_bytes = Chunks(text), 0
@@ -307,6 +333,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _turn_away(self, reply: Reply) -> None:
         """Answer a request by its head; a body that would follow ends the connection."""
+        self._state = ANSWER
         if self._head.has_body:
             self._part(reply)
         else:
@@ -337,11 +364,13 @@ class Connection(asyncio.BufferedProtocol):
 
     def _write(self, reply: Reply, *, keep: bool) -> None:
         is_head = self._state == ANSWER and self._head.method == "HEAD"
-        pieces = encode(reply, keep=keep, is_head=is_head)
+        pieces = encode(reply, keep=keep, is_head=is_head, announces=keep and self._head.is_old)
         if len(pieces) == 1:
             self._transport.write(pieces[0])
         else:
             self._transport.writelines(pieces)
+        if self._is_clogged or not keep:
+            self._moved = -self._transport.get_write_buffer_size()
         self._release()
 
     def _wait_for_head(self) -> None:

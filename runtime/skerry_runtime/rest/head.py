@@ -60,6 +60,8 @@ class Head:
     length: int
     """Declared length of the body; the parser has checked that it is a number."""
     is_chunked: bool
+    is_old: bool
+    """HTTP/1.0."""
 
     @property
     def has_body(self) -> bool:
@@ -146,13 +148,15 @@ def _head(text: bytes) -> Head:
     encoding = headers.get(b"transfer-encoding")
     if encoding is not None and encoding.lower() != b"chunked":
         raise HttpError(501, "transfer-encoding must be chunked")
+    version = parser.get_http_version()
     return Head(
         method=parser.get_method().decode(),
         target=listening.target,
         headers=headers,
-        keep_alive=_keeps_alive(parser.get_http_version(), headers),
+        keep_alive=_keeps_alive(version, headers),
         length=int(headers.get(b"content-length", b"0")),
         is_chunked=encoding is not None,
+        is_old=version == "1.0",
     )
 
 

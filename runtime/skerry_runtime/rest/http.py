@@ -22,6 +22,7 @@ JOINED_BYTES = 16 * 1024
 
 _STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
 _KEEP = b"\r\n\r\n"
+_KEEP_ANNOUNCED = b"\r\nconnection: keep-alive\r\n\r\n"
 _CLOSE = b"\r\nconnection: close\r\n\r\n"
 
 
@@ -78,18 +79,21 @@ def json_reply(value: object, status: int = 200, headers: bytes = b"") -> Reply:
     return Reply(status, body, JSON + headers)
 
 
-def encode(reply: Reply, *, keep: bool, is_head: bool = False) -> list[Buffer]:
+def encode(
+    reply: Reply, *, keep: bool, is_head: bool = False, announces: bool = False
+) -> list[Buffer]:
     """Return the answer's bytes, in few pieces and without copying large ones.
 
     Args:
         reply: the answer.
         keep: the connection takes another request afterwards.
         is_head: answer to HEAD, so without its body.
+        announces: say that the connection is kept: who speaks HTTP/1.0 expects its end otherwise.
     """
     length = len(reply.body)
     for blob in reply.blobs:
         length += len(blob)
-    end = _KEEP if keep else _CLOSE
+    end = (_KEEP_ANNOUNCED if announces else _KEEP) if keep else _CLOSE
     head = b"%scontent-length: %d%s" % (_STATUS_LINES[reply.status] + reply.headers, length, end)
     if is_head:
         return [head]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import dataclass, field
 
 from skerry_runtime.rest.body import BodyBudget
@@ -28,6 +29,8 @@ class ListenerLimits:
     """A connection between two requests is ended after this time."""
     handshakes: HandshakeLimits = field(default_factory=HandshakeLimits)
     """Of TLS, where the port speaks it."""
+    least_bytes_s: float = math.inf
+    """Who sends a body, or takes an answer, at this rate has as long again, time after time."""
 
 
 class Hub:

@@ -20,7 +20,8 @@ def document(model_name: str) -> Json:
             "title": "Skerry: Open Inference Protocol v2",
             "version": __version__,
             "description": "Tensors travel as JSON or, with Inference-Header-Content-Length, as "
-            "raw little-endian bytes behind the JSON, each in the order of its entry.",
+            "raw little-endian bytes behind the JSON, each in the order of its entry. Floats in "
+            "JSON may be NaN, Infinity and -Infinity, which strict parsers do not read.",
         },
         "paths": _paths(),
         "components": {"schemas": _schemas(), "parameters": _parameters(model_name)},
@@ -156,7 +157,7 @@ def _parameters(model_name: str) -> Json:
 def _schemas() -> Json:
     texts = _list({"type": "string"})
     tensor = {"name": _text(), "datatype": _text(), "shape": _list({"type": "integer"})}
-    infos = _list(_object(tensor))
+    infos = _list(_object(tensor, {"parameters": {"type": "object"}}))
     duration = _object({"count": _count(), "ns": _count()})
     figure = {"type": ["number", "null"]}
     batching = {
@@ -166,11 +167,14 @@ def _schemas() -> Json:
         "alone_us": figure,
         "batched_us": figure,
     }
-    batch = _object({"batch_size": _count(), "compute_infer": duration})
-    names = ("success", "fail", "queue", "compute_infer")
+    computing = dict.fromkeys(("compute_input", "compute_infer", "compute_output"), duration)
+    batch = _object({"batch_size": _count(), **computing})
+    names = ("success", "fail", "queue", *computing, "cache_hit", "cache_miss")
     statistics = {
         "name": _text(),
         "version": _text(),
+        "served_version": _text(),
+        "last_inference": _count(),
         "inference_count": _count(),
         "execution_count": _count(),
         "inference_stats": _object(dict.fromkeys(names, duration)),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 
+import orjson
+
 from skerry_runtime.errors import Code, ServingError
-from skerry_runtime.rest.http import Reply, json_reply
+from skerry_runtime.rest.http import JSON, Reply, json_reply
 
 STATUSES = {
     Code.INVALID: 400,
@@ -34,6 +36,13 @@ class HttpError(Exception):
         super().__init__(text)
         self.status = status
         self.headers = headers
+
+
+def in_http(error: Exception, headers: bytes) -> HttpError:
+    """Return an error as one that HTTP knows, with more headers in its answer."""
+    reply = reply_of(error)
+    text = str(orjson.loads(reply.body)["error"])
+    return HttpError(reply.status, text, reply.headers.removeprefix(JSON) + headers)
 
 
 def reply_of(error: BaseException) -> Reply:

@@ -41,16 +41,22 @@ def config(info: ModelInfo) -> dict[str, object]:
 
 
 def statistics(counts: ModelStatistics) -> dict[str, object]:
-    """Return the serving revision's statistics; `batching` is an addition of ours."""
+    """Return the serving revision's statistics; `served_version` and `batching` are ours."""
     durations = {
         "success": (counts.successes, counts.success_ns),
         "fail": (counts.failures, 0),
-        "queue": (counts.waits, counts.wait_ns),
+        "queue": (counts.successes, counts.wait_ns),
+        "compute_input": (counts.successes, 0),
         "compute_infer": (counts.successes, max(0, counts.success_ns - counts.wait_ns)),
+        "compute_output": (counts.successes, 0),
+        "cache_hit": (0, 0),
+        "cache_miss": (0, 0),
     }
     entry = {
         "name": counts.name,
         "version": counts.version,
+        "served_version": counts.served_version,
+        "last_inference": counts.last_inference_s * 1000,
         "inference_count": counts.successes,
         "execution_count": counts.runs,
         "inference_stats": {key: _duration(*pair) for key, pair in durations.items()},
@@ -70,7 +76,12 @@ def index(entries: tuple[IndexEntry, ...], *, only_ready: bool) -> list[dict[str
 
 
 def _tensor(info: TensorInfo) -> dict[str, object]:
-    return {"name": info.name, "datatype": info.datatype, "shape": info.shape}
+    described: dict[str, object] = {
+        "name": info.name,
+        "datatype": info.datatype,
+        "shape": info.shape,
+    }
+    return described | {"parameters": {"any_shape": True}} if info.any_shape else described
 
 
 def _configured(info: TensorInfo) -> dict[str, object]:
@@ -85,5 +96,7 @@ def _duration(count: int, ns: int) -> dict[str, int]:
 def _batch(batch: BatchInfo) -> dict[str, object]:
     return {
         "batch_size": batch.rows,
+        "compute_input": _duration(batch.runs, 0),
         "compute_infer": _duration(batch.runs, round(batch.seconds * 1e9)),
+        "compute_output": _duration(batch.runs, 0),
     }

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from skerry_runtime.errors import InvalidRequest
+from skerry_runtime.protocol.parameters import sequence_step
 from skerry_runtime.protocol.tensors import (
     DTYPES,
     checked_name,
@@ -17,7 +18,7 @@ from skerry_runtime.protocol.tensors import (
     shaped,
     to_raw,
 )
-from skerry_runtime.protocol.types import InferRequest, InferResponse, Tensor
+from skerry_runtime.protocol.types import InferRequest, InferResponse, SequenceStep, Tensor
 from skerry_runtime.rpc.generated import oip_pb2 as pb
 
 CONTENTS = {
@@ -47,13 +48,8 @@ def to_request(
     """
     if max(len(message.inputs), len(message.outputs)) > max_tensors:
         raise InvalidRequest(f"more than {max_tensors} inputs or outputs")
-    raws = message.raw_input_contents
-    if raws and len(raws) != len(message.inputs):
-        raise InvalidRequest(f"{len(raws)} raw contents for {len(message.inputs)} inputs")
-    inputs = tuple(
-        _to_tensor(entry, raws[place] if raws else None, max_dimensions)
-        for place, entry in enumerate(message.inputs)
-    )
+    pairs = zip(message.inputs, _raw_of_each(message), strict=True)
+    inputs = tuple(_to_tensor(entry, raw, max_dimensions) for entry, raw in pairs)
     for output in message.outputs:
         _refuse_extensions(output.parameters)
     return InferRequest(
@@ -63,7 +59,17 @@ def to_request(
         outputs=tuple(output.name for output in message.outputs) or None,
         id=message.id,
         received=received,
+        sequence=_sequence(message) if message.parameters else None,
     )
+
+
+def _sequence(message: pb.ModelInferRequest) -> SequenceStep | None:
+    values = {
+        name: getattr(value, field)
+        for name, value in message.parameters.items()
+        if (field := value.WhichOneof("parameter_choice")) is not None
+    }
+    return sequence_step(values)
 
 
 def from_response(response: InferResponse, *, is_raw: bool) -> pb.ModelInferResponse:
@@ -90,6 +96,26 @@ def described(response: InferResponse) -> pb.ModelInferResponse:
     return message
 
 
+def _raw_of_each(message: pb.ModelInferRequest) -> list[bytes | None]:
+    """Return each input's raw content, or None where its values are typed.
+
+    Contents that are there and empty are none: MLServer's converter writes them beside raw ones,
+    and gives raw contents to the inputs without typed values in their order.
+
+    Raises:
+        InvalidRequest: there are more or fewer raw contents than such inputs.
+    """
+    raws = message.raw_input_contents
+    if not raws:
+        return [None] * len(message.inputs)
+    typed = [entry.HasField("contents") and entry.contents.ByteSize() for entry in message.inputs]
+    if len(raws) != typed.count(0):
+        text = f"{len(raws)} raw contents for {typed.count(0)} inputs without typed contents"
+        raise InvalidRequest(f"{text}: an input has one or the other")
+    rest = iter(raws)
+    return [None if size else next(rest) for size in typed]
+
+
 def _to_tensor(
     entry: pb.ModelInferRequest.InferInputTensor, raw: bytes | None, max_dimensions: int
 ) -> Tensor:
@@ -98,8 +124,6 @@ def _to_tensor(
     shape = checked_shape(name, entry.shape, max_dimensions)
     if raw is None:
         return Tensor(name, datatype, _from_contents(entry, shape))
-    if entry.HasField("contents"):
-        raise InvalidRequest(f"input '{name}' has typed and raw contents")
     return Tensor(name, datatype, from_raw(name, datatype, shape, raw))
 
 

@@ -13,8 +13,8 @@ from skerry_runtime.access import KeyPair, Tls, Tokens
 from skerry_runtime.errors import Unauthenticated
 from skerry_runtime.rpc.statuses import STATUSES
 
-OPEN = ("/ServerLive", "/ServerReady")
-"""Methods that load balancers call without a token."""
+OPEN = ("/ServerLive", "/ServerReady", "/grpc.health.v1.Health/Check")
+"""Methods that load balancers and probes call without a token."""
 
 
 class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no types

@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 import grpc.aio
@@ -20,10 +20,15 @@ from skerry_runtime.protocol.types import (
     InferRequest,
     InferResponse,
 )
-from skerry_runtime.rpc import views
+from skerry_runtime.rpc import health, reflection, views
 from skerry_runtime.rpc.budget import Budget
 from skerry_runtime.rpc.codec import from_response
 from skerry_runtime.rpc.generated import oip_pb2 as pb
+from skerry_runtime.rpc.generated.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from skerry_runtime.rpc.generated.reflection_pb2 import (
+    ServerReflectionRequest,
+    ServerReflectionResponse,
+)
 from skerry_runtime.rpc.statuses import RETRY_AFTER, RETRYABLE, STATUSES
 from skerry_runtime.rpc.wire import RequestReader, ResponseWriter, id_of
 
@@ -41,6 +46,11 @@ NOT_OFFERED = dict.fromkeys(
     (grpc.StatusCode.UNIMPLEMENTED, NO_SHARED_MEMORY),
 )
 """Methods of the protocol's extensions that are answered with a refusal."""
+
+LEAST_PING_INTERVAL_MS, MAX_PING_STRIKES = 500, 2
+"""Pings that come sooner are strikes; one strike more, and the connection ends."""
+
+M = TypeVar("M")
 
 _log = logging.getLogger(__name__)
 
@@ -60,6 +70,8 @@ class RpcLimits:
     max_tensors: int
     idle_timeout_s: float = 75.0
     """Of a connection without calls, and of a stream without messages."""
+    reflects: bool = False
+    """Tools such as grpcurl are told what there is."""
 
 
 class Servicer:
@@ -67,7 +79,9 @@ class Servicer:
 
     def __init__(self, dataplane: Dataplane, limits: RpcLimits) -> None:
         self._dataplane = dataplane
-        self._reader = RequestReader(limits.max_dimensions, limits.max_tensors)
+        self._reader = RequestReader(
+            limits.max_dimensions, limits.max_tensors, dataplane.model_tensors
+        )
         self._writer = ResponseWriter()
         self._budget = Budget(limits.max_buffered_bytes)
         self._idle_timeout_s = limits.idle_timeout_s
@@ -87,6 +101,10 @@ class Servicer:
         except ServingError:
             return pb.ModelReadyResponse(ready=False)
         return pb.ModelReadyResponse(ready=True)
+
+    async def check_health(self, message: HealthCheckRequest) -> HealthCheckResponse:
+        """Answer as `server_ready`, or `server_live`, to who asks by the health protocol."""
+        return health.told(message.service, is_ready=self._dataplane.is_ready())
 
     async def server_metadata(self, _: pb.ServerMetadataRequest) -> pb.ServerMetadataResponse:
         """Name the server."""
@@ -153,17 +171,17 @@ class Servicer:
                 )
 
 
-async def _until_idle(messages: AsyncIterator[bytes], timeout_s: float) -> AsyncIterator[bytes]:
+async def _until_idle(messages: AsyncIterator[M], timeout_s: float) -> AsyncIterator[M]:
     """Yield the messages until none comes for so long: a stream takes the place of a call."""
     while True:
         try:
             async with asyncio.timeout(timeout_s):
-                data = await anext(messages, None)
+                message = await anext(messages, None)
         except TimeoutError:
             return
-        if data is None:
+        if message is None:
             return
-        yield data
+        yield message
 
 
 def build_server(
@@ -179,6 +197,10 @@ def build_server(
         ("grpc.max_allowed_incoming_connections", limits.max_calls),
         ("grpc.max_connection_idle_ms", round(limits.idle_timeout_s * 1000)),
         ("grpc.server_handshake_timeout_ms", round(limits.handshake_timeout_s * 1000)),
+        # Clients whose keepalive pings come each second are common; who is faster is sent away.
+        ("grpc.http2.min_ping_interval_without_data_ms", LEAST_PING_INTERVAL_MS),
+        ("grpc.http2.max_ping_strikes", MAX_PING_STRIKES),
+        ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.so_reuseport", 0),  # two servers on one port is a mistake, not load balancing
     )
     server = grpc.aio.server(
@@ -186,9 +208,36 @@ def build_server(
         maximum_concurrent_rpcs=limits.max_calls,
         interceptors=tuple(interceptors),
     )
-    handlers = _handlers(servicer)
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+    services = {SERVICE: _handlers(servicer), health.SERVICE: {"Check": _check(servicer)}}
+    if limits.reflects:
+        services |= dict.fromkeys(reflection.SERVICES, _reflecting(limits.idle_timeout_s))
+    server.add_generic_rpc_handlers(
+        tuple(grpc.method_handlers_generic_handler(*service) for service in services.items())
+    )
     return server
+
+
+def _check(servicer: Servicer) -> grpc.RpcMethodHandler:
+    return grpc.unary_unary_rpc_method_handler(
+        _handler(servicer.check_health),
+        request_deserializer=HealthCheckRequest.FromString,
+        response_serializer=HealthCheckResponse.SerializeToString,
+    )
+
+
+def _reflecting(idle_timeout_s: float) -> dict[str, grpc.RpcMethodHandler]:
+    catalogue = reflection.Catalogue()
+
+    async def reflect(messages: Any, _: Any) -> AsyncIterator[Any]:
+        async for message in _until_idle(messages, idle_timeout_s):
+            yield catalogue.answer(message)
+
+    handler = grpc.stream_stream_rpc_method_handler(
+        reflect,
+        request_deserializer=ServerReflectionRequest.FromString,
+        response_serializer=ServerReflectionResponse.SerializeToString,
+    )
+    return {"ServerReflectionInfo": handler}
 
 
 def _handlers(servicer: Servicer) -> dict[str, Any]:

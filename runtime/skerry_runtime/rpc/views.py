@@ -43,17 +43,21 @@ def config(info: ModelInfo) -> pb.ModelConfigResponse:
 
 def statistics(counts: ModelStatistics) -> pb.ModelStatisticsResponse:
     """Return the serving revision's statistics."""
+    inferring_ns = max(0, counts.success_ns - counts.wait_ns)
     times = pb.InferStatistics(
-        success=pb.StatisticDuration(count=counts.successes, ns=counts.success_ns),
-        fail=pb.StatisticDuration(count=counts.failures, ns=0),
-        queue=pb.StatisticDuration(count=counts.waits, ns=counts.wait_ns),
-        compute_infer=pb.StatisticDuration(
-            count=counts.successes, ns=max(0, counts.success_ns - counts.wait_ns)
-        ),
+        success=_duration(counts.successes, counts.success_ns),
+        fail=_duration(counts.failures, 0),
+        queue=_duration(counts.successes, counts.wait_ns),
+        compute_input=_duration(counts.successes, 0),
+        compute_infer=_duration(counts.successes, inferring_ns),
+        compute_output=_duration(counts.successes, 0),
+        cache_hit=_duration(0, 0),
+        cache_miss=_duration(0, 0),
     )
     entry = pb.ModelStatistics(
         name=counts.name,
         version=counts.version,
+        last_inference=counts.last_inference_s * 1000,
         inference_count=counts.successes,
         execution_count=counts.runs,
         inference_stats=times,
@@ -86,7 +90,13 @@ def _type(info: TensorInfo) -> str:
 
 
 def _batch(batch: BatchInfo) -> pb.InferBatchStatistics:
-    ns = round(batch.seconds * 1e9)
     return pb.InferBatchStatistics(
-        batch_size=batch.rows, compute_infer=pb.StatisticDuration(count=batch.runs, ns=ns)
+        batch_size=batch.rows,
+        compute_input=_duration(batch.runs, 0),
+        compute_infer=_duration(batch.runs, round(batch.seconds * 1e9)),
+        compute_output=_duration(batch.runs, 0),
     )
+
+
+def _duration(count: int, ns: int) -> pb.StatisticDuration:
+    return pb.StatisticDuration(count=count, ns=ns)

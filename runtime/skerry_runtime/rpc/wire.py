@@ -9,6 +9,7 @@ https://protobuf.dev/programming-guides/encoding/
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ from google.protobuf.message import DecodeError
 
 from skerry_runtime.errors import InvalidRequest
 from skerry_runtime.protocol.tensors import DTYPES, to_raw
-from skerry_runtime.protocol.types import InferRequest, InferResponse, Tensor
+from skerry_runtime.protocol.types import InferRequest, InferResponse, SequenceStep, Tensor
 from skerry_runtime.rpc.codec import described, from_response, to_request
 from skerry_runtime.rpc.generated import oip_pb2 as pb
 
@@ -59,14 +60,18 @@ class MessageLayout:
 
     inputs: tuple[InputLayout, ...]
     outputs: tuple[str, ...] | None
+    sequence: SequenceStep | None
 
 
 class RequestReader:
     """Reads requests."""
 
-    def __init__(self, max_dimensions: int, max_tensors: int) -> None:
+    def __init__(
+        self, max_dimensions: int, max_tensors: int, model_tensors: Callable[[], int] = lambda: 0
+    ) -> None:
         self._max_dimensions = max_dimensions
         self._max_tensors = max_tensors
+        self._model_tensors = model_tensors
         self._layouts: dict[int, MessageLayout] = {}  # by the length behind the first fields
 
     def read(self, data: bytes, received: float) -> tuple[InferRequest, bool]:
@@ -86,15 +91,18 @@ class RequestReader:
         if layout is None:
             raise _OtherForm
         inputs = [_tensor(each, data, start) for each in layout.inputs]
-        return InferRequest(model, version or None, inputs, layout.outputs, name, received)
+        return InferRequest(
+            model, version or None, inputs, layout.outputs, name, received, layout.sequence
+        )
 
     def _parsed(self, data: bytes, received: float) -> tuple[InferRequest, bool]:
         try:
             message = pb.ModelInferRequest.FromString(data)
         except DecodeError as error:
             raise InvalidRequest("the bytes are no ModelInferRequest") from error
-        request = to_request(message, received, self._max_dimensions, self._max_tensors)
-        if message.raw_input_contents:
+        most = max(self._max_tensors, self._model_tensors())
+        request = to_request(message, received, self._max_dimensions, most)
+        if message.raw_input_contents and len(message.raw_input_contents) == len(message.inputs):
             self._keep(data, request)
         return request, bool(message.raw_input_contents) or not message.inputs
 
@@ -214,7 +222,7 @@ def _layout(data: bytes, start: int, request: InferRequest) -> MessageLayout:
             )
             lead_at = end
         last, place = number, end
-    return MessageLayout(tuple(inputs), request.outputs)
+    return MessageLayout(tuple(inputs), request.outputs, request.sequence)
 
 
 def _input_layout(tensor: Tensor, lead: bytes, lead_at: int, data_at: int) -> InputLayout:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from bare_api import bare_api
 from binaries import find
 from cluster_command import Done, cluster_command
+from skerry_cluster.handover import K3S_IMAGES
 from skerry_cluster.settings import KUBERNETES_VERSION
 
 pytestmark = pytest.mark.integration
@@ -103,17 +105,34 @@ def test_a_file_that_is_no_kubeconfig_is_refused(state: Path, tmp_path: Path) ->
     assert f"KUBECONFIG={wrong} cannot be used" in done.stderr
 
 
-def test_images_are_left_as_files_with_the_command_that_imports_them(
+def names_in(archive: Path) -> list[str]:
+    """Return the names of the image in an archive, as a node's containerd will read them."""
+    with tarfile.open(archive) as opened:
+        found = opened.extractfile("manifest.json")
+        assert found is not None
+        return [name for image in json.load(found) for name in image["RepoTags"]]
+
+
+def files_of(done: Done) -> list[Path]:
+    return [Path(file) for file in re.findall(r"^.*?(/\S+\.tar)$", done.stderr, re.M)]
+
+
+def test_images_are_left_as_files_with_the_commands_that_take_them_into_use(
     kubeconfig: Path, state: Path
 ) -> None:
     done = run("images", state=state, kubeconfig=kubeconfig)
     assert done.returncode == 0, done.stderr
-    files = [Path(file) for file in re.findall(r"k3s ctr images import (\S+)", done.stderr)]
-    assert [file.name.partition("-")[0] for file in files] == ["runtime", "operator"]
+    files = files_of(done)
     assert all(file.is_file() for file in files)
+    assert f"install -D -t {K3S_IMAGES} {files[0].name} {files[1].name}" in done.stderr
     assert "IMAGE_REGISTRY=HOST:PORT" in done.stderr
     tags = {name: ref.rpartition(":")[2] for name, ref in json.loads(done.stdout).items()}
-    assert {file.stem for file in files} == {f"{name}-{tag}" for name, tag in tags.items()}
+    assert [file.stem for file in files] == [f"skerry-{name}-{tag}" for name, tag in tags.items()]
+    for name, tag in tags.items():
+        assert names_in(files[list(tags).index(name)]) == [f"localhost/skerry/{name}:{tag}"]
+    typed = f"--set-string image.tag={tags['operator']}"
+    assert typed in done.stderr
+    assert f"--set-string runtimeImage.tag={tags['runtime']}" in done.stderr
     assert not state.exists()
 
 
@@ -121,7 +140,8 @@ def test_images_are_left_as_files_where_no_cluster_runs(state: Path) -> None:
     done = cluster_command("images", "--only", "operator", SKERRY_CLUSTER_DIR=str(state))
     assert done.returncode == 0, done.stderr
     assert "no local cluster runs" in done.stderr
-    assert len(re.findall(r"k3s ctr images import \S+operator-\S+\.tar", done.stderr)) == 1
+    (file,) = files_of(done)
+    assert file.name.startswith("skerry-operator-")
 
 
 def test_the_user_s_own_kubectl_and_helm_are_used(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -14,6 +15,7 @@ import yaml
 from binaries import find
 from helm_chart import CHART, EVERYTHING, try_to_render
 from skerry_operator.constants import FIELD_MANAGER
+from typed import indented
 
 pytestmark = pytest.mark.integration
 
@@ -81,6 +83,20 @@ def test_the_notes_say_what_comes_next(run: Run) -> None:
     notes = install(run)
     assert "watches all namespaces" in notes
     assert "kubectl get ed --watch" in notes
+
+
+@pytest.mark.usefixtures("clean")
+def test_the_first_command_has_the_names_of_the_release(run: Run, own_api: Path) -> None:
+    notes = install(run, "--set=fullnameOverride=reef,watchNamespaces={default}")
+    first, wait, *_ = indented(notes, "A first model", "It goes again")
+    known = {"PATH": f"{Path(find('kubectl')).parent}:{os.environ['PATH']}"}
+    env = os.environ | known | {"KUBECONFIG": str(own_api)}
+    subprocess.run(["bash", "-e", "-o", "pipefail", "-c", first], env=env, check=True)
+    assert wait.startswith("kubectl -n default wait")
+    made = run("kubectl", "get", "em,ed,svc,deploy", "-n", "default", "-o", "name").split()
+    assert "edgedeployment.skerry.dev/double" in made
+    undo = first.replace("kubectl apply", "kubectl delete --ignore-not-found")
+    subprocess.run(["bash", "-e", "-o", "pipefail", "-c", undo], env=env, check=True)
 
 
 @pytest.mark.usefixtures("clean")
@@ -170,6 +186,8 @@ QUESTIONS = [
     (OPERATOR, NAMESPACE, "create leases.coordination.k8s.io", "yes"),
     (OPERATOR, NAMESPACE, "update leases.coordination.k8s.io/skerry", "yes"),
     (OPERATOR, NAMESPACE, "update leases.coordination.k8s.io/other", "no"),
+    (OPERATOR, NAMESPACE, "get deployments.apps/skerry", "yes"),
+    (OPERATOR, NAMESPACE, "get deployments.apps/other", "no"),
     (OPERATOR, "default", "create leases.coordination.k8s.io", "no"),
     (f"{NAMESPACE}:default", "default", "list nodes", "no"),
 ]

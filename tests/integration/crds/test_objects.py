@@ -13,10 +13,12 @@ from crd_objects import (
     EVERYTHING_DEPLOYMENT,
     EVERYTHING_MODEL,
     HTTPS,
+    KEY,
     SHA,
     Object,
     builds,
     deployment,
+    files,
     metric,
     model,
     placement,
@@ -56,6 +58,11 @@ Create = Callable[..., Object]
             id="steps of numbers, not of texts, and a step that nobody watches",
         ),
         pytest.param(rollout(update="Recreate"), id="new pods for every revision"),
+        pytest.param(files(*(f"w/{n}" for n in range(63))), id="as many files as there may be"),
+        pytest.param(
+            model(golden={"source": HTTPS, "metric": "MeanIoU", "threshold": "0.8"}),
+            id="an exam of boxes",
+        ),
         pytest.param(metric(name="ErrorRate", max="1.0"), id="any share of errors"),
         pytest.param(metric(name="ErrorRate", max="0"), id="no error at all"),
         pytest.param(
@@ -74,6 +81,22 @@ Create = Callable[..., Object]
         pytest.param(
             rollout(steps=[{"units": "1", "soak": "720h"}], progressDeadline="43200m"),
             id="thirty days",
+        ),
+        pytest.param(
+            rollout(steps=[{"units": "1", "soak": "1d"}], progressDeadline="30d"), id="whole days"
+        ),
+        pytest.param(model(name="resnet-1.5"), id="a model's name with a dot"),
+        pytest.param(
+            source(uri="s3://models/a%20b/1.onnx", secretRef={"name": "models.s3"}), id="s3"
+        ),
+        pytest.param(source(uri=f"oci://r.example:5000/a/b@sha256:{SHA}"), id="oci by digest"),
+        pytest.param(source(uri=f"oci://r/a/b:1@sha256:{SHA}#w/1.onnx"), id="oci, one of several"),
+        pytest.param(source(uri=f"hf://org/repo/onnx/m.onnx@{'a' * 40}"), id="hf at a commit"),
+        pytest.param(source(uri="pvc://models.claim/a/1.onnx"), id="a file in a volume"),
+        pytest.param(files("a", uri="oci://r.example/a/b:1#a"), id="a file beside it, from oci"),
+        pytest.param(deployment(modelRef={"name": "resnet-1.5"}), id="a deployment of it"),
+        pytest.param(
+            deployment(pods=EVERYTHING_DEPLOYMENT["spec"]["pods"]), id="what pods have besides"
         ),
     ],
 )
@@ -119,14 +142,92 @@ def test_what_is_read_back_is_what_was_written(
         pytest.param(variant(name="FP32"), "variants[0].name", "should match", id="upper case"),
         pytest.param(variant(format="PT"), "variants[0].format", '"ONNX", "ORT"', id="format"),
         pytest.param(variant(precision="FP8"), "precision", '"Mixed"', id="precision"),
-        pytest.param(variant(memory="200 MB"), "memory", "should match", id="memory"),
+        pytest.param(variant(memory="200 MB"), "memory", "200 MB is no quantity", id="memory"),
         pytest.param(variant(memory=200), "memory", "must be of type string", id="number"),
         pytest.param(variant(runsOn="cpu"), "runsOn", "must be of type array", id="no list"),
         pytest.param(variant(runsOn=["x" * 257]), "runsOn[0]", "more than 256", id="long word"),
-        pytest.param(source(uri="ftp://a/b.onnx"), "source.uri", "should match", id="ftp"),
-        pytest.param(source(uri="file:///b.onnx"), "source.uri", "should match", id="a file"),
-        pytest.param(source(uri="https://u:p@a/b"), "source.uri", "should match", id="credentials"),
-        pytest.param(source(uri="https://a/ b"), "source.uri", "should match", id="a space"),
+        pytest.param(files("../a"), "source.files[0].path", "should match", id="a way out"),
+        pytest.param(files("/a"), "source.files[0].path", "should match", id="from the root"),
+        pytest.param(files("a/.b"), "source.files[0].path", "should match", id="a hidden file"),
+        pytest.param(files("a", "a"), "source.files[1]", "Duplicate", id="a place for two"),
+        pytest.param(files(*map(str, range(64))), "source.files", "at most 63", id="64 files"),
+        pytest.param(
+            files("a", uri="https://u:p@a/b"),
+            "files[0].uri",
+            "should match",
+            id="a file's password",
+        ),
+        pytest.param(files("a", uri="https://a/ö"), "files[0].uri", "should match", id="umlaut"),
+        pytest.param(
+            files("a", sha256="0"), "files[0].sha256", "should match", id="a file's digest"
+        ),
+        pytest.param(
+            model(golden={"source": HTTPS, "metric": "SequenceAgreement", "threshold": "1.5"}),
+            "golden",
+            "write a threshold of 0 to 1",
+            id="more than all sequences",
+        ),
+        pytest.param(
+            source(uri="ftp://a/b.onnx"), "source.uri", "no address of a file: write", id="ftp"
+        ),
+        pytest.param(
+            source(uri="file:///b.onnx"), "source.uri", "no address of a file: write", id="a file"
+        ),
+        pytest.param(
+            source(uri="https://u:p@a/b"),
+            "source.uri",
+            "no address of a file: write",
+            id="credentials",
+        ),
+        pytest.param(
+            source(uri="https://a/ b"), "source.uri", "no address of a file: write", id="a space"
+        ),
+        pytest.param(
+            source(uri="s3://Models/x"), "uri", "no address of a file", id="a bucket in capitals"
+        ),
+        pytest.param(
+            source(uri="oci://registry/models"),
+            "uri",
+            "no address of a file",
+            id="neither tag nor digest",
+        ),
+        pytest.param(
+            source(uri="hf://org/repo/x.onnx@main"), "uri", "no address of a file", id="a branch"
+        ),
+        pytest.param(
+            source(uri="pvc://Claim/x"), "uri", "no address of a file", id="a claim in capitals"
+        ),
+        pytest.param(source(uri="s3://models/x"), "source", "needs secretRef", id="s3 keys"),
+        pytest.param(
+            variant(signature={"publicKeys": ["key"]}), "publicKeys", "should match", id="no key"
+        ),
+        pytest.param(
+            variant(signature={"publicKeys": []}), "publicKeys", "at least 1", id="not one key"
+        ),
+        pytest.param(
+            variant(signature={"publicKeys": [KEY] * 9}), "publicKeys", "at most 8", id="nine keys"
+        ),
+        pytest.param(
+            variant(encryption={"format": "gpg", "keyRef": {"name": "a"}}),
+            "encryption.format",
+            '"age"',
+            id="another encryption",
+        ),
+        pytest.param(
+            variant(encryption={"keyRef": {"name": "a", "key": "../a"}}),
+            "keyRef.key",
+            "should match",
+            id="a key elsewhere",
+        ),
+        pytest.param(
+            variant(
+                source={**HTTPS, "files": [{"path": "w.bin", **HTTPS}]},
+                encryption={"keyRef": {"name": "a"}},
+            ),
+            "variants[0]",
+            "an encrypted model has one file",
+            id="an encrypted model of several files",
+        ),
         pytest.param(source(uri="https://" + "a" * 2048), "uri", "more than 2048", id="long uri"),
         pytest.param(source(sha256=SHA.upper()), "sha256", "should match", id="sha in upper case"),
         pytest.param(source(sha256="a" * 63), "sha256", "should match", id="sha too short"),
@@ -150,7 +251,6 @@ def test_what_is_read_back_is_what_was_written(
             id="an unknown exam",
         ),
         pytest.param(model(golden={"threshold": "1"}), "golden.source", "Required", id="no exam"),
-        pytest.param(model(name="a.b"), "<nil>", "as in modelRef", id="a model's name with a dot"),
         pytest.param(model(verison="1"), "spec.verison", "unknown field", id="a misspelt field"),
         # what a deployment names
         pytest.param(deployment(modelRef={}), "modelRef.name", "Required", id="no model"),
@@ -202,7 +302,12 @@ def test_what_is_read_back_is_what_was_written(
             id="an unknown effect",
         ),
         # runtime and serving
-        pytest.param(resources(cpuRequest="2 cores"), "cpuRequest", "should match", id="quantity"),
+        pytest.param(
+            resources(cpuRequest="2 cores", cpuLimit="4"),
+            "cpuRequest",
+            "2 cores is no quantity",
+            id="quantity",
+        ),
         pytest.param(
             deployment(runtime={"engine": "PyTorch"}),
             "runtime.engine",
@@ -263,9 +368,14 @@ def test_what_is_read_back_is_what_was_written(
             "soak belongs to a step with units",
             id="a pause that soaks",
         ),
-        pytest.param(steps({"units": "0%"}), "steps[0].units", "should match", id="0%"),
         pytest.param(
-            steps({"units": "101%"}), "steps[0]", 'from "1%" to "100%"', id="a percentage over 100"
+            steps({"units": "0%"}),
+            "steps[0].units",
+            "0% is no number of units: write a count",
+            id="0%",
+        ),
+        pytest.param(
+            steps({"units": "101%"}), "steps[0]", '"1%" to "100%"', id="a percentage over 100"
         ),
         pytest.param(
             steps({"units": "50%"}, {"pause": True}, {"units": "9%"}, {"units": "100%"}),
@@ -279,14 +389,14 @@ def test_what_is_read_back_is_what_was_written(
             "counts in ascending order",
             id="counts that go down",
         ),
-        pytest.param(steps({"units": "0"}), "steps[0].units", "should match", id="zero units"),
-        pytest.param(steps({"units": "-1"}), "steps[0].units", "should match", id="fewer"),
+        pytest.param(steps({"units": "0"}), "steps[0].units", "write a count", id="zero units"),
+        pytest.param(steps({"units": "-1"}), "steps[0].units", "write a count", id="fewer"),
         pytest.param(steps({"units": 1}), "steps[0].units", "of type string", id="a number"),
         pytest.param(
-            steps({"units": "1", "soak": "60"}), "steps[0].soak", "should match", id="no unit"
+            steps({"units": "1", "soak": "60"}), "steps[0].soak", "60 is no duration", id="no unit"
         ),
         pytest.param(
-            steps({"units": "1", "soak": "1d"}), "steps[0].soak", "should match", id="days"
+            steps({"units": "1", "soak": "31d"}), "steps[0].soak", "31d is out of bounds", id="days"
         ),
         pytest.param(
             steps(*[{"units": "1"}] * 33), "rollout.steps", "at most 32 items", id="many steps"
@@ -299,7 +409,9 @@ def test_what_is_read_back_is_what_was_written(
             rollout(update="Replace"), "rollout.update", '"Recreate"', id="no such update"
         ),
         pytest.param(rollout(onFailure="Ignore"), "onFailure", '"Rollback"', id="on failure"),
-        pytest.param(rollout(progressDeadline="10"), "progressDeadline", "match", id="deadline"),
+        pytest.param(
+            rollout(progressDeadline="10"), "progressDeadline", "10 is no duration", id="deadline"
+        ),
         pytest.param(
             rollout(progressDeadline="0s"), "progressDeadline", "write 1ms to", id="deadline of 0"
         ),
@@ -510,6 +622,24 @@ def test_what_is_read_back_is_what_was_written(
             id="samples of a query",
         ),
         pytest.param(
+            metric(name="GoldenAccuracy", min="0.9", failureLimit=1),
+            "metrics[0]",
+            "are read once",
+            id="a second look at what is read once",
+        ),
+        pytest.param(
+            metric(name="Accelerated", min="1", reading="WorstUnit"),
+            "metrics[0]",
+            "reading: WorstUnit is for",
+            id="the worst unit of what has none",
+        ),
+        pytest.param(
+            metric(name="Latencies", min="1", reading="WorstUnit", prometheus={"query": "up"}),
+            "metrics[0]",
+            "reading: WorstUnit is for",
+            id="the worst unit of a query",
+        ),
+        pytest.param(
             deployment(
                 runtime={"swap": "Sequential"},
                 rollout={"analysis": {"metrics": [{"name": "OutputAgreement", "min": "0.9"}]}},
@@ -544,6 +674,32 @@ def test_refused_with_the_field_and_the_remedy(
     assert "evaluation error" not in message
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        steps({"units": "1", "soak": "1x"}),
+        steps({"units": "1", "soak": "1d12h"}),
+        steps({"units": "1", "soak": "31d"}),
+        steps({"units": "0%"}),
+        rollout(progressDeadline="soon"),
+        variant(memory="1 GB"),
+        resources(memoryRequest="1 GB", memoryLimit="2Gi"),
+        resources(memoryRequest="3Gi", memoryLimit="2Gi"),
+        deployment(pods={"labels": {"skerry.dev/unit": "x"}}),
+        deployment(pods={"annotations": {"a.skerry.dev/unit": "x"}}),
+        deployment(pods={"labels": {"app.kubernetes.io/managed-by": "x"}}),
+    ],
+    ids=lambda body: json.dumps(body["spec"])[:60],
+)
+def test_one_mistake_is_one_message(create: Create, body: Object) -> None:
+    with pytest.raises(ApiException) as refusal:
+        create(body, dry_run="All")
+    told = json.loads(refusal.value.body)
+    causes = told["details"]["causes"]
+    assert len(causes) == 1, told["message"]
+    assert "match" not in told["message"]
+
+
 def test_a_model_shows_its_version_and_exam(create: Create, kubectl: Callable[..., str]) -> None:
     create(EVERYTHING_MODEL | {"metadata": {"name": "shown"}})
     head, row = kubectl("get", "em", "shown", "-o", "wide").splitlines()
@@ -562,6 +718,6 @@ def test_the_category_lists_both_kinds(create: Create, kubectl: Callable[..., st
 def test_explain_tells_meaning_default_and_words(kubectl: Callable[..., str]) -> None:
     text = kubectl("explain", "edgedeployment.spec.rollout")
     assert "How a new revision reaches the units." in text
-    assert "Longest time without real progress. Default: 10m." in text
+    assert "Longest time without real progress; a download that moves stops it." in text
     assert "enum: Rollback, Pause" in text
     assert "-required-" in kubectl("explain", "edgemodel.spec.variants")

@@ -81,7 +81,8 @@ def test_a_status_write_changes_no_spec(write: Write) -> None:
 def test_the_columns_tell_the_story(write: Write, own_api: Path) -> None:
     write(STATUS)
     head, row = kubectl_of(own_api)("get", "ed", "eyes", "-o", "wide").splitlines()
-    assert head.split() == ["NAME", *COLUMNS, "READY", "REASON", "FAILED", "OFFLINE", "AGE"]
+    wide = ["READY", "REASON", "FAILED", "OFFLINE", "UPGRADE", "SERVICE", "AGE"]
+    assert head.split() == ["NAME", *COLUMNS, *wide]
     values = f"eyes Stable 4/4 2.0.0 {REVISION} {REVISION} 2/3 True Stable 0 1"
     assert row.split()[:-1] == values.split()
     narrow = kubectl_of(own_api)("get", "ed", "eyes").splitlines()[0]

@@ -126,3 +126,22 @@ def test_a_cluster_without_a_fitting_node_has_its_own_exit_status(
     put(node())
     moon = deployment(placement={"nodeSelector": {"site": "moon"}})
     assert skerry("plan", "-f", write(model(), moon)).code == 2
+
+
+def test_a_plan_is_made_with_what_the_operator_has(
+    skerry: Skerry, write: Write, put: Put, kubectl: Kubectl
+) -> None:
+    put(node("node-a"))
+    name = write(model(), deployment())
+    said = skerry("plan", "-f", name)
+    assert said.code == 0
+    assert "the operator's settings were not read (NotFound)" in said.out
+    data = ["--from-literal=SKERRY_RUNTIME_IMAGE=mirror.example/runtime:7",
+            "--from-literal=version=9.0.0"]  # fmt: skip
+    kubectl("create", "configmap", "tide", *data)
+    namespace = kubectl("config", "view", "--minify", "-o=jsonpath={..namespace}")
+    said = skerry("plan", "-f", name, "--operator", f"{namespace}/tide")
+    assert said.code == 0
+    assert "mirror.example/runtime:7" in said.out
+    assert "the operator is 9.0.0" in said.out
+    assert skerry("plan", "-f", name, "--operator", f"{namespace}/none").code == 1

@@ -212,3 +212,14 @@ def test_an_operator_that_was_stopped_for_long_ends_instead_of_writing(
     first.popen.send_signal(signal.SIGCONT)
     assert first.popen.wait(timeout=WITHIN_S) == 1
     assert cluster.versions() == before
+
+
+def test_names_with_dots_are_names(cluster: Cluster, start: Start) -> None:
+    cluster.put_model("resnet-1.5")
+    start()
+    cluster.put_deployment("quay.camera-2", modelRef={"name": "resnet-1.5"})
+    kinds = lambda: {name.partition("/")[0] for name in cluster.generated()}  # noqa: E731
+    eventually(lambda: kinds() == set(GENERATED), "everything is made")
+    assert cluster.ready_reason("quay.camera-2") == "WaitingForUnits"
+    (data,) = [one["data"] for one in cluster.all("ConfigMap") if "assignment.json" in one["data"]]
+    assert '"resnet-1.5"' in data["assignment.json"]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bare_api import Kubectl
-from crd_objects import deployment, model
+from crd_objects import HTTPS, deployment, model, source, variant
 from integration.policies.asking import NAMESPACE, SYSTEM, As, Install, eventually
 from skerry_operator.kube.client import KubeClient
 from skerry_operator.kube.errors import Forbidden, Invalid
@@ -23,6 +23,8 @@ VALUES = {
         "enabled": True,
         "allowedImages": ["mirror.example/edge/*", "mirror.example/other:1"],
         "allowedSecrets": ["tls-*", "tokens"],
+        "allowedPriorityClasses": ["edge"],
+        "allowedPodKeys": ["team", "example.com/*"],
         "exceptGroups": ["system:masters", "platform"],
     }
 }
@@ -71,6 +73,22 @@ def auth(name: str) -> Raw:
     return deployment(serving={"auth": {"tokenSecretName": name}})
 
 
+def behind(secret: str, exam: str = "") -> Raw:
+    """A model whose file, and maybe exam, lies behind a Secret."""
+    golden = {"source": {**HTTPS, "secretRef": {"name": exam}}, "threshold": "0.9"}
+    found = source(secretRef={"name": secret})
+    return {**found, "spec": {**found["spec"], **({"golden": golden} if exam else {})}}
+
+
+def encrypted(secret: str) -> Raw:
+    """A model whose key is in a Secret."""
+    return variant(encryption={"keyRef": {"name": secret}})
+
+
+def pods(**fields: Any) -> Raw:
+    return deployment(pods=fields)
+
+
 def put(client: KubeClient, body: Raw, namespace: str = NAMESPACE) -> Raw:
     path = object_path(body["kind"], namespace, body["metadata"]["name"])
     return client.apply(path, body, body["kind"])
@@ -95,6 +113,11 @@ def is_refused(client: KubeClient, body: Raw) -> bool:
         pytest.param(triton("mirror.example/edge/triton:1"), id="a server's image"),
         pytest.param(tls("tls-shop"), id="a certificate"),
         pytest.param(auth("tokens"), id="tokens"),
+        pytest.param(pods(imagePullSecrets=[{"name": "tls-registry"}]), id="a pull secret"),
+        pytest.param(pods(priorityClassName="edge"), id="a priority"),
+        pytest.param(behind("tls-models", "tokens"), id="the secrets of sources"),
+        pytest.param(encrypted("tls-key"), id="the key of an encrypted model"),
+        pytest.param(pods(labels={"team": "a"}, annotations={"example.com/a": "b"}), id="keys"),
     ],
 )
 def test_what_is_allowed_may_be_named(deployer: KubeClient, body: Raw) -> None:
@@ -109,6 +132,25 @@ def test_what_is_allowed_may_be_named(deployer: KubeClient, body: Raw) -> None:
         (image("docker.io/mirror.example/edge/a"), "spec.runtime.image"),
         (triton("evil"), "spec.runtime.tritonImage: the image 'evil' is not"),
         (tls("payments"), "spec.serving.tls.secretName: the Secret 'payments' is not"),
+        (
+            pods(imagePullSecrets=[{"name": "tls-a"}, {"name": "payments"}]),
+            r"spec.pods.imagePullSecrets\[\].name: the Secrets 'tls-a, payments' are not all",
+        ),
+        (
+            behind("payments"),
+            r"spec.variants\[\].source.secretRef.name: the Secrets 'payments' are not all",
+        ),
+        (
+            behind("tokens", "payments"),
+            r"spec.golden.source.secretRef.name: the Secrets 'payments' are not all",
+        ),
+        (
+            encrypted("payments"),
+            r"spec.variants\[\].encryption.keyRef.name: the Secrets 'payments' are not all",
+        ),
+        (pods(priorityClassName="system"), "spec.pods.priorityClassName.*allowedPriorityClasses"),
+        (pods(labels={"mesh": "inject"}), "spec.pods.labels: the keys 'mesh'.*allowedPodKeys"),
+        (pods(annotations={"vault.example/role": "x"}), "spec.pods.annotations"),
         (auth("tokens-of-others"), "spec.serving.auth.tokenSecretName.*userPolicy.allowedSecrets"),
     ],
 )

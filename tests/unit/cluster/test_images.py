@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from skerry_cluster import images, registry, rootfs
+from skerry_cluster.command import ClusterError
 from skerry_cluster.device_api import MESSAGES
 from skerry_cluster.device_plugin import device_id, health
 from skerry_cluster.settings import Layout
@@ -50,6 +51,25 @@ def test_the_context_is_what_was_read(repository: Path, tmp_path: Path) -> None:
     (repository / "demo" / "code.py").write_text("changed afterwards")
     inputs.write(tmp_path / "context")
     assert (tmp_path / "context" / "demo" / "code.py").read_text() == "demo/code.py"
+
+
+@pytest.mark.parametrize("image", images.IMAGES, ids=lambda image: image.name)
+def test_every_image_is_built_with_the_packages_that_its_containerfile_tells_of(
+    image: images.Image,
+) -> None:
+    recipe = images.read_inputs(image).recipe
+    words = images.documented_install(recipe, target="/folder", lock="/lock.txt")
+    assert words[words.index("--target") + 1] == "/folder"
+    assert words[words.index("-r") + 1] == "/lock.txt"
+    # Only what the lock names, byte for byte; pip's resolver would refuse the newer ml-dtypes.
+    assert {"--require-hashes", "--no-deps", "--only-binary=:all:"} <= set(words)
+    assert len(words) == 8
+
+
+@pytest.mark.parametrize("recipe", ["FROM scratch", "# pip install -r a.txt", "pip install a"])
+def test_a_containerfile_that_tells_of_no_packages_is_refused(recipe: str) -> None:
+    with pytest.raises(ClusterError, match="tells of no"):
+        images.documented_install(recipe, target="a", lock="b")
 
 
 def test_images_for_special_hardware_are_built_only_when_asked_for() -> None:

@@ -81,3 +81,23 @@ def test_a_clean_machine_has_nothing_to_list() -> None:
 def test_only_running_containers_can_be_killed() -> None:
     table = "TASK    PID     STATUS\nabc     123     RUNNING\ndef     0       STOPPED\n"
     assert containers.running_tasks(table) == {"abc": 123}
+
+
+def test_what_a_killed_up_makes_after_the_removal_is_removed_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    late = [["skerry-node-c"], []]  # its `ip netns add` ends after the first removal
+    removals: list[None] = []
+    quiet: list[object] = []
+    monkeypatch.setattr(cgroups, "kill_all", lambda: quiet)
+    monkeypatch.setattr(cgroups, "remove", lambda: quiet)
+    monkeypatch.setattr(cgroups, "pids", set)
+    monkeypatch.setattr(cgroups, "folders", lambda: quiet)
+    monkeypatch.setattr(network, "remove_all", lambda: removals.append(None))
+    monkeypatch.setattr(network, "leftover_links", lambda: quiet)
+    monkeypatch.setattr(
+        network, "leftover_namespaces", lambda: late.pop(0) if len(late) > 1 else late[0]
+    )
+    monkeypatch.setattr(teardown.sysctls, "restore", lambda _: None)
+    assert teardown.down(Layout(tmp_path / "state", tmp_path / "cache")).lines() == []
+    assert len(removals) == 2

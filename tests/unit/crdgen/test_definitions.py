@@ -75,11 +75,24 @@ def is_bounded(node: dict[str, Any]) -> bool:
 
 
 @each_kind
+def test_every_limit_of_a_number_is_one_that_the_server_keeps_exactly(kind: CustomKind) -> None:
+    # it keeps limits as floats: 2**63 - 1 becomes 2**63, which is below zero for an integer
+    found = {
+        path: node[word]
+        for path, node in own_nodes(kind)
+        for word in ("minimum", "maximum")
+        if abs(node.get(word, 0)) > 2**53
+    }
+    assert found == {}
+
+
+@each_kind
 def test_every_list_says_how_writers_share_it(kind: CustomKind) -> None:
     lists = {path: node for path, node in own_nodes(kind) if node["type"] == "array"}
     types = {path: node["x-kubernetes-list-type"] for path, node in lists.items()}
-    assert types.pop("status.conditions") == "map"
-    assert set(types.values()) == {"atomic"}
+    keyed = {path.rpartition(".")[2] for path, shared in types.items() if shared == "map"}
+    assert keyed - {"files"} == {"conditions"}
+    assert set(types.values()) == {"atomic", "map"}
 
 
 @each_kind
@@ -98,7 +111,7 @@ def test_a_kind_is_namespaced_with_status_and_short_name(kind: CustomKind) -> No
     spec = definition(kind)["spec"]
     assert spec["scope"] == "Namespaced"
     assert spec["names"]["categories"] == ["skerry"]
-    assert version_of(kind)["subresources"] == {"status": {}}
+    assert version_of(kind)["subresources"]["status"] == {}
     assert schema_of(kind)["required"] == ["spec"]
 
 
@@ -109,7 +122,7 @@ def columns(kind: CustomKind, priority: int) -> list[str]:
 def test_the_columns_tell_the_story() -> None:
     expected = ["PHASE", "STEP", "MODEL", "STABLE", "TARGET", "UNITS", "READY", "AGE"]
     assert columns(EDGE_DEPLOYMENT, 0) == expected
-    assert columns(EDGE_DEPLOYMENT, 1) == ["REASON", "FAILED", "OFFLINE"]
+    assert columns(EDGE_DEPLOYMENT, 1) == ["REASON", "FAILED", "OFFLINE", "UPGRADE", "SERVICE"]
     assert columns(EDGE_MODEL, 0) == ["VERSION", "READY", "REASON", "AGE"]
 
 
@@ -161,3 +174,15 @@ def test_the_files_in_the_tree_are_what_the_types_say(
 ) -> None:
     monkeypatch.chdir(ROOT)
     assert main(["--check"]) == 0, capsys.readouterr().out
+
+
+def test_replicas_can_be_scaled_and_a_model_cannot() -> None:
+    scales = {kind.name: version_of(kind)["subresources"].get("scale") for kind in KINDS}
+    assert scales == {
+        "EdgeModel": None,
+        "EdgeDeployment": {
+            "specReplicasPath": ".spec.placement.replicas",
+            "statusReplicasPath": ".status.replicas",
+            "labelSelectorPath": ".status.selector",
+        },
+    }

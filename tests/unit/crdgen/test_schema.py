@@ -212,6 +212,9 @@ BOUNDED_LIST = Field(max_length=3)
             Annotated[int, Field(lt=9)], "exclusiveMaximum: write le", id="exclusive bound above"
         ),
         pytest.param(
+            Annotated[int, Field(le=2**63 - 1)], "a limit beyond 2", id="a bound that is no float"
+        ),
+        pytest.param(
             Annotated[int, Field(multiple_of=2)], "multipleOf: not supported", id="multiple"
         ),
         pytest.param(

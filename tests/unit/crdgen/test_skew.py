@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from typing import Any
 
 from skerry_operator.crdgen.definitions import KINDS, definition
@@ -61,7 +62,7 @@ def test_a_newer_definition_asks_for_a_newer_operator() -> None:
 def test_many_differences_are_counted() -> None:
     older = served()
     status_of(older)["properties"].clear()
-    assert " and 1" in told(older)
+    assert re.search(r"and [1-9][0-9]* more", told(older))
     assert len(told(older)) < 500
 
 

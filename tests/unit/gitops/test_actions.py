@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ from phase_stories import (
     stepping,
 )
 from skerry_operator.api.v1alpha1.edgedeployment import EdgeDeploymentSpec
-from skerry_operator.constants import ANNOTATION_ABORT, ANNOTATION_PROMOTE
+from skerry_operator.constants import ANNOTATION_ABORT, ANNOTATION_PROMOTE, ANNOTATION_UPGRADE
 from skerry_operator.ctl import steer
 from skerry_operator.ctl.answer import Declined
 from world import World
@@ -107,3 +108,17 @@ def test_retry_sets_a_text_that_the_api_takes() -> None:
 def test_a_spec_without_rollout_gets_one(action: str) -> None:
     obj = {"metadata": {"name": "x"}, "spec": {"modelRef": {"name": "x"}}}
     assert "rollout" in pressed(action, obj)["spec"]
+
+
+def test_an_upgrade_is_offered_where_the_command_line_takes_it_and_names_the_images() -> None:
+    world = at_rest()
+    assert "upgrade" not in offered(as_object(world))
+    world.settings = replace(world.settings, default_image="registry.example/skerry-runtime:2")
+    world.settle()
+    obj = as_object(world)
+    assert "upgrade" in offered(obj)
+    after = pressed("upgrade", obj)
+    asked = steer.upgrade(world.deployment).patch["metadata"]["annotations"]
+    assert after["metadata"]["annotations"] == asked
+    assert set(asked) == {ANNOTATION_UPGRADE}
+    assert "upgrade" not in offered(after)

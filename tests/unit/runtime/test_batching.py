@@ -180,6 +180,36 @@ async def test_a_model_that_mixes_rows_answers_each_request_alone(close: list[Bu
     assert it.model.runs == [1, 2, 1, 1]
 
 
+async def test_full_piles_of_one_shape_let_a_request_of_another_by(close: list[Busy]) -> None:
+    it = busy(close, size=4)
+    order: list[int] = []
+    first = await it.occupy()
+    lone = it.submit(feed(1, width=3))
+    lone.add_done_callback(lambda _: order.append(3))
+    crowd = [it.submit(feed(2, rows=2)) for _ in range(40)]
+    for one in crowd:
+        one.add_done_callback(lambda _: order.append(2))
+    it.go.set()
+    await values(first, lone, *crowd)
+    assert order[0] == 3
+
+
+async def test_a_crowd_that_never_ends_keeps_no_other_shape_waiting(close: list[Busy]) -> None:
+    """Each turn brings a new full pile, as busy clients of one shape do."""
+    it = busy(close, size=2)
+    first = await it.occupy()
+    crowd = [it.submit(feed(2)), it.submit(feed(2))]
+    lone = it.submit(feed(1, width=3))
+    it.go.set()
+    turns = 0
+    while not lone.done():
+        crowd += [it.submit(feed(2)), it.submit(feed(2))]
+        await crowd[-1]
+        turns += 1
+        assert turns < 10, "the crowd goes first for ever"
+    await values(first, lone, *crowd)
+
+
 async def test_a_closed_pool_fails_the_request_and_does_not_leave_it_waiting(
     close: list[Busy],
 ) -> None:

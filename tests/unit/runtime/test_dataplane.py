@@ -109,11 +109,23 @@ async def test_another_model_s_name_or_version_is_not_found(plane: Plane) -> Non
         await plane.infer(X, model="letters")
 
 
-async def test_a_failing_model_is_counted_as_a_failure(plane: Plane, tmp_path: Path) -> None:
-    plane.registry.switch(serving(load(models.gather(tmp_path / "m.onnx"))))
+async def test_a_failing_model_is_counted_as_a_failure(plane: Plane) -> None:
+    def fail() -> None:
+        raise InferenceFailed("the model failed: the device is gone")
+
+    plane.registry.switch(serving(FakeModel(fail)))
     with pytest.raises(InferenceFailed):
-        await plane.infer(Tensor("index", "INT64", np.array([9], np.int64)))
+        await plane.infer(X)
     assert plane.counts() == (1, {"InferenceFailed": 1}, 0)
+
+
+async def test_an_input_that_the_engine_names_is_the_client_s_mistake(
+    plane: Plane, tmp_path: Path
+) -> None:
+    plane.registry.switch(serving(load(models.gather(tmp_path / "m.onnx"))))
+    with pytest.raises(InvalidRequest, match="out of data bounds"):
+        await plane.infer(Tensor("index", "INT64", np.array([9], np.int64)))
+    assert plane.counts() == (0, {}, 1)
 
 
 async def test_a_defect_is_told_without_its_text(

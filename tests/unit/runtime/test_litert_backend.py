@@ -14,9 +14,9 @@ from skerry_runtime.agent.sample import zeros
 from skerry_runtime.agent.verify import check_format
 from skerry_runtime.backends.base import LoadError, LoadRequest, Model, ProviderMissing, TensorSpec
 from skerry_runtime.backends.engines import FormatBackend
-from skerry_runtime.backends.litert import EDGE_TPU
+from skerry_runtime.backends.litertopen import EDGE_TPU
 from skerry_runtime.contract import Execution, Format
-from skerry_runtime.errors import InferenceFailed
+from skerry_runtime.errors import InferenceFailed, InvalidRequest
 
 CPU = "CPUExecutionProvider"
 STATIC = Execution(profile="npu", static_shapes=True)
@@ -125,7 +125,7 @@ def test_shapes_that_contradict_the_model_are_refused(tmp_path: Path) -> None:
 
 def test_a_wrong_shape_fails_and_the_next_request_is_answered(tmp_path: Path) -> None:
     model = load(tflite_models.product(tmp_path / "m.tflite"))
-    with pytest.raises(InferenceFailed, match="dimension 1"):
+    with pytest.raises(InvalidRequest, match="dimension 1"):
         model.infer({"x": ones(1, 5)})
     assert model.infer({"x": ones(1, 4)})["y"].tolist() == [[18, 22, 26]]
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from serving import models
+from serving.asking import ask
 from serving.fakes import FakeModel, Gate, load, serving
 from serving.running import InThread, running
 
@@ -29,32 +30,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InThread]:
     with running(max_body_bytes=4096, max_header_bytes=2048, max_tensors=4) as server:
         server.registry.switch(serving(load(path)))
         yield server
-
-
-class Answer:
-    def __init__(self, response: http.client.HTTPResponse) -> None:
-        self.status = response.status
-        self.headers = {name.lower(): value for name, value in response.getheaders()}
-        self.body = response.read()
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-
-def ask(
-    address: str,
-    method: str,
-    path: str,
-    body: bytes | Iterator[bytes] | None = None,
-    headers: dict[str, str] | None = None,
-) -> Answer:
-    connection = http.client.HTTPConnection(address, timeout=30)
-    try:
-        connection.request(method, path, body, headers or {})
-        return Answer(connection.getresponse())
-    finally:
-        connection.close()
 
 
 def send_raw(address: str, data: bytes) -> bytes:
@@ -98,6 +73,7 @@ def until_ok(address: str, path: str, status: int) -> None:
         ("GET", "/", 404),
         ("GET", "/v1/models/digits:predict", 404),
         ("GET", INFER, 405),
+        ("HEAD", INFER, 405),
         ("POST", "/v2/models/digits", 405),
         ("DELETE", "/v2", 405),
         ("GET", "/v2/models/stats", 200),
@@ -112,8 +88,28 @@ def until_ok(address: str, path: str, status: int) -> None:
 def test_every_path_has_its_status(server: InThread, method: str, path: str, status: int) -> None:
     answer = ask(server.http, method, path)
     assert answer.status == status
-    if status >= 400:
+    if status >= 400 and method != "HEAD":
         assert list(answer.json) == ["error"]
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        *[("/v2/health/live", 200), ("/v2/health/ready", 200), ("/v2/models/digits/ready", 200)],
+        *[("/v2", 200), ("/v2/models/digits", 200), ("/v2/models/letters/ready", 404), ("/", 404)],
+    ],
+)
+def test_head_has_the_status_and_the_length_of_get(
+    server: InThread, path: str, status: int
+) -> None:
+    answer, whole = ask(server.http, "HEAD", path), ask(server.http, "GET", path)
+    assert (answer.status, answer.body) == (status, b"")
+    assert answer.headers["content-length"] == str(len(whole.body))
+
+
+def test_what_is_allowed_instead_is_told(server: InThread) -> None:
+    assert ask(server.http, "DELETE", "/v2").headers["allow"] == "GET, HEAD"
+    assert ask(server.http, "HEAD", INFER).headers["allow"] == "POST"
 
 
 @pytest.mark.parametrize(
@@ -144,9 +140,20 @@ def test_a_json_request_gets_a_json_answer_that_names_its_revision(server: InThr
     }
 
 
+@pytest.mark.parametrize("value", ["false", "true", 0, 1, 1.0, [], {}])
+@pytest.mark.parametrize("name", ["binary_data_output", "binary_data"])
+def test_what_is_no_truth_value_decides_no_form(server: InThread, name: str, value: object) -> None:
+    parameters = {name: value}
+    output = {"name": "y", "parameters": parameters}
+    more = {"outputs": [output]} if name == "binary_data" else {"parameters": parameters}
+    answer = ask(server.http, "POST", INFER, json.dumps({"inputs": [ONES], **more}).encode())
+    assert answer.status == 400
+    assert f"{name} must be true or false" in answer.json["error"]
+
+
 def test_null_means_that_an_optional_part_is_not_there(server: InThread) -> None:
     """MLServer's types write it so."""
-    nothing = {"id": None, "parameters": None, "outputs": None}
+    nothing = {"id": None, "parameters": {"binary_data_output": None}, "outputs": None}
     body = json.dumps({**nothing, "inputs": [{**ONES, "parameters": None}]}).encode()
     answer = ask(server.http, "POST", INFER, body)
     assert answer.status == 200

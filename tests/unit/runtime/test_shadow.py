@@ -13,7 +13,7 @@ from serving.fakes import FakeModel, Gate, serving
 from skerry_runtime.backends.base import Tensors
 from skerry_runtime.contract import Agreement
 from skerry_runtime.dataplane import Dataplane
-from skerry_runtime.errors import InferenceFailed
+from skerry_runtime.errors import InferenceFailed, InvalidRequest
 from skerry_runtime.metrics import Metrics
 from skerry_runtime.protocol.types import InferRequest, Tensor
 from skerry_runtime.registry import Registry
@@ -171,6 +171,58 @@ def test_a_model_that_fails_in_the_shadow_is_counted_and_says_how(
     found = offered(mirror(fail), clock, 2)
     assert (found.compared, found.agreed, found.errors) == (2, 0, 2)
     assert found.message == "InferenceFailed: no such kernel"
+
+
+def test_an_input_on_which_both_models_fail_agrees_and_is_one_item(
+    mirror: Callable[..., Mirror], clock: Clock
+) -> None:
+    def fail() -> np.ndarray:
+        raise InvalidRequest("no such token")
+
+    one = mirror(fail)
+    for number in range(3):
+        clock.time += 1
+        one.offer_failed({"x": np.ones((4, 4), np.float32)}, ("y",))
+        wait_for(lambda wanted=number + 1: one.agreement.compared >= wanted)
+    found = one.agreement
+    assert (found.compared, found.agreed, found.errors, found.message) == (3, 3, 0, "")
+
+
+def test_an_input_on_which_only_the_serving_model_fails_is_not_compared(
+    mirror: Callable[..., Mirror], clock: Clock
+) -> None:
+    gate = Gate()
+
+    def answer() -> np.ndarray:
+        gate()
+        return Y["y"]
+
+    one = mirror(answer)
+    one.offer_failed(X, ("y",))
+    gate.wait_entered()
+    gate.open.set()
+    wait_for(lambda: not one._idle.locked())
+    found = offered(one, clock, 1)
+    assert (found.compared, found.agreed, found.errors) == (1, 1, 0)
+
+
+async def test_a_request_that_fails_reaches_the_shadow() -> None:
+    def fail() -> None:
+        raise InvalidRequest("no such token")
+
+    registry = Registry()
+    plane = Dataplane("digits", registry, Metrics(), workers=1, queue_limit=8)
+    stable, mirror = serving(FakeModel(fail)), Mirror(FakeModel(fail), wanted=1)
+    stable.shadow = mirror
+    registry.switch(stable)
+    x = Tensor("x", "FP32", X["x"])
+    try:
+        with pytest.raises(InvalidRequest):
+            await plane.infer(InferRequest("digits", None, (x,), None, "", time.perf_counter()))
+    finally:
+        mirror.close()
+        plane.close()
+    assert (mirror.agreement.compared, mirror.agreement.agreed) == (1, 1)
 
 
 def test_a_model_without_the_output_disagrees(mirror: Callable[..., Mirror], clock: Clock) -> None:

@@ -13,7 +13,7 @@ from serving.fakes import load
 from skerry_runtime.backends.base import LoadError
 from skerry_runtime.backends.shapes import Axes, Shapes, axis_values, is_fixed, require_static
 from skerry_runtime.contract import Execution
-from skerry_runtime.errors import InferenceFailed
+from skerry_runtime.errors import InvalidRequest
 
 IMAGE: Axes = {"image": ["n", 3, "h", "w"]}
 STATIC = Execution(profile="npu", static_shapes=True)
@@ -60,7 +60,7 @@ def test_the_served_metadata_shows_the_fixed_shape(tmp_path: Path) -> None:
     assert model.metadata.inputs[0].shape == (2, 4)
     assert model.metadata.outputs[0].shape == (2, 4)
     assert model.infer({"x": np.ones((2, 4), np.float32)})["y"].tolist() == [[2] * 4] * 2
-    with pytest.raises(InferenceFailed):
+    with pytest.raises(InvalidRequest):
         model.infer({"x": np.ones((1, 4), np.float32)})
 
 

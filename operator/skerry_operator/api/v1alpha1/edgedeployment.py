@@ -15,7 +15,7 @@ from skerry_operator.api.base import (
     KubeModel,
     LabelKey,
     LabelValue,
-    Name,
+    ModelName,
     ObjectMeta,
     PlainText,
     Port,
@@ -25,14 +25,16 @@ from skerry_operator.api.base import (
 from skerry_operator.api.bounds import PLAIN, duration_between, quantity_between
 from skerry_operator.api.v1alpha1.edgedeployment_analysis import Analysis
 from skerry_operator.api.v1alpha1.edgedeployment_network import NetworkAccess
+from skerry_operator.api.v1alpha1.edgedeployment_pods import PodExtras
 from skerry_operator.api.v1alpha1.edgedeployment_status import EdgeDeploymentStatus
+from skerry_operator.api.v1alpha1.edgedeployment_windows import Windows
 from skerry_runtime.contract import BatchingMode, Engine, Open, SwapMode
 
 
 class ModelRef(KubeModel):
     """Names an EdgeModel in the same namespace."""
 
-    name: Name
+    name: ModelName
     """Name of the EdgeModel."""
 
 
@@ -134,11 +136,13 @@ class Resources(KubeModel):
     cel: ClassVar[tuple[Cel, ...]] = (
         Cel(
             "!has(self.cpuRequest) || !has(self.cpuLimit) || "
+            "!isQuantity(self.cpuRequest) || !isQuantity(self.cpuLimit) || "
             "quantity(self.cpuRequest).compareTo(quantity(self.cpuLimit)) <= 0",
             "cpuRequest must not exceed cpuLimit",
         ),
         Cel(
             "!has(self.memoryRequest) || !has(self.memoryLimit) || "
+            "!isQuantity(self.memoryRequest) || !isQuantity(self.memoryLimit) || "
             "quantity(self.memoryRequest).compareTo(quantity(self.memoryLimit)) <= 0",
             "memoryRequest must not exceed memoryLimit",
         ),
@@ -200,6 +204,10 @@ class Runtime(KubeModel):
     """How a new model takes the old one's place in a pod."""
     batching: BatchingSpec | None = None
     """Requests that share runs; default: every request has a run of its own."""
+    load_timeout: Annotated[Duration, duration_between("1s", "24h")] | None = None
+    """How long a pod may take to open the model, in its trial and again after it; then the
+    revision is refused. TensorRT builds take minutes. Default: the hardware's, else 5m for the
+    load and 60s for the trial."""
 
 
 class TrafficPolicy(StrEnum):
@@ -275,10 +283,6 @@ class Step(KubeModel):
             "a step has either units or pause: true",
         ),
         Cel("!has(self.soak) || has(self.units)", "soak belongs to a step with units"),
-        Cel(
-            "!has(self.units) || self.units.matches('^([1-9][0-9]{0,5}|([1-9][0-9]?|100)%)$')",
-            'units is a count such as "1", or a percentage from "1%" to "100%"',
-        ),
     )
 
     units: CountOrPercent | None = None
@@ -295,6 +299,22 @@ class UpdateMode(StrEnum):
 
     AUTO = "Auto"  # in its running pod when only the model changed, else in a new pod
     RECREATE = "Recreate"  # always in a new pod
+
+
+class OnUncovered(StrEnum):
+    """What happens to units that serve, and that the new revision has no build for."""
+
+    HOLD = "Hold"  # nothing begins while there are any
+    EXCLUDE = "Exclude"  # they keep what they have, and the others go on
+    ALLOW = "Allow"  # they lose their model when the new revision becomes stable
+
+
+class RuntimeUpgrade(StrEnum):
+    """What becomes of pods that run when the operator has other runtime images."""
+
+    PINNED = "Pinned"  # they keep theirs until somebody asks for the others
+    WITH_NEXT_CHANGE = "WithNextChange"  # the next revision brings them, in new pods
+    ROLLOUT = "Rollout"  # they are rolled out as a revision of their own
 
 
 class OnFailure(StrEnum):
@@ -315,6 +335,21 @@ DEFAULT_STEPS = (
 _PERCENTAGES = "{" + ", ".join(f"'{number}%': {number}" for number in range(1, 101)) + "}"
 """CEL for the number of a percentage. No server before 1.33 knows the size of a part of a text, so
 that int(units.substring(...)) in a list costs more than any limit."""
+
+
+class DownloadLimits(KubeModel):
+    """How units may use the line that models come over. A change of it rolls nothing out."""
+
+    max_rate: Annotated[Quantity, quantity_between("1Ki", "1Ti")] | None = None
+    """Most bytes a second, for example 2Mi: of each unit by itself. Default: as many as come."""
+    windows: Windows = ()
+    """When units may fetch what is being rolled out; default: at any time. Outside of them a begun
+    download is kept and goes on later, and the progress deadline stands still for units that wait
+    for it. Whatever was stable before, and a first deployment, are fetched at any time."""
+
+    deadline: Annotated[Duration, duration_between("1ms", "720h")] = "24h"
+    """Longest time without a unit more that serves, while a download moves: that alone stops the
+    progress deadline, and a source that drips must not hold a rollout for ever."""
 
 
 class Rollout(KubeModel):
@@ -350,9 +385,32 @@ class Rollout(KubeModel):
     failure_limit: Annotated[int, Field(ge=0, le=10000)] = 0
     """Failed units that are tolerated."""
     progress_deadline: Annotated[Duration, duration_between("1ms", "720h")] = "10m"
-    """Longest time without real progress."""
+    """Longest time without real progress; a download that moves stops it."""
+    download: DownloadLimits = DownloadLimits()
+    """How units may use the line that models come over."""
+    prefetch: bool = False
+    """True: while the first units are watched, the others fetch the new revision's files already
+    and check them, so that their step needs no line. For swaps in place: a new pod has an empty
+    disk. A unit without room for them goes on, and fetches when its step comes."""
+    windows: Windows = ()
+    """When units may be given a new revision; default: at any time. The first unit of a step waits
+    for a window, and so do units that get it at the end; the progress deadline stands still
+    outside of them. A rollback, the way to an earlier revision, a unit that returns and a first
+    deployment wait for none."""
     on_failure: OnFailure = OnFailure.ROLLBACK
     """What happens when the rollout fails."""
+    allow_shrink: bool = False
+    """True: a change of placement (nodeSelector, accelerators, fallback) may leave fewer than half
+    of the units that serve. False: it is held, and what serves goes on where it is."""
+    runtime_upgrade: RuntimeUpgrade | None = None
+    """What happens when the operator has other runtime images than the pods run in. Pinned: they
+    keep theirs, also with a new model, until `skerry upgrade` names the others. WithNextChange:
+    the next revision brings them, in new pods. Rollout: they are rolled out by themselves, with
+    steps, analysis and rollback. Default: the chart value `runtimeUpgrade`, which is Pinned."""
+    on_uncovered: OnUncovered = OnUncovered.HOLD
+    """What happens when more units than failureLimit serve a model and the new revision has no
+    build for them. Hold: it is not begun. Exclude: they keep their revision, the others go on.
+    Allow: they lose their model once it is stable."""
     analysis: Analysis = Analysis()
     """What is measured while the rollout is under way."""
     paused: bool = False
@@ -391,6 +449,8 @@ class EdgeDeploymentSpec(KubeModel):
     """How a pod runs it."""
     serving: Serving = Serving()
     """Ports and Service."""
+    pods: PodExtras = PodExtras()
+    """What the pods have besides: pull secrets, priority, labels, annotations."""
     rollout: Rollout = Rollout()
     """How a new revision reaches the units."""
 

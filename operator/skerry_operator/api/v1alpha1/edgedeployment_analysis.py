@@ -9,6 +9,7 @@ from pydantic import Field, StringConstraints
 
 from skerry_operator.api.base import Cel, Duration, KubeModel
 from skerry_operator.api.bounds import DURATION_CEL, PLAIN, PLAIN_LINES, duration_between
+from skerry_runtime.contract import Open
 
 
 class NoData(StrEnum):
@@ -17,6 +18,13 @@ class NoData(StrEnum):
     HOLD = "Hold"
     PASS = "Pass"  # noqa: S105 (a policy, not a password)
     FAIL = "Fail"
+
+
+class MetricReading(StrEnum):
+    """Whose numbers a value is made from."""
+
+    CELL = "Cell"  # those of all units of a cell together
+    WORST_UNIT = "WorstUnit"  # those of the unit that is worst
 
 
 class MetricName(StrEnum):
@@ -121,6 +129,18 @@ class Metric(KubeModel):
             "minSamples does not belong to a prometheus metric: let the query give nothing",
         ),
         Cel(
+            "!(self.name in ['GoldenAccuracy', 'Accelerated', 'OutputAgreement']) || "
+            "!(has(self.failureLimit) || has(self.initialDelay) || "
+            "has(self.consecutiveErrorLimit))",
+            "failureLimit, initialDelay and consecutiveErrorLimit belong to what is measured again "
+            "and again: GoldenAccuracy, Accelerated and OutputAgreement are read once",
+        ),
+        Cel(
+            "!has(self.reading) || self.reading == 'Cell' || (!has(self.prometheus) && "
+            "(self.name in ['ErrorRate', 'Restarts'] || self.name.startsWith('Latency')))",
+            "reading: WorstUnit is for ErrorRate, Restarts and latencies",
+        ),
+        Cel(
             "!(has(self.maxRatioToStable) && self.maxRatioToStable.matches('^[0.]+$')) && "
             "!(has(self.minRatioToStable) && self.minRatioToStable.matches('^[0.]+$'))",
             'a ratio must be above 0, for example "1.5"',
@@ -145,12 +165,44 @@ class Metric(KubeModel):
     answers compared for OutputAgreement, units for Accelerated and Restarts."""
     no_data: NoData = NoData.HOLD
     """What it means when there are fewer."""
+    reading: Open[MetricReading] = MetricReading.CELL
+    """Cell: the units of a cell together. WorstUnit: the worst of its units that have `minSamples`
+    each, so that one that fails is not lost among hundreds that do not."""
+    initial_delay: Annotated[Duration, duration_between("0s", "24h")] | None = None
+    """What a unit does so soon after it began to serve the target does not count; a query is not
+    looked at so soon after a step began."""
+    failure_limit: Annotated[int, Field(ge=0, le=1000)] | None = None
+    """Bad measurements of a rollout that are tolerated. When it is set, a measurement is taken
+    every interval, of the requests since the one before, and `minSamples` is needed for each.
+    Default: all since the target was activated is one measurement, and 0 are tolerated."""
+    consecutive_error_limit: Annotated[int, Field(ge=0, le=1000)] | None = None
+    """Measurements in succession that could not be taken, as the source was down, and are
+    tolerated. Default: any number, until the progress deadline."""
 
     @property
     def kind(self) -> MetricName | None:
         """What Skerry measures itself; None: Prometheus is asked, or the name is unknown."""
         known = self.prometheus is None and self.name in set(MetricName)
         return MetricName(self.name) if known else None
+
+    @property
+    def is_repeated(self) -> bool:
+        """Tell whether measurements are taken one after the other, each of what is new."""
+        asked = (self.initial_delay, self.failure_limit, self.consecutive_error_limit)
+        return any(one is not None for one in asked)
+
+    @property
+    def label(self) -> str:
+        """Name and limit: what tells it from others of its name."""
+        limits = {
+            "max": self.max,
+            "min": self.min,
+            "maxRatioToStable": self.max_ratio_to_stable,
+            "minRatioToStable": self.min_ratio_to_stable,
+        }
+        words = [f"{name} {value}" for name, value in limits.items() if value is not None]
+        worst = [str(self.reading)] if self.reading != MetricReading.CELL else []
+        return " ".join((self.name, *words, *worst))[:256]
 
     @property
     def is_ratio(self) -> bool:

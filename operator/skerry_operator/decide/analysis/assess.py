@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from skerry_operator.api.v1alpha1.edgedeployment_analysis import Metric, MetricName, NoData
+from skerry_operator.api.v1alpha1.edgedeployment_analysis import (
+    Metric,
+    MetricName,
+    MetricReading,
+    NoData,
+)
+from skerry_operator.api.v1alpha1.edgedeployment_status import MEASURED_LIMIT, Measured
 from skerry_operator.decide.analysis.baseline import Yardstick, bound, yardstick
 from skerry_operator.decide.analysis.evidence import Evidence
 from skerry_operator.decide.analysis.limits import count, keeps, limit_of, show
@@ -16,9 +22,11 @@ from skerry_operator.decide.analysis.measure import (
     UnreadableError,
     agreement_of,
     measure,
+    worst_unit,
 )
+from skerry_operator.decide.analysis.series import Measuring, take
 from skerry_operator.decide.facts import Assessment, Value, Verdict
-from skerry_operator.decide.observed import Sample, SampleState
+from skerry_operator.decide.observed import Marks, Sample, SampleState
 from skerry_operator.decide.reported import UnitReport
 
 SEVERITY = tuple(Verdict)
@@ -34,25 +42,65 @@ _NO_DATA = {
 _UNREAD = Sample(SampleState.EMPTY, problem="it was not read yet")
 
 
+@dataclass(frozen=True)
+class AnalysisOutcome:
+    """A verdict, and what is to be remembered of the measurements that it was made from."""
+
+    assessment: Assessment
+    measured: tuple[Measured, ...] = ()
+    """For the status."""
+    marks: Mapping[tuple[str, str], Marks] = field(default_factory=dict)
+    """For the next look."""
+
+
 def assess(metrics: tuple[Metric, ...], evidence: Evidence) -> Assessment:
     """Return the worst result over all metrics and cells; no metrics: Successful."""
+    return analyse(metrics, evidence).assessment
+
+
+def analyse(metrics: tuple[Metric, ...], evidence: Evidence) -> AnalysisOutcome:
+    """Return the worst result over all metrics and cells, and what the measurements were."""
     if not metrics:
-        return Assessment(Verdict.SUCCESSFUL, "no metrics are asked for")
+        return AnalysisOutcome(Assessment(Verdict.SUCCESSFUL, "no metrics are asked for"))
     cells = sorted({evidence.cell_of[unit] for unit in evidence.units})
-    results = [result for metric in metrics for result in _results(metric, cells, evidence)]
-    if not results:
-        return Assessment(Verdict.RUNNING, "no unit was given the target yet", no_data=True)
+    found = [
+        (metric, cell, _taken(metric, cell, evidence))
+        for metric in metrics
+        for cell in _places(metric, cells)
+    ]
+    if not found:
+        nobody = "no unit was given the target yet"
+        return AnalysisOutcome(Assessment(Verdict.RUNNING, nobody, no_data=True))
+    counted = [(metric, cell, one) for metric, cell, one in found if isinstance(one, Measuring)]
+    measured = tuple(one.measured for _, _, one in counted if one.measured is not None)
+    marks = {(metric.label, cell): one.marks for metric, cell, one in counted}
+    results = [one.result if isinstance(one, Measuring) else one for _, _, one in found]
+    return AnalysisOutcome(_worst(results), measured[:MEASURED_LIMIT], marks)
+
+
+def _worst(results: Sequence[Assessment]) -> Assessment:
     values = tuple(value for result in results for value in result.values)
     worst = max(results, key=_severity)
     summary = _all_good(results) if worst.verdict is Verdict.SUCCESSFUL else worst
     return replace(summary, values=values)
 
 
-def _results(metric: Metric, cells: Sequence[str], evidence: Evidence) -> Iterable[Assessment]:
-    """Return one result a cell; a query speaks of all cells at once."""
+def _places(metric: Metric, cells: Sequence[str]) -> Sequence[str]:
+    """Return the cells that a metric is judged in; a query speaks of all at once: no name."""
     if metric.prometheus is not None:
-        return [_assess_query(metric, evidence)] if cells else []
-    return [_assess_cell(metric, cell, evidence) for cell in cells]
+        return [""] if cells else []
+    return cells
+
+
+def _taken(metric: Metric, cell: str, evidence: Evidence) -> Assessment | Measuring:
+    """Return the result of one metric in one cell, as one measurement or as the latest of many."""
+
+    def judge(seen: Evidence) -> Assessment:
+        return _assess_cell(metric, cell, seen) if cell else _assess_query(metric, seen)
+
+    if metric.is_repeated and evidence.measured is not None:
+        return take(metric, cell, evidence, judge)
+    return judge(evidence)
 
 
 def _severity(result: Assessment) -> tuple[int, bool]:
@@ -83,7 +131,11 @@ def _judge_cell(metric: Metric, cell: str, evidence: Evidence, subject: str) -> 
         raise UnreadableError("nothing of this name is measured, and it has no prometheus.query")
     probe = Measurand(metric.kind, evidence.target, metric.is_maximum, is_recent=metric.is_ratio)
     reports = evidence.of_target(cell)
-    measured = measure(probe, reports)
+    if metric.reading == MetricReading.WORST_UNIT:
+        unit, measured = worst_unit(probe, reports, metric.min_samples)
+        subject = f"{metric.name} of {unit} in cell {cell}" if unit else subject
+    else:
+        measured = measure(probe, reports)
     # nothing, or too little, was measured: what that means is the spec's policy
     if measured is None or measured.samples < metric.min_samples:
         return _missing(metric, subject, _shortage(metric, measured, evidence, reports))
@@ -156,7 +208,8 @@ def _shortage(
     }
     is_shadow = metric.kind is MetricName.OUTPUT_AGREEMENT
     why = f" ({min(reasons)})" if is_shadow and reasons else ""
-    return f"has {have} of {count(metric, metric.min_samples)}{recent}{why}"
+    each = " in any unit" if metric.reading == MetricReading.WORST_UNIT else ""
+    return f"has {have} of {count(metric, metric.min_samples)}{each}{recent}{why}"
 
 
 def _lacks_stable(metric: Metric, evidence: Evidence) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
-from skerry_operator.api.v1alpha1.edgedeployment_status import Baseline
-from skerry_operator.decide.observed import Sample
+from skerry_operator.api.tolerant import EPOCH
+from skerry_operator.api.v1alpha1.edgedeployment_status import Baseline, Measured
+from skerry_operator.decide.observed import Marks, Sample
 from skerry_operator.decide.reported import UnitReport
 
 
@@ -30,6 +32,14 @@ class Evidence:
     """What was recorded of stable before its units were taken."""
     samples: Mapping[str, Sample] = field(default_factory=dict)
     """Prometheus query, as it is written in the spec -> its latest answer."""
+    measured: tuple[Measured, ...] | None = None
+    """Measurements of the rollout so far; None: none is under way, so that none are counted."""
+    marks: Mapping[tuple[str, str], Marks] = field(default_factory=dict)
+    """(metric with its limit, cell) -> what was counted at its last measurement."""
+    now: datetime = EPOCH
+    interval_s: float = 10.0
+    """Time from one measurement to the next."""
+    step_began: datetime | None = None
 
     def of_target(self, cell: str) -> list[UnitReport]:
         """Return what the cell's units with the target reported, in order of their names."""

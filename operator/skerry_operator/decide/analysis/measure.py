@@ -63,6 +63,25 @@ def measure(probe: Measurand, reports: Sequence[UnitReport]) -> Measurement | No
     return _MEASURES[probe.kind](probe, reports)
 
 
+def worst_unit(
+    probe: Measurand, reports: Sequence[UnitReport], min_samples: int
+) -> tuple[str, Measurement | None]:
+    """Return the unit with the worst value of those that have enough samples, and its value.
+
+    Without one, it is the unit that comes closest, with no name.
+
+    Raises:
+        UnreadableError: a pod reports something that cannot be added up.
+    """
+    known = [(one.unit, found) for one in reports if (found := measure(probe, [one]))]
+    enough = [(unit, found) for unit, found in known if found.samples >= min_samples]
+    if not enough:
+        most = max(known, key=lambda item: item[1].samples, default=("", None))
+        return "", most[1]
+    sign = 1 if probe.is_maximum else -1
+    return max(enough, key=lambda item: (sign * item[1].value, item[0]))
+
+
 def _error_rate(probe: Measurand, reports: Sequence[UnitReport]) -> Measurement | None:
     """Return failures / requests over all pods; None without traffic.
 

@@ -18,6 +18,7 @@ from skerry_operator.decide.placement.hardware import Hardware, hardware_of
 from skerry_operator.decide.placement.nodes import Node
 from skerry_operator.decide.placement.place import PlacementResult, place
 from skerry_operator.decide.revision import Snapshot
+from skerry_operator.decide.supplies import own_supplies, supplies_for
 from skerry_runtime.contract import Engine, RevisionContent
 
 HOSTNAME_LABEL = "kubernetes.io/hostname"
@@ -155,6 +156,17 @@ class Fleet:
 
     def place(self, revision: str) -> PlacementResult:
         """Return the placement of a revision; an unknown one is placed nowhere."""
+        known = self._places.get(revision)
+        if known is None:
+            known = self._places[revision] = self._placed(revision)
+        return known
+
+    @cached_property
+    def _places(self) -> dict[str, PlacementResult]:
+        """Return the placements that were asked for."""
+        return {}
+
+    def _placed(self, revision: str) -> PlacementResult:
         snapshot = self.snapshots.get(revision)
         if snapshot is None:
             return PlacementResult()
@@ -196,8 +208,102 @@ class Fleet:
         Raises:
             KeyError: no such snapshot.
         """
-        placement = self.observed.deployment.spec.placement
-        return template_of(self.snapshots[revision], hardware, placement)
+        known = self._templates.get((revision, hardware.cell))
+        if known is None:
+            placement = self.observed.deployment.spec.placement
+            snapshot = self.snapshots[revision]
+            known = template_of(snapshot, hardware, placement, self._supplies_of(revision))
+            self._templates[revision, hardware.cell] = known
+        return known
+
+    def suits(self, berth: Berth, revision: str) -> bool:
+        """Tell whether pods of a berth can run a revision: theirs, or with more supplies.
+
+        Raises:
+            KeyError: no such snapshot, or no such hardware.
+        """
+        known = self._suited.get((berth, revision))
+        if known is None:
+            known = self._suited[berth, revision] = self._does_suit(berth, revision)
+        return known
+
+    def _does_suit(self, berth: Berth, revision: str) -> bool:
+        if berth == self.berth(revision, berth.cell):
+            return True
+        had = self.supplied.get(berth)
+        if had is None or not own_supplies(self.snapshots[revision]) <= set(had):
+            return False
+        template = self.template(revision, self.hardware[berth.cell])
+        return replace(template, supplies=had or None).hash == berth.template
+
+    def berth_for(self, unit: str, revision: str, cell: str) -> Berth:
+        """Return the berth for a unit: the one that it has, where that can run the revision.
+
+        Raises:
+            KeyError: no such snapshot, or no such hardware.
+        """
+        own = self.berth(revision, cell)
+        listed = self.row(unit).berths
+        if not listed or own in listed:
+            return own
+        return next((one for one in listed if one.cell == cell and self.suits(one, revision)), own)
+
+    def named_after(self, berth: Berth) -> tuple[PodTemplate, ...]:
+        """Return the templates of known revisions that a berth has its name from.
+
+        Raises:
+            KeyError: no such hardware.
+        """
+        known = self._named.get(berth)
+        if known is None:
+            known = self._named[berth] = self._named_after(berth)
+        return known
+
+    def _named_after(self, berth: Berth) -> tuple[PodTemplate, ...]:
+        had, hardware = self.supplied.get(berth) or None, self.hardware[berth.cell]
+        made = (self.template(revision, hardware) for revision in self.snapshots)
+        both = (one for template in made for one in (template, replace(template, supplies=had)))
+        return tuple(one for one in both if one.hash == berth.template)
+
+    def lacks(self, berth: Berth, revision: str) -> frozenset[str]:
+        """Return the supplies that a revision needs and the pods of a berth do not have.
+
+        Raises:
+            KeyError: no such snapshot.
+        """
+        return own_supplies(self.snapshots[revision]) - set(self.supplied.get(berth, ()))
+
+    @cached_property
+    def _templates(self) -> dict[tuple[str, str], PodTemplate]:
+        """Return the templates that were asked for, by revision and cell."""
+        return {}
+
+    @cached_property
+    def _named(self) -> dict[Berth, tuple[PodTemplate, ...]]:
+        """Return what berths were found to be named after."""
+        return {}
+
+    @cached_property
+    def _suited(self) -> dict[tuple[Berth, str], bool]:
+        """Return what was asked of berths: all units of a cell ask the same."""
+        return {}
+
+    @cached_property
+    def supplied(self) -> dict[Berth, tuple[str, ...]]:
+        """Return what the pods of each berth in the cluster mount to fetch with."""
+        return {Berth(one.cell, one.template): one.supplies for one in self.observed.templates}
+
+    def _supplies_of(self, revision: str) -> tuple[str, ...]:
+        known = self._supplies.get(revision)
+        if known is None:
+            kept = self.snapshots.values()
+            known = self._supplies[revision] = supplies_for(self.snapshots[revision], kept)
+        return known
+
+    @cached_property
+    def _supplies(self) -> dict[str, tuple[str, ...]]:
+        """Return the supplies that were asked for."""
+        return {}
 
     @cached_property
     def _berths(self) -> dict[tuple[str, str], Berth]:

@@ -18,6 +18,9 @@ from skerry_operator.decide.observed import ObservedCell, Pod
 from skerry_operator.decide.planned import Nudge
 from skerry_runtime.contract import Assignment, RevisionContent
 
+TOLD_PER_S = 30.0
+"""Pods that are patched in a second at least: so much later than the first is the last of many
+told, and has its time from then on."""
 RENUDGE_S = 2.0
 """A kubelet that answered a nudge with a stale file is asked again after this time."""
 LONGEST_NUMBER = 15
@@ -58,12 +61,20 @@ def nudges(
     fleet: Fleet, seats: Iterable[Seat], next_cells: Mapping[str, ObservedCell]
 ) -> tuple[Nudge, ...]:
     """Return the patches for the pods that must read their next assignment."""
-    now_s = int(fleet.observed.now.timestamp())
-    told = ((seat, pod) for seat in seats if (pod := _pod_in(fleet, seat)))
-    return tuple(
-        Nudge(pod.name, seat.given or "", f"{next_cells[pod.cell].digest}.{now_s}{again}")
-        for seat, pod in told
+    now_s = fleet.observed.now.timestamp()
+    told = [
+        (seat, pod, again)
+        for seat in seats
+        if (pod := _pod_in(fleet, seat))
         if (again := _why(fleet, seat, pod, next_cells[pod.cell])) is not None
+    ]
+    return tuple(
+        Nudge(
+            pod.name,
+            seat.given or "",
+            f"{next_cells[pod.cell].digest}.{round(now_s + place / TOLD_PER_S)}{again}",
+        )
+        for place, (seat, pod, again) in enumerate(told)
     )
 
 
@@ -97,7 +108,7 @@ def _why(fleet: Fleet, seat: Seat, pod: Pod, next_cell: ObservedCell) -> str | N
     """
     if pod.revision_label != (seat.given or ""):
         return ""
-    if _share_changes(fleet.cells.get(pod.cell), next_cell, seat.unit):
+    if _share_changes(fleet, fleet.cells.get(pod.cell), next_cell, seat.unit):
         return ""
     past = nudge_of(pod)
     if past is None or past.age_s(fleet.observed.now) < past.patience_s:
@@ -105,15 +116,37 @@ def _why(fleet: Fleet, seat: Seat, pod: Pod, next_cell: ObservedCell) -> str | N
     return f".{past.in_vain + 1}" if _has_missed_it(fleet, seat, past, next_cell) else None
 
 
-def _share_changes(current: ObservedCell | None, next_cell: ObservedCell, unit: str) -> bool:
+def _share_changes(
+    fleet: Fleet, current: ObservedCell | None, next_cell: ObservedCell, unit: str
+) -> bool:
     if current is None:
         return False  # the pod cannot have started without the file
-    return _share(current.assignment, unit) != _share(next_cell.assignment, unit)
+    before, after = _share(current.assignment, unit), _share(next_cell.assignment, unit)
+    if before != after and _serves(fleet, unit, after[0]):
+        return _untried(before) != _untried(after)  # it has nothing to try again, or to fetch
+    return before != after
 
 
-def _share(assignment: Assignment, unit: str) -> tuple[str | None, RevisionContent | None]:
+Share = tuple[str | None, RevisionContent | None, bool]
+
+
+def _share(assignment: Assignment, unit: str) -> Share:
+    """Return what a unit is given, and whether it may not fetch it now."""
     revision = assignment.revision_of(unit)
-    return revision, assignment.revisions.get(revision or "")
+    rules = assignment.download
+    is_shut = rules is not None and revision in rules.shut
+    return revision, assignment.revisions.get(revision or ""), is_shut
+
+
+def _untried(share: Share) -> Share:
+    """Return the share as it reads but for the retry text and the line."""
+    revision, content, _ = share
+    return revision, content and content.model_copy(update={"retry": ""}), False
+
+
+def _serves(fleet: Fleet, unit: str, revision: str | None) -> bool:
+    report = fleet.row(unit).report
+    return bool(report and report.serving and report.serving.revision == revision)
 
 
 def _has_missed_it(fleet: Fleet, seat: Seat, past: PastNudge, next_cell: ObservedCell) -> bool:

@@ -6,6 +6,7 @@ Two revisions with equal pod templates are exchanged inside the running pod.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import cached_property
 
 from skerry_operator.api.quantity import quantity
 from skerry_operator.api.v1alpha1.edgedeployment import (
@@ -14,6 +15,7 @@ from skerry_operator.api.v1alpha1.edgedeployment import (
     Resources,
     TaintEffect,
 )
+from skerry_operator.decide.images import image_of
 from skerry_operator.decide.placement.hardware import Hardware
 from skerry_operator.decide.placement.variants import variant_of
 from skerry_operator.decide.revision import Snapshot, canonical_json, content_hash
@@ -49,8 +51,10 @@ class PodTemplate:
     """Secrets that the pods mount; their content may change under a running pod."""
     triton_image: str | None = None
     """Image of the Triton server that is beside the runtime; None: there is none."""
+    supplies: tuple[str, ...] | None = None
+    """What it mounts to fetch with. A pod with more than its revision needs is not made anew."""
 
-    @property
+    @cached_property
     def hash(self) -> str:
         """Return the template's name: a hash of the inputs, not of their rendering.
 
@@ -61,11 +65,16 @@ class PodTemplate:
         return content_hash({"version": TEMPLATE_VERSION, **inputs}, HASH_LENGTH)
 
 
-def template_of(snapshot: Snapshot, hardware: Hardware, placement: Placement) -> PodTemplate:
+def template_of(
+    snapshot: Snapshot,
+    hardware: Hardware,
+    placement: Placement,
+    supplies: tuple[str, ...] = (),
+) -> PodTemplate:
     """Return the template of a revision's pods in a cell."""
     profile = hardware.profile
     return PodTemplate(
-        image=_image(snapshot, hardware),
+        image=image_of(snapshot, profile),
         http_port=snapshot.serving.port,
         grpc_port=snapshot.serving.grpc_port,
         requests=_requests(
@@ -80,6 +89,7 @@ def template_of(snapshot: Snapshot, hardware: Hardware, placement: Placement) ->
         tls_secret=snapshot.serving.tls.secret_name if snapshot.serving.tls else None,
         token_secret=snapshot.serving.auth.token_secret_name if snapshot.serving.auth else None,
         triton_image=_triton_image(snapshot),
+        supplies=supplies or None,
     )
 
 
@@ -119,19 +129,6 @@ def _triton_image(snapshot: Snapshot) -> str | None:
     return snapshot.runtime.triton_image or snapshot.triton_image
 
 
-def _image(snapshot: Snapshot, hardware: Hardware) -> str:
-    """Return the runtime's image; beside a Triton server it needs no engine for the hardware."""
-    profile = hardware.profile
-    if snapshot.runtime.engine is Engine.TRITON:
-        return snapshot.runtime.image or snapshot.default_image
-    return (
-        snapshot.runtime.image
-        or snapshot.images.get(profile.name)  # of the day the revision was made
-        or profile.image
-        or snapshot.default_image
-    )
-
-
 def _requests(resources: Resources, model_memory: str | None) -> dict[str, str]:
     memory = model_memory or DEFAULT_MEMORY_REQUEST
     return {
@@ -150,3 +147,33 @@ def _limits(resources: Resources, device: str | None) -> dict[str, str]:
     limits = {"cpu": resources.cpu_limit, "memory": resources.memory_limit}
     devices = {device: "1"} if device else {}
     return {name: value for name, value in limits.items() if value is not None} | devices
+
+
+_WORDS = {
+    "http_port": "serving.port",
+    "grpc_port": "serving.grpcPort",
+    "requests": "requests",
+    "limits": "limits",
+    "disk_limit": "runtime.resources.diskLimit",
+    "runtime_class_name": "runtimeClassName of the profile",
+    "supplemental_groups": "supplementalGroups of the profile",
+    "scheduling": "placement: tolerations or node selector",
+    "tls_secret": "serving.tls",
+    "token_secret": "serving.auth",
+}
+"""Inputs of a template as people know them; those that are missing here say more than a name."""
+
+
+def causes_of(before: PodTemplate, after: PodTemplate) -> tuple[str, ...]:
+    """Return what makes a pod of one template unfit for the other, for people; empty: nothing."""
+    found = [
+        text for field, text in _WORDS.items() if getattr(before, field) != getattr(after, field)
+    ]
+    if before.pods_of != after.pods_of:
+        found.append("rollout.update: Recreate")
+    images = {
+        "runtime image": (before.image, after.image),
+        "Triton image": (before.triton_image, after.triton_image),
+    }
+    found += [f"{what} {a} -> {b}" for what, (a, b) in images.items() if a != b]
+    return tuple(found)

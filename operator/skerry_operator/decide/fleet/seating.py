@@ -23,6 +23,7 @@ class Intent:
 
     desired: Mapping[str, str | None]
     stable: str | None
+    """Or, where nothing is stable, what serves without it."""
     newest: str
     """Revision whose pods wait where none is given yet."""
     placements: Mapping[str, PlacementResult]
@@ -73,7 +74,9 @@ def _wish(fleet: Fleet, intent: Intent, unit: str) -> Seat | None:
         if revision is not None and cell is not None:
             runnable = _runnable(fleet, given, cell)
             is_needed = runnable is not None or listed
-            return Seat(unit, fleet.berth(revision, cell), runnable) if is_needed else None
+            return (
+                Seat(unit, fleet.berth_for(unit, revision, cell), runnable) if is_needed else None
+            )
     return None
 
 

@@ -71,7 +71,7 @@ class Incumbents:
     taken: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """Node -> claim -> how many units of other deployments hold it."""
     waiting: frozenset[str] = frozenset()
-    """Units whose pod waits for a place: they hold no device that could only be missing for now."""
+    """Units whose pod waits for a place: they hold no device."""
     spilled: frozenset[str] = frozenset()
     """Replicas whose pod waits for a place for so long that another cell is tried."""
     climbing: frozenset[str] = frozenset()
@@ -174,7 +174,7 @@ def fit(node: Node, profile: Profile, wish: Wish, incumbents: Incumbents) -> Fit
     found = _find_resource(node, profile, incumbents)
     lost_since = None
     if isinstance(found, Unfit):
-        kept = _keep_resource(node, profile, wish, incumbents)
+        kept = _keep_resource(node, profile, wish, incumbents, found)
         if kept is None:
             return found
         found, lost_since = kept
@@ -221,11 +221,16 @@ def _find_resource(node: Node, profile: Profile, incumbents: Incumbents) -> int 
 
 
 def _keep_resource(
-    node: Node, profile: Profile, wish: Wish, incumbents: Incumbents
+    node: Node, profile: Profile, wish: Wish, incumbents: Incumbents, lack: Unfit
 ) -> tuple[int, datetime | None] | None:
-    """Return what the node's unit had, while it may be a device plugin that restarts."""
+    """Return what the node's unit had, while it may be a device plugin that is late.
+
+    A pod that waits for its place may wait for just that, after a reboot; but not for a device
+    that somebody else holds.
+    """
     cell = incumbents.cells.get(node.name)
-    if cell is None or node.name in incumbents.waiting:
+    is_in_use = lack.reason is RejectReason.ACCELERATOR_IN_USE
+    if cell is None or (is_in_use and node.name in incumbents.waiting):
         return None
     choices = len(wish.variants)
     index = resource_index(wish.deployment, profile, node.arch, cell, choices)

@@ -118,7 +118,9 @@ def _current(unit: str, room: Capacity, wish: Wish, incumbents: Incumbents) -> F
     """Return the seat that the unit has, also while its hardware is missing."""
     cell = incumbents.cells.get(unit, "")
     if offer := room.offers.get(cell):
-        return offer.seat
+        # back, and the scheduler has not given it to the pod that waits for it yet
+        is_due = unit in incumbents.lost and unit in incumbents.waiting
+        return replace(offer.seat, lost_since=incumbents.lost[unit]) if is_due else offer.seat
     hardware = room.hardware.get(cell)
     if hardware is None or _rank(hardware, wish) is None:
         return None
@@ -143,8 +145,9 @@ def _next(
     """Return a seat that the unit should take instead of its own; None: it stays."""
     if seat is None:
         return _best(room.offers.values(), used)
-    is_homeless = seat.lost_since is not None and not incumbents.stays(unit)
-    if is_homeless or unit in incumbents.spilled:
+    is_lost = seat.lost_since is not None
+    # what may only be late is waited for; what is there and taken is not
+    if (is_lost and not incumbents.stays(unit)) or (not is_lost and unit in incumbents.spilled):
         others = (one for one in room.offers.values() if one.seat.hardware != seat.hardware)
         return _best(others, used)
     own = room.offers.get(seat.hardware.cell)

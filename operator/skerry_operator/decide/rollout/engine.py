@@ -17,15 +17,21 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from skerry_operator.api.quantity import duration_s
 from skerry_operator.api.v1alpha1.edgedeployment import Rollout
-from skerry_operator.api.v1alpha1.edgedeployment_status import Stage
+from skerry_operator.api.v1alpha1.edgedeployment_status import FailedRevision, Stage
 from skerry_operator.constants import ANNOTATION_ABORT, Reason
 from skerry_operator.decide.facts import RolloutFacts, Verdict
 from skerry_operator.decide.planned import EventNote
-from skerry_operator.decide.rollout.look import Finding, Look, label, some
+from skerry_operator.decide.rollout.desire import default, desired
+from skerry_operator.decide.rollout.first import (
+    first_failed,
+    interim_failed,
+    is_late,
+    serves_after_all,
+)
+from skerry_operator.decide.rollout.hold import hold
+from skerry_operator.decide.rollout.look import Finding, Look, label
 from skerry_operator.decide.rollout.moves import (
-    FIRST_PREFIX,
     Move,
     adopt,
     advance,
@@ -44,18 +50,12 @@ from skerry_operator.decide.rollout.moves import (
     wait_for_metrics,
     watch_again,
 )
-from skerry_operator.decide.rollout.state import EngineState, sane
+from skerry_operator.decide.rollout.naming import some
+from skerry_operator.decide.rollout.requeue import interval_s, requeue_after_s
+from skerry_operator.decide.rollout.state import MEASURED_STAGES, EngineState, sane
 
 __all__ = ["EngineState", "Transition", "interval_s", "step", "step_label", "subject_of"]
 
-POLL_S = 1.0
-"""How soon to look again while units change."""
-ROLLBACK_POLL_S = 0.2
-"""The same while units go back: people wait for this one."""
-SOONEST_S = 0.05
-"""Never look again sooner, so that a soak that is nearly over makes no busy loop."""
-SHORTEST_INTERVAL_S = 0.5
-"""A shorter analysis interval than this is taken as this: each look reads pods and may write."""
 MOST_MOVES = 200
 """More moves than the longest chain at one instant: 33 steps of no soak, 3 moves each."""
 
@@ -85,11 +85,6 @@ def subject_of(state: EngineState, wanted: str) -> str:
     return state.target
 
 
-def interval_s(spec: Rollout) -> float:
-    """Return the time between two looks at the numbers."""
-    return max(SHORTEST_INTERVAL_S, duration_s(spec.analysis.interval))
-
-
 def step_label(spec: Rollout, state: EngineState) -> str | None:
     """Return the step for people, for example `2/4`; None when no rollout is under way."""
     if state.rollout.stage in {Stage.IDLE, Stage.ROLLING_BACK}:
@@ -105,7 +100,7 @@ def step(spec: Rollout, state: EngineState, facts: RolloutFacts) -> Transition:
     state = sane(state, facts.now)
     # facts that name no subject speak of what was the target when they were gathered
     facts = replace(facts, target=facts.target or subject_of(state, facts.wanted))
-    look = Look(spec, state, facts)
+    look = Look(spec, _with_measured(state, facts), facts)
     events: list[EventNote] = []
     for _ in range(MOST_MOVES):
         move = _move(look)
@@ -115,14 +110,22 @@ def step(spec: Rollout, state: EngineState, facts: RolloutFacts) -> Transition:
         look = replace(look, state=move.state)
     return Transition(
         state=look.state,
-        desired=_desired(look),
-        default=_default(look),
+        desired=desired(look),
+        default=default(look),
         reason=move.reason,
         message=move.message,
         events=tuple(events),
-        requeue_after_s=_requeue_after_s(look),
+        requeue_after_s=requeue_after_s(look),
         active=look.stage is not Stage.IDLE,
     )
+
+
+def _with_measured(state: EngineState, facts: RolloutFacts) -> EngineState:
+    """Return the state with the measurements that were taken of its target."""
+    is_of_target = state.rollout.stage in MEASURED_STAGES and facts.target == state.target
+    if not is_of_target or facts.measured == state.rollout.measured:
+        return state
+    return state.with_rollout(measured=facts.measured)
 
 
 def _move(look: Look) -> Move:
@@ -154,6 +157,9 @@ def _idle(look: Look) -> Move:  # noqa: PLR0911 (a ladder: one return for each r
     # the spec as written is stable already; an abort annotation changes nothing here
     if wanted == state.stable:
         return stay(look, Reason.STABLE, f"{wanted} is stable")
+    # a first deployment that only came late: it is watched again
+    if is_late(look) and not look.spec.paused:
+        return begin(look)
     # it failed, or a person forbids it: stable goes on
     if hindered := _hindered(look):
         return stay(look, hindered.reason, hindered.message)
@@ -185,28 +191,39 @@ def _adoptable(look: Look) -> str | None:
 
 def _hindered(look: Look) -> Finding | None:
     """Return why the wanted revision must not be started, if so."""
-    wanted, stable = look.facts.wanted, look.state.stable
+    wanted, stable, named = look.facts.wanted, look.state.stable, look.facts.named
     entry = look.refusal
+    # nothing serves that could be harmed, and the spec went back: that is always possible
+    if look.is_first and wanted != look.state.target:
+        entry = None
     # it failed under this retry text; a new text tries again
     if entry is not None:
         why = f"{entry.reason}: {entry.message}"
         if stable is None:
-            return Finding(Reason.FIRST_DEPLOYMENT_FAILED, f"{FIRST_PREFIX}: {why}")
+            return Finding(Reason.FIRST_DEPLOYMENT_FAILED, _without_stable(look, entry))
         is_last = entry == look.state.failed[0]
         reason = Reason.ROLLED_BACK if is_last else Reason.FAILED_BEFORE
-        return Finding(reason, f"{wanted} was taken back, {stable} is stable: {why}")
+        return Finding(reason, f"{named(wanted)} was taken back, {named(stable)} is stable: {why}")
     # a person forbids it, before it began
     if look.facts.abort == wanted:
         rule = f"annotation {ANNOTATION_ABORT} names it: remove the annotation to roll it out"
         return Finding(Reason.ABORTED, f"{wanted} is not started: {rule}")
-    return None
+    # units that serve would lose their model, or fall behind
+    return hold(look.spec, look.state, wanted, look.facts.uncovered)
+
+
+def _without_stable(look: Look, entry: FailedRevision) -> str:
+    interim = look.state.interim
+    if interim is None or interim == entry.revision:
+        return first_failed(entry)
+    return interim_failed(entry, interim)
 
 
 def _under_way(look: Look) -> Move | None:  # noqa: PLR0911 (a ladder)
     """Return what ends or restarts a rollout, whatever its stage."""
     wanted, target = look.facts.wanted, look.target
     # the spec is back at stable: immediate, no steps, no analysis, no failure
-    if wanted == look.state.stable:
+    if wanted == look.state.base:
         return go_back(look, Finding(Reason.REVERTED, f"the spec is back at {wanted}"))
     # the spec wants something else that may not be started: the target is wanted no longer
     if wanted != target and (hindered := _hindered(look)):
@@ -247,12 +264,16 @@ def _stepping(look: Look) -> Move:
     # more units than ever: real progress, the deadline begins anew
     if len(look.serving) > look.state.rollout.best_serving:
         return progressed(look, len(look.serving))
+    # the step takes units that have to wait for a window
+    if look.due:
+        so_far = f"{look.count()}; " if look.asked else f"{look.name}: "
+        return _outside(look, f"step {look.label()}: {so_far}", len(look.due))
     # nobody is waited for, and somebody serves it
     if look.serving and not look.awaited:
         return observe_soak(look) if look.is_confirmed else _unconfirmed(look)
     # too long without progress; checked before anything that may hold
     if look.is_overdue:
-        return fail(look, look.overdue())
+        return _overdue(look)
     return stay(look, Reason.WAITING_FOR_UNITS, f"step {look.label()}: {look.waiting()}")
 
 
@@ -281,12 +302,27 @@ def _judging(look: Look) -> Move:
     if look.is_overdue and look.assessment.no_data and not look.awaited:
         return wait_for_metrics(look)
     if look.is_overdue:
-        return fail(look, look.overdue())
+        return _overdue(look)
     # a unit did not answer this time
     if look.awaited:
         return stay(look, Reason.WAITING_FOR_UNITS, f"step {look.label()}: {look.waiting()}")
     message = f"step {look.label()}: {look.assessment.message}"
     return stay(look, Reason.WAITING_FOR_METRICS, message)
+
+
+def _overdue(look: Look) -> Move:
+    """Decide at the deadline: a first deployment that serves is stable, and late units join."""
+    finding = look.overdue()
+    if look.is_first and serves_after_all(look):
+        return advance(look, finding.message)
+    return fail(look, finding)
+
+
+def _outside(look: Look, so_far: str, count: int) -> Move:
+    """Wait for a window; what was given already is watched, and fails as ever."""
+    who = "1 unit waits" if count == 1 else f"{count} units wait"
+    text = f"{so_far}{who} for a window of spec.rollout.windows, {look.outlook.why}"
+    return stay(look, Reason.WAITING_FOR_WINDOW, text)
 
 
 def _unconfirmed(look: Look) -> Move:
@@ -334,14 +370,14 @@ def _known(reason: str) -> Reason:
 
 def _rolling_back(look: Look) -> Move:
     """Wait until stable serves again, or let a fix go out."""
-    wanted, stable = look.facts.wanted, look.state.stable
+    wanted, base = look.facts.wanted, look.state.base
     # a fix goes out at once: stable itself may be what cannot be served
-    if wanted != stable and not look.spec.paused and _hindered(look) is None:
+    if wanted != base and not look.spec.paused and _hindered(look) is None:
         return begin(look)
     missing = [
         unit
         for unit in look.reachable
-        if not (unit.is_confirmed and unit.assigned == stable == unit.serving)
+        if not (unit.is_confirmed and unit.assigned == base == unit.serving)
     ]
     # everyone who can be reached says so; who cannot takes stable when it returns
     if not missing:
@@ -352,7 +388,7 @@ def _rolling_back(look: Look) -> Move:
     # all were given stable, and more than that cannot be done for who does not take it
     if look.is_overdue:
         return gone_back(look, missing)
-    message = f"{back} of {len(look.reachable)} units serve {stable} again"
+    message = f"{back} of {len(look.reachable)} units serve {base} again"
     return stay(look, Reason.ROLLING_BACK, f"{message}: {look.state.rollout.message}")
 
 
@@ -362,54 +398,13 @@ def _promoting(look: Look) -> Move:
     Who has to wait for a new pod may wait for ever, because of one at its site that does not
     start. The target has passed, so that neither takes it back nor keeps a newer one waiting.
     """
-    late = [unit.name for unit in look.reachable if unit.assigned != look.target]
+    late = sorted(look.late)
+    # new pods wait for a window, but not for one that nobody needs: the spec went back
+    count = len(late) + look.takes_away
+    if count and look.is_shut and look.facts.wanted != look.state.base:
+        return _outside(look, f"{look.name} becomes stable: ", count)
     if not late or look.is_overdue or look.facts.wanted != look.target:
         return promote(look, late)
     given = len(look.reachable) - len(late)
-    message = f"{look.target} becomes stable: given to {given} of {len(look.reachable)} units"
+    message = f"{look.name} becomes stable: given to {given} of {len(look.reachable)} units"
     return stay(look, Reason.STEP_COMPLETED, f"{message}; not yet: {some(late)}")
-
-
-def _default(look: Look) -> str | None:
-    """Return the revision of units that have no entry."""
-    state = look.state
-    if look.stage is Stage.PROMOTING or state.stable is None:
-        return state.target
-    return state.stable
-
-
-def _desired(look: Look) -> dict[str, str | None]:
-    """Return every unit's revision: the default, the target for chosen ones.
-
-    A status that knows nothing takes nothing away: then a unit keeps what it was given.
-    """
-    default = _default(look)
-    if default is None:
-        return {unit.name: unit.assigned for unit in look.facts.units}
-    chosen = look.chosen if _gives_target(look.stage) else frozenset()
-    return {unit.name: look.target if unit.name in chosen else default for unit in look.facts.units}
-
-
-def _gives_target(stage: Stage) -> bool:
-    """Tell whether chosen units differ from the default in this stage."""
-    return stage in {Stage.STEPPING, Stage.SOAKING, Stage.PAUSED}
-
-
-def _requeue_after_s(look: Look) -> float | None:
-    """Return when to look again although nothing happened."""
-    interval = interval_s(look.spec)
-    # the clock stands still, or a person is waited for: only failures are looked for
-    if look.stage is not Stage.IDLE and look.state.rollout.paused_at is not None:
-        return interval
-    match look.stage:
-        case Stage.IDLE:
-            return None
-        case Stage.ROLLING_BACK:
-            return ROLLBACK_POLL_S
-        case Stage.DEPLOYING | Stage.STEPPING | Stage.PROMOTING:
-            return POLL_S
-        case Stage.PAUSED:
-            return interval
-        case Stage.SOAKING:
-            left = (look.soak_ends_at - look.now).total_seconds()
-            return max(SOONEST_S, min(interval, left) if left > 0 else interval)

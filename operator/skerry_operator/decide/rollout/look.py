@@ -10,17 +10,19 @@ from datetime import datetime, timedelta
 from functools import cached_property
 
 from skerry_operator.api.quantity import duration_s
-from skerry_operator.api.v1alpha1.edgedeployment import DEFAULT_STEPS, Rollout, Step
+from skerry_operator.api.v1alpha1.edgedeployment import DEFAULT_STEPS, OnUncovered, Rollout, Step
 from skerry_operator.api.v1alpha1.edgedeployment_status import FailedRevision, Stage
 from skerry_operator.constants import Reason
 from skerry_operator.decide.facts import Assessment, RolloutFacts, UnitFacts, Verdict
 from skerry_operator.decide.rollout.choose import choose, covers_cells, uncovered_cells
-from skerry_operator.decide.rollout.state import EngineState
+from skerry_operator.decide.rollout.downloads import remedy
+from skerry_operator.decide.rollout.naming import by_text, described
+from skerry_operator.decide.rollout.state import MEASURED_STAGES, EngineState
+from skerry_operator.decide.windows import WindowOutlook, outlook, time_open
+from skerry_runtime.contract import SwapPhase
 
 EVERYONE = "100%"
 DEFAULT_SOAK = "60s"
-NAMED_UNITS = 3
-"""Units that a message names before it only counts them."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ def steps_of(spec: Rollout, state: EngineState) -> tuple[Step, ...]:
     if last.units != EVERYONE:
         last = Step(units=EVERYONE, soak=DEFAULT_SOAK)
         steps = (*steps, last)
-    if state.stable is None:
+    if state.base is None:
         return (last,)
     if is_immediate(state):
         return (Step(units=EVERYONE, soak="0s"),)
@@ -51,9 +53,17 @@ def steps_of(spec: Rollout, state: EngineState) -> tuple[Step, ...]:
 
 def is_immediate(state: EngineState) -> bool:
     """Tell whether the target was stable before: it needs no steps and no analysis."""
-    return state.target != state.stable and any(
-        entry.revision == state.target for entry in state.history
+    return state.target != state.stable and (
+        bool(state.rollout.is_return)
+        or any(entry.revision == state.target for entry in state.history)
     )
+
+
+def heeds_download_windows(spec: Rollout, state: EngineState) -> bool:
+    """Tell whether the target is fetched in windows only: it is on trial beside another."""
+    is_on_trial = state.rollout.stage in MEASURED_STAGES and state.target != state.base
+    has_other = state.base is not None and not is_immediate(state)
+    return bool(spec.download.windows) and is_on_trial and has_other
 
 
 def index_of(state: EngineState, steps: tuple[Step, ...]) -> int:
@@ -91,9 +101,14 @@ class Look:
         return self.state.target or ""
 
     @property
+    def name(self) -> str:
+        """The revision that is rolled out, for people."""
+        return self.facts.named(self.target)
+
+    @property
     def is_first(self) -> bool:
         """Tell whether there is no revision to go back to."""
-        return self.state.stable is None
+        return self.state.base is None
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:
@@ -123,8 +138,7 @@ class Look:
     @property
     def refusal(self) -> FailedRevision | None:
         """What is held against the wanted revision under the present retry text."""
-        entry = self.state.failure_of(self.facts.wanted)
-        return entry if entry is not None and entry.retry == self.spec.retry else None
+        return self.state.refusal_of(self.facts.wanted, self.spec.retry)
 
     @property
     def halted(self) -> Finding | None:
@@ -134,6 +148,63 @@ class Look:
         if not self.reachable:
             return Finding(Reason.WAITING_FOR_UNITS, "no unit can be reached")
         return None
+
+    @cached_property
+    def outlook(self) -> WindowOutlook:
+        """How it stands with the windows."""
+        return outlook(self.spec.windows, self.now)
+
+    @property
+    def heeds_windows(self) -> bool:
+        """Tell whether units are given the target in windows only: it is no way back, nor all."""
+        is_way_back = self.stage is Stage.ROLLING_BACK or is_immediate(self.state)
+        return bool(self.spec.windows) and not self.is_first and not is_way_back
+
+    @property
+    def is_shut(self) -> bool:
+        """Tell whether no unit may be given the target now."""
+        return self.heeds_windows and not self.outlook.is_open
+
+    @cached_property
+    def line(self) -> WindowOutlook:
+        """How it stands with the windows in which the target is fetched."""
+        heeds = heeds_download_windows(self.spec, self.state)
+        return outlook(self.spec.download.windows if heeds else (), self.now)
+
+    @property
+    def line_waits(self) -> str:
+        """Who waits for a download window, for people; empty: nobody."""
+        waiting = 0 if self.line.is_open else len(self._fetchers)
+        window = f"a window of spec.rollout.download.windows, {self.line.why}"
+        who = "1 waits" if waiting == 1 else f"{waiting} wait"
+        return f"; {who} to fetch it for {window}" if waiting else ""
+
+    @cached_property
+    def _fetchers(self) -> tuple[UnitFacts, ...]:
+        """Awaited units whose time a download takes, or took."""
+        return tuple(
+            unit
+            for unit in self.awaited
+            if unit.fetching is not None or unit.waiting.startswith(SwapPhase.FETCHING)
+        )
+
+    @cached_property
+    def due(self) -> frozenset[str]:
+        """Units that the step takes, and that wait for a window."""
+        if not self.is_shut or self.stage is not Stage.STEPPING or self.step.units is None:
+            return frozenset()
+        return choose(self.facts.units, self.step.units, self.target) - self.holders
+
+    @property
+    def takes_away(self) -> int:
+        """Units that lose their model with the promotion: the target has no build for them."""
+        is_let = self.spec.on_uncovered is OnUncovered.ALLOW
+        return len(self.facts.uncovered) if is_let else 0
+
+    @cached_property
+    def late(self) -> frozenset[str]:
+        """Reachable units that the cluster's assignment does not give the target."""
+        return frozenset(one.name for one in self.reachable if one.assigned != self.target)
 
     @cached_property
     def reachable(self) -> tuple[UnitFacts, ...]:
@@ -153,7 +224,8 @@ class Look:
         """
         if self.is_first:
             return frozenset(unit.name for unit in self.facts.units)
-        if self.stage is Stage.STEPPING and not self.spec.paused and self.step.units is not None:
+        is_asking = self.stage is Stage.STEPPING and not self.spec.paused and not self.is_shut
+        if is_asking and self.step.units is not None:
             return choose(self.facts.units, self.step.units, self.target)
         return self.holders
 
@@ -230,9 +302,40 @@ class Look:
 
     @property
     def is_overdue(self) -> bool:
-        """Tell whether the progress deadline has passed."""
-        limit = timedelta(seconds=duration_s(self.spec.progress_deadline))
-        return self.now >= self.deadline_base + limit
+        """Tell whether the progress deadline has passed.
+
+        With b = its base, d = its length, m = when a download that is awaited last moved, and
+        f = the longest time to fetch:
+            no download    b + d
+            one that moves min(max(b, m) + d, max(b + f, b + d))
+        Where there are windows, time outside of them does not pass.
+        """
+        limit, base, moved_at = self._deadline, self.deadline_base, self.moved_at
+        if moved_at is None or moved_at <= base:
+            return self._has_passed(limit, base)
+        longest = timedelta(seconds=duration_s(self.spec.download.deadline))
+        return self._has_passed(limit, moved_at) or self._has_passed(max(longest, limit), base)
+
+    def _has_passed(self, limit: timedelta, since: datetime) -> bool:
+        """Tell whether so much time has passed that counts."""
+        if self.now < since + limit or self.is_shut or self.line_waits:
+            return False
+        lines = self.spec.download.windows if self._fetchers else ()
+        heeded = (
+            self.spec.windows if self.heeds_windows else (),
+            lines if heeds_download_windows(self.spec, self.state) else (),
+        )
+        return all(time_open(windows, since, self.now) >= limit for windows in heeded)
+
+    @property
+    def _deadline(self) -> timedelta:
+        return timedelta(seconds=duration_s(self.spec.progress_deadline))
+
+    @property
+    def moved_at(self) -> datetime | None:
+        """When a download of an awaited unit last brought new bytes."""
+        times = [unit.fetching.moved_at for unit in self.awaited if unit.fetching]
+        return max((at for at in times if at is not None), default=None)
 
     @property
     def soak_ends_at(self) -> datetime:
@@ -256,21 +359,27 @@ class Look:
 
     def overdue(self) -> Finding:
         """Return the deadline's finding, with what the units wait for."""
+        moves = self.moved_at is not None and self.now < self.moved_at + self._deadline
         message = f"no progress for {self.spec.progress_deadline}: {self.count()}"
-        waiting = [described(unit) for unit in self.awaited]
+        if moves:
+            message = f"not fetched within {self.spec.download.deadline}: {self.count()}"
+        waiting = by_text((unit.name, described(unit)) for unit in self.awaited)
         if waiting:
-            return Finding(Reason.DEADLINE_EXCEEDED, f"{message}; waiting: {some(waiting)}")
+            return Finding(
+                Reason.DEADLINE_EXCEEDED,
+                f"{message}; waiting: {waiting}{remedy(self.awaited, self.spec)}",
+            )
         return Finding(Reason.DEADLINE_EXCEEDED, f"{message}; {self.assessment.message}")
 
     def count(self) -> str:
         """Return for example `3 of 5 units serve r1-0a1b2c3d4e`."""
         failed = f", {len(self.failing)} refuse it" if self.failing else ""
-        return f"{len(self.serving)} of {len(self.asked)} units serve {self.target}{failed}"
+        return f"{len(self.serving)} of {len(self.asked)} units serve {self.name}{failed}"
 
     def waiting(self) -> str:
         """Return the count, and what keeps those units that are not there yet."""
-        states = [f"{unit.name}: {unit.state}" for unit in self.awaited if unit.state]
-        return f"{self.count()}; {some(states)}" if states else self.count()
+        states = by_text((unit.name, unit.state) for unit in self.awaited if unit.state)
+        return (f"{self.count()}; {states}" if states else self.count()) + self.line_waits
 
     def label(self) -> str:
         """Return the step for people, for example `2/4`."""
@@ -278,9 +387,9 @@ class Look:
 
     def _refusals(self, rule: str) -> str:
         """Return who refuses the target and why."""
-        texts = [f"{unit.name}: {unit.failure}" for unit in self.failing]
-        count = f"{len(texts)} of {len(self.asked)} units refuse {self.target}, {rule}"
-        return f"{count}: {some(texts)}"
+        texts = by_text((unit.name, unit.failure or "") for unit in self.failing)
+        count = f"{len(self.failing)} of {len(self.asked)} units refuse {self.name}, {rule}"
+        return f"{count}: {texts}"
 
     def _is_on_target(self, unit: UnitFacts) -> bool:
         """Tell whether the unit was given the target and says that it serves it."""
@@ -292,19 +401,7 @@ class Look:
         return self.facts.target in {None, self.target}
 
 
-def described(unit: UnitFacts) -> str:
-    """Return a unit and what it waits for."""
-    waiting = unit.waiting or ("not serving it yet" if unit.answered else "no answer")
-    return f"{unit.name}: {waiting}"
-
-
 def _unit_reason(failing: tuple[UnitFacts, ...]) -> Reason:
     """Return CrashLoop when that is all there is, else UnitFailed."""
     crashed = all((unit.failure or "").startswith(Reason.CRASH_LOOP) for unit in failing)
     return Reason.CRASH_LOOP if crashed else Reason.UNIT_FAILED
-
-
-def some(texts: list[str]) -> str:
-    """Return the first few texts and how many there are beyond them."""
-    rest = len(texts) - NAMED_UNITS
-    return "; ".join(texts[:NAMED_UNITS]) + (f"; and {rest} more" if rest > 0 else "")

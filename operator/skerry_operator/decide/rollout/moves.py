@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from skerry_operator.api.v1alpha1.edgedeployment import OnFailure
+from skerry_operator.api.v1alpha1.edgedeployment import OnFailure, OnUncovered
 from skerry_operator.api.v1alpha1.edgedeployment_status import (
     FailedRevision,
     HistoryEntry,
@@ -18,7 +18,9 @@ from skerry_operator.api.v1alpha1.edgedeployment_status import (
 from skerry_operator.constants import Reason
 from skerry_operator.decide.facts import UnitFacts
 from skerry_operator.decide.planned import EventNote
-from skerry_operator.decide.rollout.look import Finding, Look, described, some
+from skerry_operator.decide.rollout.first import first_failed, interim_of
+from skerry_operator.decide.rollout.look import Finding, Look
+from skerry_operator.decide.rollout.naming import by_text, described, some
 from skerry_operator.decide.rollout.state import (
     REASON_LIMIT,
     EngineState,
@@ -26,8 +28,6 @@ from skerry_operator.decide.rollout.state import (
     merged,
     stepping_stage,
 )
-
-FIRST_PREFIX = "first deployment: nothing to roll back to"
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,19 @@ def stay(look: Look, reason: Reason, message: str) -> Move:
 
 def begin(look: Look) -> Move:
     """Start the rollout of the wanted revision at its first step; stable stays what it is."""
-    wanted, stable = look.facts.wanted, look.state.stable
-    state = replace(look.state.without_failed(wanted), target=wanted)
-    text = f"{wanted} replaces {stable}" if stable else f"first deployment of {wanted}"
-    reason = Reason.ROLLOUT_STARTED if stable else Reason.FIRST_DEPLOYMENT
+    wanted = look.facts.wanted
+    state = replace(look.state.without_failed(wanted), target=wanted, interim=interim_of(look))
+    base, name = state.base, look.facts.named(wanted)
+    text = f"{name} replaces {look.facts.named(base)}" if base else f"first deployment of {name}"
+    text += ", which serves and never was stable" if state.interim else ""
+    text += f"; pods are replaced: {'; '.join(look.facts.replaced)}" if look.facts.replaced else ""
+    text += _without_build(look)
+    reason = Reason.ROLLOUT_STARTED if base else Reason.FIRST_DEPLOYMENT
     rollout = RolloutStatus(
         stage=stepping_stage(state),
         step=0,
-        from_revision=stable,
+        from_revision=base,
+        is_return=look.facts.is_return or None,
         started_at=look.now,
         step_started_at=look.now,
         progress_at=look.now,
@@ -62,6 +67,16 @@ def begin(look: Look) -> Move:
         message=clip(text),
     )
     return _noted(_noting_stable(look, replace(state, rollout=rollout)), reason, text)
+
+
+def _without_build(look: Look) -> str:
+    """Return who has a model and will not get this one, and what becomes of them."""
+    units = look.facts.uncovered
+    if not units:
+        return ""
+    loses = look.spec.on_uncovered is OnUncovered.ALLOW
+    fate = "lose their model when it is stable" if loses else "keep what they have"
+    return f"; {len(units)} units have no build of it and {fate}: {some([u.name for u in units])}"
 
 
 def _noting_stable(look: Look, state: EngineState) -> EngineState:
@@ -89,7 +104,7 @@ def enter_step(look: Look, index: int) -> EngineState:
 
 def advance(look: Look, why: str) -> Move:
     """Go on to the next step, or after the last one promote the target."""
-    done = f"step {look.label()} of {look.target} is done: {why}"
+    done = f"step {look.label()} of {look.name} is done: {why}"
     if look.index + 1 >= len(look.steps):
         return _decided(_promoting(look), Reason.STEP_COMPLETED, done)
     state = enter_step(look, look.index + 1)
@@ -110,9 +125,10 @@ def _promoting(look: Look) -> EngineState:
 
 def promote(look: Look, late: list[str]) -> Move:
     """Make the target the stable revision: the rollout is over; who is `late` is given it next."""
-    target, former = look.target, look.state.stable
+    target, former = look.target, look.state.base
     state = look.state.with_stable(_history_entry(look, target), look.spec.history_limit)
-    text = f"{target} is stable" + (f", it replaced {former}" if former else "")
+    named = look.facts.named
+    text = f"{named(target)} is stable" + (f", it replaced {named(former)}" if former else "")
     text += f"; {len(late)} units wait for their turn: {some(late)}" if late else ""
     return _noted(_ended(state, look.now, Reason.PROMOTED, text), Reason.PROMOTED, text)
 
@@ -193,13 +209,14 @@ def fail(look: Look, finding: Finding) -> Move:
         message=clip(finding.message),
         at=look.now,
         retry=look.spec.retry,
+        version=clip(look.facts.versions.get(look.target, ""), REASON_LIMIT) or None,
     )
     state = look.state.with_failed(entry)
     is_asked_for = finding.reason is Reason.ABORTED
     if look.spec.on_failure is OnFailure.PAUSE and not is_asked_for:
         return _paused(state, look.now, finding, warning=True)
     if look.is_first:
-        text = f"{FIRST_PREFIX}: {finding.reason}: {finding.message}"
+        text = first_failed(entry)
         state = _ended(state, look.now, Reason.FIRST_DEPLOYMENT_FAILED, text)
         return _noted(state, Reason.FIRST_DEPLOYMENT_FAILED, text, warning=True)
     return _going_back(look, state, finding, warning=True)
@@ -215,21 +232,23 @@ def go_back(look: Look, finding: Finding) -> Move:
 
 def gone_back(look: Look, missing: list[UnitFacts]) -> Move:
     """End a rollback: every reachable unit serves stable again, but for those that are missing."""
-    rollout, stable = look.state.rollout, look.state.stable
+    rollout, base = look.state.rollout, look.state.base
     seconds = (look.now - (rollout.rollback_at or look.now)).total_seconds()
     count = f" on {len(look.reachable) - len(missing)} of {len(look.reachable)} units"
-    text = f"{look.target} was taken back, {stable} serves again{count if missing else ''}"
+    again = f"{look.facts.named(base)} serves again{count if missing else ''}"
+    text = f"{look.name} was taken back, {again}"
     text += f" {seconds:.1f} s after the decision: {rollout.reason}: {rollout.message}"
-    text += f"; not serving it: {some([described(unit) for unit in missing])}" if missing else ""
+    waiting = by_text((unit.name, described(unit)) for unit in missing)
+    text += f"; not serving it: {waiting}" if missing else ""
     warning = bool(missing) or rollout.reason != Reason.REVERTED
-    state = _ended(replace(look.state, target=stable), look.now, Reason.ROLLED_BACK, text)
+    state = _ended(replace(look.state, target=base), look.now, Reason.ROLLED_BACK, text)
     state = state.with_rollout(rollback_at=rollout.rollback_at)
     return _noted(state, Reason.ROLLED_BACK, text, warning=warning)
 
 
 def _going_back(look: Look, state: EngineState, finding: Finding, *, warning: bool) -> Move:
-    """Return the move to RollingBack: from now on every unit is to have stable."""
-    text = f"{look.target} goes back to {look.state.stable}: {finding.message}"
+    """Return the move to RollingBack: from now on every unit is to have what was before."""
+    text = f"{look.name} goes back to {look.facts.named(look.state.base)}: {finding.message}"
     state = state.with_rollout(
         stage=Stage.ROLLING_BACK,
         soak_started_at=None,

@@ -14,7 +14,8 @@ from skerry_operator.api.v1alpha1.edgedeployment_status import Phase, Stage
 from skerry_operator.constants import ConditionType, Reason
 from skerry_operator.decide.facts import RolloutFacts, UnitFacts
 from skerry_operator.decide.rollout.engine import Transition
-from skerry_operator.decide.rollout.look import Finding, some
+from skerry_operator.decide.rollout.look import Finding
+from skerry_operator.decide.rollout.naming import by_text
 from skerry_operator.decide.rollout.state import clip
 
 MESSAGE_LIMIT = 4096
@@ -32,8 +33,10 @@ NEEDS_A_PERSON = frozenset(
         Reason.METRIC_FAILED,
         Reason.CRASH_LOOP,
         Reason.DEADLINE_EXCEEDED,
+        Reason.UNITS_UNCOVERED,
         Reason.MODEL_INVALID,
         Reason.INVALID_SPEC,
+        Reason.PLACEMENT_HELD,
     }
 )
 """What does not mend itself: Stalled. A model or a node that is missing may still come."""
@@ -66,6 +69,16 @@ class Placedness:
 
 
 @dataclass(frozen=True)
+class Exclusion:
+    """Units that keep what they have, as there is no build of the wanted revision for them."""
+
+    units: tuple[UnitFacts, ...]
+    is_tolerated: bool
+    """The spec lets the others go on without them."""
+    message: str
+
+
+@dataclass(frozen=True)
 class Standing:
     """Everything that conditions are made from."""
 
@@ -83,6 +96,18 @@ class Standing:
     """No unit is asked for, so nothing that serves is what the spec says."""
     failure_limit: int = 0
     """Units that may refuse the stable revision, and it still counts as running everywhere."""
+    excluded: Exclusion | None = None
+    others: tuple[UnitFacts, ...] = ()
+    """Other units on which the wanted revision has no place, and that keep what they have."""
+
+    offer: str = ""
+    """Which images of the operator the pods do not run in; empty: they run in them."""
+
+    @property
+    def units(self) -> tuple[UnitFacts, ...]:
+        """All units that have a model, or are to have one."""
+        excluded = self.excluded.units if self.excluded else ()
+        return (*self.facts.units, *excluded, *self.others)
 
 
 @dataclass(frozen=True)
@@ -120,12 +145,18 @@ def phase(standing: Standing, previous: tuple[Condition, ...] = ()) -> Phase:
     if transition.active:
         return _phase_under_way(transition)
     if transition.reason in NEEDS_A_PERSON:
-        return Phase.ROLLED_BACK
+        is_held = transition.reason is Reason.UNITS_UNCOVERED
+        return Phase.PAUSED if is_held else Phase.ROLLED_BACK
     available = _available({condition.type: condition for condition in previous}, standing)
-    is_well = available.status is not ConditionStatus.FALSE and standing.hindrance is None
-    refusing = sum(unit.failure is not None for unit in _behind(standing))
-    is_taken = refusing <= standing.failure_limit
-    return Phase.STABLE if is_well and is_taken else Phase.DEGRADED
+    return _phase_at_rest(_ready(standing, available))
+
+
+def _phase_at_rest(ready: _Statement) -> Phase:
+    """Return the phase while nothing is rolled out: the same as Ready says."""
+    if ready.status is not ConditionStatus.FALSE:
+        return Phase.STABLE
+    # units that came back are on their way
+    return Phase.PROGRESSING if ready.reason == Reason.WAITING_FOR_UNITS else Phase.DEGRADED
 
 
 def _phase_without_stable(standing: Standing) -> Phase:
@@ -141,7 +172,7 @@ def _phase_without_stable(standing: Standing) -> Phase:
 def _phase_under_way(transition: Transition) -> Phase:
     """Return the phase of a stage; a first deployment is Deploying while it is watched, too."""
     stage = transition.state.rollout.stage
-    if stage is Stage.SOAKING and transition.state.stable is None:
+    if stage is Stage.SOAKING and transition.state.base is None:
         return Phase.DEPLOYING
     return _UNDER_WAY.get(stage, Phase.PROGRESSING)
 
@@ -157,14 +188,14 @@ def _statements(known: dict[str, Condition], standing: Standing) -> Iterator[_St
     if placed := _placed(known, standing):
         yield placed
     if _is_reconciling(standing, progressing):
-        yield _as(ConditionType.RECONCILING, _hindered(standing) or progressing)
+        yield _as(ConditionType.RECONCILING, _hindered(standing) or _brief(progressing, "; "))
     elif ready.status is not ConditionStatus.TRUE and ready.reason in NEEDS_A_PERSON:
         yield _as(ConditionType.STALLED, ready, ConditionStatus.TRUE)
 
 
 def _available(known: dict[str, Condition], standing: Standing) -> _Statement:
     """Return whether a model serves on every reachable unit."""
-    units = standing.facts.units
+    units = standing.units
     reachable = [unit for unit in units if unit.reachable]
     # nobody is to have it
     if standing.is_scaled_to_zero:
@@ -191,16 +222,12 @@ def _available(known: dict[str, Condition], standing: Standing) -> _Statement:
     message = f"{len(reachable) - len(silent)} of {len(reachable)} reachable units serve"
     message = f"{message}, {offline} offline" if offline else message
     if silent:
-        message = f"{message}; not serving: {some([_with_state(unit) for unit in silent])}"
+        states = by_text((unit.name, unit.state) for unit in silent)
+        message = f"{message}; not serving: {states}"
         return _statement(
             ConditionType.AVAILABLE, ConditionStatus.FALSE, Reason.NOT_SERVING, message
         )
     return _statement(ConditionType.AVAILABLE, ConditionStatus.TRUE, Reason.SERVING, message)
-
-
-def _with_state(unit: UnitFacts) -> str:
-    """Return for example `node-a: ImagePullBackOff: no such image`."""
-    return f"{unit.name}: {unit.state}" if unit.state else unit.name
 
 
 def _as_known(condition: Condition | None) -> _Statement:
@@ -238,7 +265,25 @@ def _ready(standing: Standing, available: _Statement) -> _Statement:
     # it is stable, but does it serve?
     if available.status is not ConditionStatus.TRUE:
         return _as(ConditionType.READY, available)
-    return _everywhere(standing, transition.message)
+    ready = _or_uncovered(standing, _everywhere(standing, transition.message))
+    return _with_offer(standing, ready)
+
+
+def _with_offer(standing: Standing, ready: _Statement) -> _Statement:
+    """Return the statement with the images that are on offer: what runs is right without them."""
+    if not standing.offer or ready.status is not ConditionStatus.TRUE:
+        return ready
+    return _statement(ready.type, ready.status, ready.reason, f"{ready.message}; {standing.offer}")
+
+
+def _or_uncovered(standing: Standing, ready: _Statement) -> _Statement:
+    """Return the statement with the units that keep what they have; too many make it False."""
+    if standing.excluded is None or ready.status is not ConditionStatus.TRUE:
+        return ready
+    message = f"{ready.message}; {standing.excluded.message}"
+    if standing.excluded.is_tolerated:
+        return _statement(ready.type, ready.status, ready.reason, message)
+    return _statement(ready.type, ConditionStatus.FALSE, Reason.UNITS_UNCOVERED, message)
 
 
 def _everywhere(standing: Standing, message: str) -> _Statement:
@@ -250,7 +295,7 @@ def _everywhere(standing: Standing, message: str) -> _Statement:
     refusing = [unit for unit in behind if unit.failure is not None]
     if not behind:
         return _statement(ConditionType.READY, ConditionStatus.TRUE, Reason.STABLE, message)
-    others = some([f"{unit.name}: {unit.state or unit.serving}" for unit in behind])
+    others = by_text((unit.name, unit.state or str(unit.serving)) for unit in behind)
     message = f"{message}; {len(behind)} reachable units serve another revision: {others}"
     if len(refusing) > standing.failure_limit:
         return _statement(ConditionType.READY, ConditionStatus.FALSE, Reason.UNIT_FAILED, message)
@@ -291,7 +336,14 @@ def _progressing(standing: Standing) -> _Statement:
         return _statement(ConditionType.PROGRESSING, ConditionStatus.FALSE, reason, message)
     is_moving = transition.active and not _is_failure_pause(transition)
     status = ConditionStatus.TRUE if is_moving else ConditionStatus.FALSE
-    return _statement(ConditionType.PROGRESSING, status, transition.reason, transition.message)
+    told = _statement(ConditionType.PROGRESSING, status, transition.reason, transition.message)
+    return told if is_moving else _brief(told, ": ")
+
+
+def _brief(statement: _Statement, end: str) -> _Statement:
+    """Return what a statement says first: Ready has the whole, and nobody reads it three times."""
+    message = statement.message.partition(end)[0]
+    return _Statement(statement.type, statement.status, statement.reason, message)
 
 
 def _is_failure_pause(transition: Transition) -> bool:

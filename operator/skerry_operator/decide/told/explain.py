@@ -11,7 +11,8 @@ from skerry_operator.decide.fleet.fleet import Fleet
 from skerry_operator.decide.fleet.seating import Seat
 from skerry_operator.decide.placement.place import PlacementResult
 from skerry_operator.decide.planned import EventNote
-from skerry_operator.decide.rollout.look import Finding, some
+from skerry_operator.decide.rollout.look import Finding
+from skerry_operator.decide.rollout.naming import some
 from skerry_operator.decide.rollout.state import clip
 
 NOBODY_SELECTED = "no node has the labels of spec.placement.nodeSelector"
@@ -56,11 +57,14 @@ def shortage(placement: PlacementResult) -> str:
 
 
 def placement_events(
-    fleet: Fleet, placement: PlacementResult, seats: Iterable[Seat]
+    fleet: Fleet,
+    placement: PlacementResult,
+    rejected: Iterable[RejectedNode],
+    seats: Iterable[Seat],
 ) -> Iterator[EventNote]:
     """Yield what changed since the last status: each change is told once."""
-    if rejected := _newly_rejected(fleet, placement):
-        yield EventNote(True, Reason.NODE_REJECTED, clip(some([_told(one) for one in rejected])))
+    if fresh := _newly_rejected(fleet, rejected):
+        yield EventNote(True, Reason.NODE_REJECTED, clip(some([_told(one) for one in fresh])))
     before = {lost.node for lost in fleet.observed.deployment.status.lost_hardware}
     if lost := sorted(set(placement.lost) - before):
         yield EventNote(True, Reason.HARDWARE_LOST, clip(f"{some(lost)}: {_grace(fleet)}"))
@@ -82,16 +86,14 @@ def _told(one: RejectedNode) -> str:
     return f"{one.node}: {one.reason}: {one.message}"
 
 
-def _newly_rejected(fleet: Fleet, placement: PlacementResult) -> list[RejectedNode]:
+def _newly_rejected(fleet: Fleet, rejected: Iterable[RejectedNode]) -> list[RejectedNode]:
     """Return the nodes in the list of the status that were not in it, or for another reason."""
     status = fleet.observed.deployment.status
     told = {one.node: one.reason for one in status.rejected_nodes}
     if status.rejected_count > len(told):  # more than fit: who was told of what is not on record
         return []
     return [
-        one
-        for one in placement.rejected
-        if one.reason not in _EVERYDAY and told.get(one.node) != one.reason
+        one for one in rejected if one.reason not in _EVERYDAY and told.get(one.node) != one.reason
     ]
 
 

@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from skerry_operator.api.v1alpha1.edgedeployment_status import (
+    SIGNERS_LIMIT,
     CellStatus,
+    DownloadStatus,
     EdgeDeploymentStatus,
     LostHardware,
+    RejectedNode,
     UnitCounts,
+    UpgradeOffer,
 )
+from skerry_operator.constants import LABEL_DEPLOYMENT
 from skerry_operator.decide.facts import UnitFacts
 from skerry_operator.decide.fleet.fleet import Fleet
 from skerry_operator.decide.fleet.outage import Outages, measure
 from skerry_operator.decide.fleet.seating import Seat
+from skerry_operator.decide.fleet.shrink import in_force
+from skerry_operator.decide.names import bounded
 from skerry_operator.decide.placement.place import Cell, PlacementResult
 from skerry_operator.decide.reported import ReportedServing
 from skerry_operator.decide.rollout.engine import Transition, step_label
 from skerry_operator.decide.rollout.state import REASON_LIMIT, clip
 from skerry_operator.decide.told.conditions import Standing, conditions, phase
+from skerry_operator.decide.told.downloads import next_prefetch
 
 REJECTED_LIMIT = 20
 LOST_LIMIT = 100
@@ -35,9 +43,16 @@ class Decided:
     fleet: Fleet
     placement: PlacementResult
     """Of the revision that is being tried."""
+    rejected: tuple[RejectedNode, ...]
+    """Nodes without a place: by what is tried, or by a newer version that is held for it."""
     standing: Standing
     transition: Transition
     seats: tuple[Seat, ...] = ()
+    kept: tuple[tuple[Cell, str], ...] = ()
+    """Cells of units without a build of what is tried, each with the revision that it keeps."""
+    download: DownloadStatus | None = None
+    offer: UpgradeOffer | None = None
+    """Images of the operator that what runs does not run in."""
 
 
 def next_status(outcome: Decided) -> EdgeDeploymentStatus:
@@ -52,9 +67,19 @@ def next_status(outcome: Decided) -> EdgeDeploymentStatus:
             "model_version": snapshot.model.version if snapshot else None,
             "step": step_label(deployment.spec.rollout, state),
             "cells": _cells(outcome, outages),
+            "download": outcome.download,
+            "prefetch": next_prefetch(
+                outcome.fleet.observed.deployment.status.prefetch,
+                outcome.standing.facts.units,
+                outcome.standing.facts.now,
+            )
+            if outcome.transition.active
+            else None,
+            "upgrade": outcome.offer,
             "replacing": outages.replacing,
-            "rejected_nodes": placement.rejected[:REJECTED_LIMIT],
-            "rejected_count": len(placement.rejected),
+            "placement_in_force": in_force(deployment.spec.placement),
+            "rejected_nodes": outcome.rejected[:REJECTED_LIMIT],
+            "rejected_count": len(outcome.rejected),
             "lost_hardware": tuple(LostHardware(node=node, since=since) for node, since in lost),
         }
     )
@@ -77,6 +102,7 @@ def _common(fleet: Fleet, standing: Standing, target: str | None) -> EdgeDeploym
     counts = _counts(standing, target)
     return current.model_copy(
         update={
+            **_scale(fleet, counts),
             "observed_generation": standing.generation,
             "phase": phase(standing, current.conditions),
             "conditions": conditions(current.conditions, standing),
@@ -86,8 +112,17 @@ def _common(fleet: Fleet, standing: Standing, target: str | None) -> EdgeDeploym
     )
 
 
+def _scale(fleet: Fleet, counts: UnitCounts) -> dict[str, object]:
+    """Return how the pods are found, and what the scale subresource reads: a node is no replica."""
+    name = bounded(fleet.observed.deployment.metadata.name)
+    if fleet.is_per_node:
+        return {"service": name, "replicas": None, "selector": None}
+    selector = f"{LABEL_DEPLOYMENT}={name}"
+    return {"service": name, "replicas": counts.eligible, "selector": selector}
+
+
 def _counts(standing: Standing, target: str | None) -> UnitCounts:
-    units = standing.facts.units
+    units = standing.units
     return UnitCounts(
         eligible=len(units),
         offline=sum(not unit.reachable for unit in units),
@@ -98,14 +133,21 @@ def _counts(standing: Standing, target: str | None) -> UnitCounts:
 
 
 def _cells(outcome: Decided, outages: Outages) -> tuple[CellStatus, ...]:
-    facts = {unit.name: unit for unit in outcome.standing.facts.units}
+    facts = {unit.name: unit for unit in outcome.standing.units}
     earlier = _earlier_outages(outcome)
-    return tuple(
+    cells = tuple(
         _cell(outcome, cell, [facts[unit] for unit in cell.units]).model_copy(
             update={"max_outage_ms": _longest(earlier.get(cell.name), cell, outages)}
         )
-        for cell in outcome.placement.cells[:CELLS_LIMIT]
+        for cell in outcome.placement.cells
     )
+    kept = tuple(
+        _cell(outcome, cell, [facts[unit] for unit in cell.units]).model_copy(
+            update={"keeps": revision}
+        )
+        for cell, revision in outcome.kept
+    )
+    return (*cells, *kept)[:CELLS_LIMIT]
 
 
 def _earlier_outages(outcome: Decided) -> dict[str, int | None]:
@@ -133,7 +175,37 @@ def _cell(outcome: Decided, cell: Cell, units: Iterable[UnitFacts]) -> CellStatu
         units=len(cell.units),
         updated=sum(unit.serving is not None and unit.serving == target for unit in units),
         accelerated_percent=percent,
+        memory=_memory(outcome.fleet, cell),
+        not_tried=_not_tried(outcome.fleet, cell),
+        signed_by=_signed_by(outcome.fleet, cell),
     )
+
+
+_MIB = 1024 * 1024
+
+
+def _served(fleet: Fleet, cell: Cell) -> Iterator[ReportedServing]:
+    reports = (fleet.row(unit).report for unit in cell.units)
+    return (report.serving for report in reports if report and report.serving)
+
+
+def _memory(fleet: Fleet, cell: Cell) -> str | None:
+    """Return the largest need of the cell's pods in words."""
+    found = [served.memory for served in _served(fleet, cell) if served.memory]
+    if not found:
+        return None
+    most = max(found, key=lambda memory: (memory.needed_bytes, memory.how))
+    return f"{-(-most.needed_bytes // _MIB)}Mi {most.how}"
+
+
+def _not_tried(fleet: Fleet, cell: Cell) -> str | None:
+    found = sorted(served.not_tried for served in _served(fleet, cell) if served.not_tried)
+    return clip(found[0], REASON_LIMIT) if found else None
+
+
+def _signed_by(fleet: Fleet, cell: Cell) -> tuple[str, ...] | None:
+    found = {served.signed_by for served in _served(fleet, cell) if served.signed_by}
+    return tuple(sorted(found)[:SIGNERS_LIMIT]) or None
 
 
 def _measured(fleet: Fleet, cell: Cell) -> tuple[str | None, int | None]:

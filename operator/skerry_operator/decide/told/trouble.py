@@ -7,9 +7,11 @@ from skerry_operator.catalogue.profiles import Profile
 from skerry_operator.constants import Reason
 from skerry_operator.decide.observed import Observed
 from skerry_operator.decide.placement.place import accelerator_problem, replicas_problem
-from skerry_operator.decide.revision import revision_of
+from skerry_operator.decide.revision import kin_of
+from skerry_operator.decide.rollout.state import EngineState
 from skerry_operator.decide.told.conditions import Hindrance
 from skerry_operator.decide.told.validate import model_problems
+from skerry_operator.decide.windows import rollout_problems
 from skerry_runtime.contract import Engine, is_known
 
 
@@ -22,12 +24,22 @@ def find_hindrance(observed: Observed, profiles: tuple[Profile, ...]) -> Hindran
     return Hindrance(Reason.INVALID_SPEC, problem) if problem else None
 
 
+def _window_trouble(observed: Observed) -> Hindrance | None:
+    rollout = observed.deployment.spec.rollout
+    problems = rollout_problems(rollout)
+    return Hindrance(Reason.INVALID_SPEC, "; ".join(problems)) if problems else None
+
+
 def find_trouble(observed: Observed, triton_image: str | None) -> Hindrance | None:
     """Return why the spec names nothing that could be rolled out; None: it does.
 
     `triton_image` is the operator's image of the server.
     """
-    return _model_trouble(observed) or _engine_trouble(observed, triton_image)
+    return (
+        _model_trouble(observed)
+        or _engine_trouble(observed, triton_image)
+        or _window_trouble(observed)
+    )
 
 
 def _model_trouble(observed: Observed) -> Hindrance | None:
@@ -50,7 +62,11 @@ def _model_trouble(observed: Observed) -> Hindrance | None:
 def _engine_trouble(observed: Observed, triton_image: str | None) -> Hindrance | None:
     assert observed.model is not None  # noqa: S101 (a missing model is trouble enough)
     spec = observed.deployment.spec
-    if revision_of(observed.model.spec, spec) in observed.snapshots:
+    state = EngineState.from_status(observed.deployment.status)
+    former = observed.snapshots.get(state.base or "")
+    if former is not None and former.triton_image:
+        triton_image = former.triton_image  # what runs in it stays in it
+    elif kin_of(observed.model.spec, spec, observed.snapshots):
         return None  # with the image of its day
     problem = engine_problem(spec.runtime, triton_image)
     return Hindrance(Reason.INVALID_SPEC, problem) if problem else None

@@ -13,11 +13,12 @@ from skerry_operator.api.v1alpha1.edgemodel import (
     EdgeModel,
     EdgeModelSpec,
     EdgeModelStatus,
+    ModelSource,
     Variant,
 )
 from skerry_operator.constants import ConditionType, Reason
 from skerry_operator.decide.planned import EventNote, ModelPlan
-from skerry_runtime.contract import GoldenMetric
+from skerry_runtime.contract import GoldenMetric, clashing_paths
 
 
 def model_problems(spec: EdgeModelSpec) -> list[str]:
@@ -47,11 +48,39 @@ def _one_digest_per_address(spec: EdgeModelSpec) -> Iterable[str]:
     digests: dict[str, set[str]] = defaultdict(set)
     for variant in spec.variants:
         digests[variant.source.uri].add(variant.source.sha256)
+        for file in variant.source.files:
+            digests[file.uri].add(file.sha256)
     for uri, found in digests.items():
-        if len(found) > 1:
+        # An artefact in a registry holds several files, and the sha256 says which one is meant.
+        if len(found) > 1 and not uri.startswith("oci://"):
             yield (
                 f"spec.variants: {uri} is named with {len(found)} different sha256, and one "
                 "file has only one: correct them with `sha256sum FILE`"
+            )
+
+
+def _places_for_files(spec: EdgeModelSpec) -> Iterable[str]:
+    for index, variant in enumerate(spec.variants):
+        clash = clashing_paths([variant.path, *(file.path for file in variant.source.files)])
+        if clash:
+            yield (
+                f"spec.variants[{index}].source.files: {' and '.join(clash)} cannot lie in one "
+                f"folder, where the model's own file is {variant.path}: give each file the path by "
+                "which the model names it"
+            )
+
+
+def _secrets_where_needed(spec: EdgeModelSpec) -> Iterable[str]:
+    """The bucket's endpoint stands in the Secret; a rule of the definition cannot see the files."""
+    sources = {f"spec.variants[{at}].source": one.source for at, one in enumerate(spec.variants)}
+    exam = {"spec.golden.source": spec.golden.source} if spec.golden else {}
+    for path, source in {**sources, **exam}.items():
+        files = source.files if isinstance(source, ModelSource) else ()
+        uris = (source.uri, *(file.uri for file in files))
+        if source.secret_ref is None and any(uri.startswith("s3://") for uri in uris):
+            yield (
+                f"{path}.secretRef: an s3:// address needs one: name the Secret that says which "
+                "endpoint and keys to use"
             )
 
 
@@ -83,6 +112,8 @@ _CHECKS = (
     _plain_texts,  # what people read must be what is there
     _unique_names,  # a cell names its variant
     _one_digest_per_address,  # a copy and paste that no pod could ever satisfy
+    _places_for_files,  # a pod would have no place for one of them
+    _secrets_where_needed,  # no pod could fetch it
     _threshold_in_range,  # an exam that everything or nothing passes
 )
 

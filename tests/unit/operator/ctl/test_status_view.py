@@ -57,6 +57,19 @@ def test_a_cell_shows_its_longest_outage(length_ms: int | None, shown: str) -> N
     assert status_text(story(state)).split("\n\n")[1].splitlines()[2].endswith(f"1/3      {shown}")
 
 
+def test_a_cell_without_a_build_shows_what_it_keeps() -> None:
+    state = status()
+    state["cells"][0]["keeps"] = STABLE
+    assert f"keeps {STABLE}" in status_text(story(state))
+
+
+def test_downloads_under_way_are_told_with_the_time_that_is_left() -> None:
+    told = {"units": 2, "fetchedBytes": 2**20, "totalBytes": 4 * 2**20, "percent": 25}
+    state = status(download={**told, "secondsLeft": 180, "at": "2026-11-28T15:00:00Z"})
+    text = status_text(story(state))
+    assert "fetch   2 fetch: 1.0 of 4.0 MiB (25 %), 3 min at this rate" in text
+
+
 def test_conditions_that_are_as_they_should_be_are_not_shown() -> None:
     assert "Conditions" not in status_text(story(status()))
 
@@ -108,6 +121,19 @@ def test_an_empty_history_says_so() -> None:
     assert "no revision was promoted" in history_text(story({}))
 
 
+OFFER = {
+    "imageSet": "abc",
+    "policy": "Pinned",
+    "images": [{"profile": "cpu", "runs": "runtime:1", "offered": "runtime:2"}],
+    "message": "the operator has other runtime images (cpu: runtime:1 -> runtime:2)",
+}
+
+
+def test_images_that_are_on_offer_are_shown() -> None:
+    assert "images  the operator has other" in status_text(story(status(upgrade=OFFER)))
+    assert "images" not in status_text(story(status()))
+
+
 @pytest.mark.parametrize(
     ("told", "end"),
     [
@@ -122,6 +148,12 @@ def test_an_empty_history_says_so() -> None:
             Exit.NOT_READY,
             id="the model is gone",
         ),
+        pytest.param(
+            story(status(upgrade=OFFER), annotations={"skerry.dev/upgrade": "abc"}),
+            None,
+            id="images are asked for, and the operator has not seen it yet",
+        ),
+        pytest.param(story(status(upgrade=OFFER)), Exit.OK, id="images are on offer"),
         pytest.param(story({}), None, id="nobody looked at it yet"),
     ],
 )

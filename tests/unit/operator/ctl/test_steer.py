@@ -95,6 +95,43 @@ def test_retry_without_a_failure_says_that_nothing_changes() -> None:
     assert "nothing changes now" in steer.retry(AT_REST, "again").text
 
 
+def aborted(**spec: Any) -> EdgeDeployment:
+    """The target was aborted, and the annotation is still there."""
+    one = found(status(failedRevisions=[failure()]), **spec)
+    annotations = {"skerry.dev/abort": TARGET}
+    metadata = one.metadata.model_copy(update={"annotations": annotations})
+    return one.model_copy(update={"metadata": metadata})
+
+
+def test_retry_after_an_abort_says_what_is_in_the_way_and_changes_nothing() -> None:
+    with pytest.raises(Declined, match=f"skerry.dev/abort names {TARGET}.*--clear-abort"):
+        steer.retry(aborted(), "again")
+
+
+def test_retry_after_an_abort_removes_it_when_it_is_told_to() -> None:
+    change = steer.retry(aborted(), "again", clear_abort=True)
+    assert change.patch == {
+        "spec": {"rollout": {"retry": "again"}},
+        "metadata": {"annotations": {"skerry.dev/abort": None}},
+    }
+    assert f"skerry.dev/abort={TARGET} is removed" in change.text
+
+
+def test_an_abort_of_something_else_is_in_nobodys_way() -> None:
+    one = aborted().model_copy(update={"status": AT_REST.status})
+    assert "metadata" not in steer.retry(one, "again").patch
+
+
+def test_retry_while_paused_says_that_nothing_starts_before_a_resume() -> None:
+    one = found(status(failedRevisions=[failure()]), rollout={"paused": True})
+    assert "before `skerry resume`" in steer.retry(one, "again").text
+
+
+def test_retry_tells_of_units_that_refuse_stable() -> None:
+    units = {"eligible": 3, "serving": 3, "updated": 2, "failed": 1, "offline": 0}
+    assert "try it again (1 now)" in steer.retry(found(status(units=units)), "again").text
+
+
 def test_retry_with_the_text_that_is_there_is_refused() -> None:
     with pytest.raises(Declined, match="give another text"):
         steer.retry(found(status(), rollout={"retry": "again"}), "again")
@@ -115,3 +152,31 @@ def test_what_is_paused_already_is_not_written_again() -> None:
 def test_every_change_of_the_spec_names_the_tool_that_may_undo_it() -> None:
     for change in (steer.retry(AT_REST, "x"), steer.set_paused(AT_REST, paused=True)):
         assert steer.GITOPS_HINT in change.text
+
+
+OFFER = {
+    "imageSet": "0123456789",
+    "policy": "Pinned",
+    "images": [{"profile": "cpu", "runs": "runtime:1", "offered": "runtime:2"}],
+}
+
+
+def test_images_that_are_on_offer_are_asked_for_by_their_name() -> None:
+    change = steer.upgrade(found(status(upgrade=OFFER)))
+    assert change.patch == {"metadata": {"annotations": {"skerry.dev/upgrade": "0123456789"}}}
+    assert "cpu: runtime:1 -> runtime:2" in change.text
+
+
+def test_without_other_images_there_is_nothing_to_upgrade() -> None:
+    with pytest.raises(Declined, match="there is nothing to roll out"):
+        steer.upgrade(AT_REST)
+
+
+def test_images_that_come_by_themselves_or_were_asked_for_need_no_word() -> None:
+    by_itself = steer.upgrade(found(status(upgrade={**OFFER, "policy": "Rollout"})))
+    assert (by_itself.patch, "by themselves" in by_itself.text) == ({}, True)
+    asked = found(status(upgrade=OFFER))
+    annotations = {"skerry.dev/upgrade": "0123456789"}
+    metadata = asked.metadata.model_copy(update={"annotations": annotations})
+    again = steer.upgrade(asked.model_copy(update={"metadata": metadata}))
+    assert (again.patch, "skerry retry digits" in again.text) == ({}, True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -38,7 +39,7 @@ def test_a_right_manifest_has_no_fault(body: Object) -> None:
         pytest.param(
             deployment(colour="red"),
             "spec.colour: unknown field: remove it; known are "
-            "modelRef, placement, rollout, runtime, serving",
+            "modelRef, placement, pods, rollout, runtime, serving",
             id="a field that nothing resembles",
         ),
         pytest.param(
@@ -59,8 +60,8 @@ def test_a_right_manifest_has_no_fault(body: Object) -> None:
         ),
         pytest.param(
             rollout(progressDeadline="5 min"),
-            'spec.rollout.progressDeadline: "5 min" is wrong: write a duration, for example 90s '
-            "or 1h30m",
+            'spec.rollout.progressDeadline: "5 min" is wrong: write a duration, for example 90s, '
+            "1h30m or 2d",
             id="no duration",
         ),
         pytest.param(
@@ -75,10 +76,18 @@ def test_a_right_manifest_has_no_fault(body: Object) -> None:
             id="no digest",
         ),
         pytest.param(
+            source(uri="gs://models/digits"),
+            'spec.variants[0].source.uri: "gs://models/digits" is wrong: write https://HOST/FILE '
+            "without user and password, s3://BUCKET/KEY, oci://REGISTRY/REPOSITORY@sha256:DIGEST "
+            "(or :TAG), hf://ORG/REPO/FILE@COMMIT with the 40 digits of a commit, or "
+            "pvc://CLAIM/FILE; what is special in a name is written as %XX",
+            id="an unknown scheme",
+        ),
+        pytest.param(
             source(uri="s3://models/digits"),
-            'spec.variants[0].source.uri: "s3://models/digits" is wrong: write an http or https '
-            "address without user and password",
-            id="no web address",
+            "spec.variants[0].source.secretRef: an s3:// address needs one: name the Secret that "
+            "says which endpoint and keys to use",
+            id="an address without its secret",
         ),
         pytest.param(
             steps({"units": "0%"}),
@@ -110,8 +119,8 @@ def test_a_right_manifest_has_no_fault(body: Object) -> None:
         ),
         pytest.param(
             deployment(name="Digits"),
-            "metadata.name: \"Digits\" is no name: write at most 63 lower-case letters, digits "
-            "and '-'",
+            "metadata.name: \"Digits\" is no name: write at most 253 lower-case letters, digits, "
+            "'-' and '.'",
             id="no name",
         ),
         pytest.param(
@@ -139,6 +148,25 @@ def test_a_fault_names_field_value_and_remedy(body: Object, fault: str) -> None:
     assert [str(one) for one in faults(body)] == [fault]
 
 
+@pytest.mark.parametrize(
+    ("window", "fault"),
+    [
+        ({"start": "2:00", "duration": "1h"}, "windows[0].start: "),
+        ({"start": "24:00", "duration": "1h"}, "windows[0].start: "),
+        ({"start": "02:00", "duration": "8d"}, "windows[0].duration: "),
+        ({"start": "02:00", "duration": "1s"}, "windows[0].duration: "),
+        ({"start": "02:00"}, "windows[0].duration: "),
+        ({"start": "02:00", "duration": "1h", "days": ["Monday"]}, "windows[0].days[0]: "),
+        ({"start": "02:00", "duration": "1h", "timeZone": "Mars/Olympus"}, "[0].timeZone: 'Mars"),
+        ({"start": "02:00", "duration": "1h", "timeZone": "../x"}, "windows[0].timeZone: "),
+    ],
+)
+def test_a_window_that_is_none_is_named(window: Object, fault: str) -> None:
+    found = [str(one) for one in faults(rollout(windows=[window]))]
+    assert len(found) == 1
+    assert fault in found[0]
+
+
 def test_all_faults_are_told_at_once() -> None:
     body = deployment(colour="red", rollout={"paused": 1, "retry": 2})
     assert len(faults(body)) == 3
@@ -146,3 +174,17 @@ def test_all_faults_are_told_at_once() -> None:
 
 def test_a_list_is_not_blamed_for_its_items() -> None:
     assert [one.path for one in faults(source(sha256="x"))] == ["spec.variants[0].source.sha256"]
+
+
+@pytest.mark.parametrize("kind", [model, deployment])
+def test_a_name_may_have_dots_as_it_may_in_kubernetes(kind: Callable[..., Object]) -> None:
+    assert list(faults(kind(name="resnet-1.5"))) == []
+    assert list(faults(deployment(modelRef={"name": "resnet-1.5"}))) == []
+
+
+@pytest.mark.parametrize(("soak", "fault"), [("1d", ""), ("30d", ""), ("31d", "write 0s to 720h"),
+                                             ("1d12h", "write a duration")])  # fmt: skip
+def test_a_soak_may_last_days(soak: str, fault: str) -> None:
+    found = [str(one) for one in faults(steps({"units": "1", "soak": soak}))]
+    assert bool(found) == bool(fault)
+    assert all(fault in one for one in found)

@@ -268,3 +268,65 @@ def test_a_first_deployment_with_a_ratio_under_no_data_pass_is_promoted() -> Non
 def message_of(world: World) -> str:
     """Return what the conditions say of the rollout."""
     return " ".join(condition.message for condition in world.status.conditions)
+
+
+# --- a second look ---
+
+
+AGAIN = {**ERRORS, "max": "0.1", "minSamples": 20, "failureLimit": 1}
+
+
+def test_one_bad_window_of_twenty_requests_is_tolerated_where_the_spec_says_so() -> None:
+    world = canary_of(AGAIN)
+    count(world, "2.0.0", counters(20, failures=10))
+    turn_for(world, 40)
+    assert world.status.rollout.stage is Stage.SOAKING
+    assert "1 of 1 measurements are beyond the limit" in message_of(world)
+    canary = next(unit for unit, version in world.served().items() if version == "2.0.0")
+    for requests in range(40, 800, 20):
+        count(world, "2.0.0", counters(requests))
+        report = world.reports[canary]
+        entry = counted(report.counters[0].revision, counters(requests, failures=10))
+        world.reports[canary] = report.model_copy(update={"counters": (entry,)})
+        world.turn(10)
+        if world.status.history[0].version == "2.0.0":
+            break
+    assert set(world.served().values()) == {"2.0.0"}
+    assert world.status.rollout.measured == ()
+
+
+def test_a_second_bad_window_takes_the_target_back_also_under_another_operator() -> None:
+    world = canary_of(AGAIN)
+    count(world, "2.0.0", counters(20, failures=10))
+    world.turn(10)
+    world.marks = {}  # it was killed
+    world.turn(10)
+    count(world, "2.0.0", counters(40, failures=20))
+    world.turn(10)
+    world.turn(10)
+    world.settle()
+    assert is_rolled_back(world)
+    assert "2 of 2 measurements" in world.status.failed_revisions[0].message
+
+
+def test_a_retry_of_a_rollout_that_only_paused_begins_without_the_bad_windows() -> None:
+    world = canary_of(AGAIN)
+    rollout = world.deployment.spec.rollout.to_dict()
+    world.change(rollout=rollout | {"onFailure": "Pause"})
+    for requests in (20, 40):
+        count(world, "2.0.0", counters(requests, failures=requests // 2))
+        world.turn(10)
+        world.turn(10)
+    assert world.status.rollout.stage is Stage.PAUSED
+    world.change(rollout=rollout | {"onFailure": "Pause", "retry": "again"})
+    turn_for(world, 20)
+    assert world.status.rollout.stage is Stage.SOAKING
+    assert world.status.failed_revisions == ()
+
+
+def test_the_same_window_ends_the_rollout_where_it_says_nothing() -> None:
+    world = canary_of({**AGAIN, "failureLimit": 0})
+    count(world, "2.0.0", counters(20, failures=10))
+    world.turn(10)
+    world.settle()
+    assert is_rolled_back(world)

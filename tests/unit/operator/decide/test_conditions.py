@@ -223,7 +223,7 @@ def test_a_unit_that_returns_is_waited_for_before_the_spec_counts_as_running() -
     assert said["Ready"] == ("False", "WaitingForUnits")
     assert said["Available"][0] == "True"
     assert "late: Fetching" in conditions((), returned(waiting="Fetching: 20 of 90 MB"))[0].message
-    assert phase(returned()) is Phase.STABLE
+    assert phase(returned()) is Phase.PROGRESSING
 
 
 def test_a_unit_that_refuses_what_is_stable_needs_a_person() -> None:
@@ -238,3 +238,9 @@ def test_a_unit_that_refuses_what_is_stable_is_named_when_it_is_tolerated() -> N
     assert (ready.status, ready.reason) == (ConditionStatus.TRUE, Reason.STABLE)
     assert "late: InsufficientDisk: 90 MB wanted" in ready.message
     assert (kstatus(at), phase(at)) == ("Current", Phase.STABLE)
+
+
+def test_no_long_sentence_stands_in_three_conditions() -> None:
+    for one in (standing(rolling(), facts(MIXED)), returned(failure="ExamFailed: 0.2 < 0.9")):
+        long = [said.message for said in conditions((), one) if "; " in said.message]
+        assert all(long.count(message) <= 2 for message in long)

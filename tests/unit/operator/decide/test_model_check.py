@@ -21,8 +21,8 @@ from skerry_operator.decide.rollout import engine as rollout
 from skerry_operator.decide.rollout.look import Finding, Look
 from skerry_operator.decide.rollout.moves import Move
 from skerry_operator.manifests.metadata import ref
+from skerry_operator.plan import decision, telling
 from skerry_operator.plan import deployment as plan_module
-from skerry_operator.plan import telling
 
 MORE = int(os.environ.get("SKERRY_MODEL_DEPTH", "0"))
 Patch = Callable[[pytest.MonkeyPatch], None]
@@ -88,9 +88,14 @@ def never_resumes(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Look, "is_overdue", False)
 
 
+def begins_without_a_build(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(rollout, "hold", lambda spec, state, wanted, uncovered: None)
+
+
 @pytest.mark.parametrize(
     ("broken", "words"),
     [
+        (begins_without_a_build, "without a build"),
         (forgets_failures, " -> "),
         (remembers_no_failure, " -> "),
         (loses_stable, " -> "),
@@ -129,9 +134,14 @@ def waits_for_every_turn(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Look, "is_overdue", False)
 
 
+def forgets_what_units_keep(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(decision, "keepsake", lambda fleet, unit: None)
+
+
 @pytest.mark.parametrize(
     ("broken", "words"),
     [
+        (forgets_what_units_keep, "lose"),
         (replaces_all_pods_at_once, "lose their pods"),
         (clears_the_snapshot_of_stable, " -> "),
         (tells_everything_twice, "all write"),

@@ -13,6 +13,7 @@ from skerry_operator.api.v1alpha1.edgedeployment import EdgeDeploymentSpec
 from skerry_operator.api.v1alpha1.edgemodel import EdgeModelSpec
 from skerry_operator.catalogue.profiles import Profile
 from skerry_operator.decide.fleet.podtemplate import template_of
+from skerry_operator.decide.images import ImageSet
 from skerry_operator.decide.placement.hardware import Hardware
 from skerry_operator.decide.revision import KeptModel, Snapshot, revision_of
 
@@ -83,3 +84,13 @@ def test_what_decides_nothing_in_a_pod_is_in_no_revision(changes: dict[str, Any]
 
 def test_a_tag_names_the_way_of_hashing_and_no_version_of_a_model() -> None:
     assert revision_of(make_model().spec, make_deployment().spec).startswith("r1-")
+
+
+def test_images_that_were_rolled_out_make_the_revision_that_they_always_made() -> None:
+    default = "registry.example/runtime:2"
+    one = ImageSet(default, {"cpu": default, "npu": "registry.example/npu:2"})
+    assert one.key == "ef967b2aa2"
+    found = revision_of(make_model().spec, make_deployment().spec, one.key)
+    assert found == "r1-cf32dbc2fe"
+    # a profile that runs in the default image is no news
+    assert ImageSet(default, {**one.profiles, "gpu": default}).key == one.key

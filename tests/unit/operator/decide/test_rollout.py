@@ -711,7 +711,7 @@ def test_a_first_deployment_that_fails_has_nothing_to_go_back_to_and_takes_nothi
 
 def test_a_changed_spec_is_a_new_first_deployment_at_once() -> None:
     state = EngineState(target=V2, failed=(failed(),))
-    result = step(QUICK, state, facts(units(2, V2), wanted=V3))
+    result = step(QUICK, state, facts(units(2, V2, serving=None), wanted=V3))
     assert (result.state.rollout.stage, set(result.desired.values())) == (Stage.DEPLOYING, {V3})
 
 

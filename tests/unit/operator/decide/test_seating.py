@@ -21,8 +21,9 @@ from builders import (
 from skerry_operator.api.v1alpha1.edgedeployment_status import Stage
 from skerry_operator.decide.facts import UnitFacts
 from skerry_operator.decide.fleet.fleet import Fleet
-from skerry_operator.decide.fleet.nudges import RENUDGE_LONGEST_S
+from skerry_operator.decide.fleet.nudges import RENUDGE_LONGEST_S, TOLD_PER_S
 from skerry_operator.decide.fleet.units import OnTrial, unit_facts
+from skerry_operator.decide.planned import Nudge
 from world import World
 
 STEPS = {"steps": [{"units": "1", "soak": "10s"}, {"units": "100%", "soak": "10s"}]}
@@ -300,7 +301,8 @@ def test_a_lost_accelerator_moves_the_unit_after_the_grace_period_only() -> None
 
 def test_a_unit_that_the_target_has_no_variant_for_stays_on_stable_until_the_promotion() -> None:
     nodes = (make_node("gpu", having("nvidia.com/gpu")), make_node("plain"))
-    world = World(make_deployment(rollout=STEPS), make_model(), nodes)
+    rollout = STEPS | {"onUncovered": "Allow"}
+    world = World(make_deployment(rollout=rollout), make_model(), nodes)
     world.settle()
     world.model = make_model("2.0.0", make_variant(version="2", runsOn=["gpu"]))
     world.turn_until(Stage.SOAKING)
@@ -320,6 +322,18 @@ def test_only_pods_whose_own_share_changed_are_patched() -> None:
     while not nudges:
         nudges += world.turn().nudges
     assert len(nudges) == 1
+
+
+def test_of_many_pods_the_last_has_its_time_from_when_it_is_told() -> None:
+    count = int(4 * TOLD_PER_S)
+    world = make_world(count)
+    world.model = make_model("2.0.0")
+    made: tuple[Nudge, ...] = ()
+    while len(made) < count // 2:  # the last step
+        made = world.turn().nudges
+    times = [int(nudge.digest.split(".")[1]) for nudge in made]
+    assert times == sorted(times)
+    assert times[-1] - times[0] == round((len(made) - 1) / TOLD_PER_S)
 
 
 def test_a_pod_that_did_not_read_its_file_is_told_again_every_two_seconds() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -46,7 +47,8 @@ def the_pod(world: World) -> Pod:
 
 def facts(world: World, observed: Observed | None = None, retry: str = "") -> UnitFacts:
     fleet = Fleet(observed or world.observed(), world.profiles, world.observed().snapshots)
-    trial = OnTrial(str(world.status.target_revision), retry, is_stable=False)
+    since = world.status.rollout.started_at
+    trial = OnTrial(str(world.status.target_revision), retry, is_stable=False, since=since)
     return unit_facts(fleet, fleet.listed_cells, trial)[0]
 
 
@@ -110,7 +112,11 @@ def test_the_target_in_a_pod_of_another_template_is_not_served(world: World) -> 
 def test_a_pod_that_is_being_deleted_does_not_answer_for_the_unit(world: World) -> None:
     observed = replace(world.observed(), pods=(replace(the_pod(world), deleting=True),))
     found = facts(world, observed)
-    assert (found.answered, found.serving, found.waiting) == (False, None, "no pod yet")
+    assert (found.answered, found.serving, found.waiting) == (
+        False,
+        None,
+        "its pod is ending, another is to come",
+    )
 
 
 def test_the_canary_label_and_the_site_come_from_the_node(world: World) -> None:
@@ -182,3 +188,35 @@ def test_a_long_word_of_a_registry_does_not_fill_a_condition(world: World) -> No
     made = plan(observed, world.profiles, world.settings)
     assert made.status
     assert all(len(one.message) < 1000 for one in made.status.conditions)
+
+
+def test_a_refusal_says_itself_under_which_retry_text_it_was_made(world: World) -> None:
+    target = str(world.status.target_revision)
+    digest = world.observed().cells[0].digest
+    world.reports["n"] = refusing(target, retry="before")(make_report("n", assignment=digest))
+    assert facts(world).failure is None
+    world.reports["n"] = refusing(target, retry="")(world.reports["n"])
+    assert facts(world).failure is not None
+
+
+def test_progress_that_failed_under_another_retry_text_does_not_count(world: World) -> None:
+    target = str(world.status.target_revision)
+    told = refusing(target, retry="before")(make_report("n"))
+    world.reports["n"] = told.model_copy(update={"failures": ()})
+    assert facts(world).failure is None
+    told = refusing(target, retry="")(make_report("n"))
+    world.reports["n"] = told.model_copy(update={"failures": ()})
+    assert facts(world).failure is not None
+
+
+@pytest.mark.parametrize(
+    ("ended_s", "counts"), [(-60, False), (5, True)], ids=["before the retry", "after it"]
+)
+def test_a_crash_loop_counts_for_the_trial_in_which_it_crashed(
+    world: World, ended_s: float, counts: bool
+) -> None:
+    began = world.status.rollout.started_at
+    assert began is not None
+    ended = began + timedelta(seconds=ended_s)
+    observed = with_pod(world, waiting_reason="CrashLoopBackOff", restarts=4, ended_at=ended)
+    assert (facts(world, observed).failure is not None) == counts

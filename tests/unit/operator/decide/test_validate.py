@@ -26,9 +26,34 @@ TWIN = make_variant("twin") | {
 }
 
 
+def with_files(*paths: str, digest: str = "data") -> dict[str, Any]:
+    """Return a variant whose own file has these beside it."""
+    files = [
+        {"path": path, "uri": f"https://models.example/{path}", "sha256": sha256_of(digest + path)}
+        for path in paths
+    ]
+    variant = make_variant("fp32")
+    return {**variant, "source": {**variant["source"], "files": files}}
+
+
 @pytest.mark.parametrize(
     ("model", "words"),
     [
+        pytest.param(
+            make_model("1", with_files("weights.bin", "model.onnx")),
+            "spec.variants[0].source.files: model.onnx and model.onnx cannot lie in one folder",
+            id="a file in the place of the model's own",
+        ),
+        pytest.param(
+            make_model("1", with_files("weights", "weights/a.bin")),
+            "weights and weights/a.bin cannot lie in one folder",
+            id="a file that is a folder too",
+        ),
+        pytest.param(
+            make_model("1", with_files("a.bin"), {**with_files("a.bin", digest="x"), "name": "b"}),
+            "different sha256",
+            id="one data file with two digests",
+        ),
         pytest.param(
             make_model("1", make_variant("a"), make_variant("a")),
             "spec.variants: the name 'a' is used twice",
@@ -80,3 +105,11 @@ def test_a_fixed_model_changes_its_condition_and_its_time() -> None:
     fixed = make_model(golden=golden("0.95")).model_copy(update={"status": broken.status})
     ready = plan_model(fixed, NOW + timedelta(hours=1)).status.conditions[0]
     assert (ready.status, ready.last_transition_time) == ("True", NOW + timedelta(hours=1))
+
+
+def test_files_of_one_artefact_in_a_registry_are_told_apart_by_their_sha256() -> None:
+    uri = f"oci://registry.example/models/digits@sha256:{'a' * 64}"
+    beside = {"path": "weights.bin", "uri": uri, "sha256": "b" * 64}
+    source = {"uri": uri, "sha256": "c" * 64, "files": [beside]}
+    model = make_model("1", {**make_variant(), "source": source})
+    assert [c.status for c in after(model).status.conditions] == ["True"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from fake_kube import Answer, FakeKube, client_of, refusal
@@ -105,3 +107,15 @@ def test_no_more_bytes_are_read_than_asked_for(kube: FakeKube, client: KubeClien
     kube.script("GET pods/x:8082/proxy/status", Answer(200, b"a" * 5000))
     path = "/api/v1/namespaces/edge/pods/x:8082/proxy/status"
     assert client.read_bytes(path, 100, 2.0) == b"a" * 100
+
+
+def test_a_server_that_is_away_is_named_with_the_reason() -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        away = FakeKube()
+        away.url = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+        with client_of(away) as other, pytest.raises(Unavailable) as caught:
+            other.get("/api/v1/nodes")
+    assert str(caught.value) == (
+        f"GET /api/v1/nodes: the API server {away.url} does not answer: Connection refused"
+    )

@@ -292,3 +292,12 @@ def test_an_own_profile_goes_before_the_built_in_ones(tmp_path: Path) -> None:
     profiles = cli.read_profiles(path)
     assert profiles[0].name == "my-npu"
     assert "cpu" in [profile.name for profile in profiles]
+
+
+def test_nothing_of_an_object_is_copied_to_compare_it_with_later(world: World) -> None:
+    base = build_settings(world.feeds.values()).persistence.diffbase_storage
+    body = kopf.Body({"metadata": {"name": "a", "labels": {"b": "c"}}, "spec": {"d": [1] * 9}})
+    patch = kopf.Patch()
+    essence = base.build(body=body)
+    base.store(body=body, patch=patch, essence=essence)
+    assert (essence, base.fetch(body=body), dict(patch)) == ({}, None, {})

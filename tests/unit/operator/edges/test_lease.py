@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from fake_kube import FakeKube, refusal
+from fake_kube import Answer, FakeKube, refusal
 from skerry_operator.kube.client import LEASE_TIMEOUT_S, TIMEOUT_S, KubeClient
 from skerry_operator.kube.errors import Fenced
 from skerry_operator.kube.lease import (
@@ -181,3 +181,66 @@ def test_a_request_under_way_has_ended_before_the_lease_can_be_taken() -> None:
     # and two renewals in a row may hang, each to the end of its own time
     hang = 2 * sum(LEASE_TIMEOUT_S)  # a read, then a write
     assert RENEW_S + 2 * hang + RETRY_S <= DURATION_S - MARGIN_S + hang
+
+
+DEPLOYMENT = "/apis/apps/v1/namespaces/skerry/deployments/op"
+
+
+def owned(client: KubeClient, time: Time) -> Elector:
+    name = LeaseName("skerry", "op", "me", owner="op")
+    return Elector(client, name, now=lambda: datetime.fromtimestamp(time.now, UTC), monotonic=time)
+
+
+def owners(kube: FakeKube) -> list[str]:
+    found = kube.objects[PATH]["metadata"].get("ownerReferences", [])
+    return [f"{one['apiVersion']} {one['kind']} {one['name']} {one['uid']}" for one in found]
+
+
+async def test_the_lease_belongs_to_the_operator_s_deployment_and_stays_so(
+    client: KubeClient, kube: FakeKube, time: Time
+) -> None:
+    kube.objects[DEPLOYMENT] = {"metadata": {"name": "op", "uid": "u-1"}}
+    elector = owned(client, time)
+    await elector.acquire()
+    assert owners(kube) == ["apps/v1 Deployment op u-1"]
+    assert elector._try_once()
+    assert owners(kube) == ["apps/v1 Deployment op u-1"]
+    await elector.release()
+    assert owners(kube) == ["apps/v1 Deployment op u-1"]
+
+
+async def test_a_lease_of_an_operator_that_set_no_owner_gets_one(
+    client: KubeClient, kube: FakeKube, elector: Elector, time: Time
+) -> None:
+    await elector.acquire()
+    await elector.release()
+    assert owners(kube) == []
+    kube.objects[DEPLOYMENT] = {"metadata": {"name": "op", "uid": "u-1"}}
+    heir = owned(client, time)
+    await heir.acquire()
+    assert owners(kube) == ["apps/v1 Deployment op u-1"]
+    await heir.release()
+
+
+@pytest.mark.parametrize("answer", [refusal(403, "Forbidden"), refusal(404, "NotFound")])
+async def test_an_owner_that_cannot_be_read_keeps_nobody_from_the_lease(
+    client: KubeClient, kube: FakeKube, time: Time, answer: Answer
+) -> None:
+    kube.script("GET deployments/op", answer)
+    elector = owned(client, time)
+    await elector.acquire()
+    assert is_open(elector)
+    assert owners(kube) == []
+    await elector.release()
+
+
+async def test_an_api_server_that_is_away_is_asked_for_the_owner_again(
+    client: KubeClient, kube: FakeKube, time: Time
+) -> None:
+    kube.objects[DEPLOYMENT] = {"metadata": {"name": "op", "uid": "u-1"}}
+    kube.script("GET deployments/op", refusal(503, "Unavailable"))
+    elector = owned(client, time)
+    assert not elector._try_once()
+    assert elector._try_once()
+    assert owners(kube) == ["apps/v1 Deployment op u-1"]
+    await elector.release()

@@ -559,3 +559,43 @@ def test_a_replica_is_named_by_its_label_wherever_it_runs() -> None:
     raw["metadata"]["labels"][LABEL_UNIT] = "digits-0"
     pod = read_pod(raw)
     assert (pod.unit, pod.node) == ("digits-0", "node-7")
+
+
+@pytest.mark.parametrize(
+    ("started", "phase", "is_started"),
+    [((True, True), "Running", True), ((True, False), "Running", False), ((), "Pending", False),
+     ((True,), "Failed", False)],
+    ids=["all run", "one starts", "none yet", "it is over"],
+)  # fmt: skip
+def test_a_pod_is_started_when_every_container_is(
+    started: tuple[bool, ...], phase: str, is_started: bool
+) -> None:
+    containers = [{"restartCount": 0, "started": one} for one in started]
+    pod = read_pod(raw_pod({"phase": phase, "containerStatuses": containers}))
+    assert pod.is_started is is_started
+
+
+def test_how_a_container_ended_is_known_while_it_runs_again() -> None:
+    ended = {"terminated": {"reason": "OOMKilled", "exitCode": 137}}
+    container = {"restartCount": 1, "state": {"running": {}}, "lastState": ended}
+    assert read_pod(raw_pod({"containerStatuses": [container]})).last_exit == "OOMKilled, code 137"
+
+
+def test_who_takes_a_pod_away_is_known_once_it_goes() -> None:
+    condition = {
+        "type": "DisruptionTarget",
+        "status": "True",
+        "reason": "PreemptionByScheduler",
+        "message": "default-scheduler: preempting to accommodate a higher priority pod",
+    }
+    raw = raw_pod({"conditions": [condition]})
+    assert read_pod(raw).disruption == ""
+    raw["metadata"]["deletionTimestamp"] = "2026-11-23T11:00:00Z"
+    assert read_pod(raw).disruption.startswith("PreemptionByScheduler: default-scheduler")
+
+
+def test_what_a_kubelet_says_moves_no_terminal_and_is_bounded() -> None:
+    said = waiting("Err\x1b[2J", "no\nsuch \u202eimage" + "x" * 10**5)
+    pod = read_pod(raw_pod({"containerStatuses": [said]}))
+    assert (pod.waiting_reason + pod.waiting_message).isprintable()
+    assert len(pod.waiting_message) <= 512

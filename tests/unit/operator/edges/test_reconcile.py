@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from random import Random
@@ -24,8 +24,18 @@ from skerry_operator.api.v1alpha1.edgedeployment_status import (
 )
 from skerry_operator.constants import ANNOTATION_NUDGE, LABEL_CELL, LABEL_DEPLOYMENT, LABEL_REVISION
 from skerry_operator.decide.facts import Value
-from skerry_operator.decide.observed import Observed, Sample, SampleState
-from skerry_operator.decide.planned import EventNote, Manifest, ModelPlan, Nudge, ObjectRef, Plan
+from skerry_operator.decide.fleet.stuck import Stuck
+from skerry_operator.decide.observed import Observed, Pod, Sample, SampleState
+from skerry_operator.decide.planned import (
+    EventNote,
+    Manifest,
+    ModelPlan,
+    Nudge,
+    ObjectRef,
+    Plan,
+    Sight,
+)
+from skerry_operator.kube.causes import FIRST_S
 from skerry_operator.kube.client import KubeClient, Threads
 from skerry_operator.kube.errors import Conflict, Forbidden, Invalid
 from skerry_operator.kube.events import Recorder
@@ -33,7 +43,7 @@ from skerry_operator.kube.read import child_entry, deployment_entry, node_entry,
 from skerry_operator.kube.tables import Cache
 from skerry_operator.kube.writer import Writer
 from skerry_operator.loop import AT_ONCE_S, PUT_OFF_S
-from skerry_operator.reconcile import PATIENCE_S, Edges, Planner, Reconciler
+from skerry_operator.reconcile import FOLLOWED_AGAIN_S, PATIENCE_S, Edges, Planner, Reconciler
 from skerry_operator.reports.base import Question, ReadError, ReadResult
 from skerry_operator.reports.cadence import Cadence
 from skerry_operator.reports.poller import Clocks, Poller
@@ -84,6 +94,7 @@ class Bench:
         self.plan = Plan()
         self.observed: list[Observed] = []
         self.questions: list[str] = []
+        self.stuck: list[Stuck] = []
         self.answer = Sample(SampleState.READ, 3.0)
         recorder = Recorder(client, "me", self.clock.now)
         self.poller = Poller(
@@ -102,11 +113,16 @@ class Bench:
             clock=self.clock,
             telemetry=self.telemetry,
             wake=self.woken.append,
+            ask_events=self.ask_events,
             monotonic=self.monotonic,
         )
         self.reconciler = Reconciler(edges, Planner(self._decide, lambda *_: ModelPlan(None)))  # type: ignore[arg-type]
         self.put()
         self.put_workload("ds")
+
+    async def ask_events(self, _namespace: str, of: Stuck) -> str:
+        self.stuck.append(of)
+        return "exceeded quota"
 
     def monotonic(self) -> float:
         return (self.clock.time - NOW).total_seconds()
@@ -483,6 +499,31 @@ async def test_a_look_waits_for_no_pod_and_is_put_off_for_a_second_at_most(bench
     assert await bench.look_only() != PUT_OFF_S  # it was patient already
 
 
+async def test_a_look_that_is_put_off_reads_nothing_anew_at_each_try_but_sees_new_pods(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.plan = Plan(watch_units=True)
+    await bench.look()
+    bench.put_pod("a")
+    followed: list[int] = []
+    follow = bench.poller.follow
+
+    def counted(deployment: tuple[str, str], pods: Iterable[Pod]) -> None:
+        pods = tuple(pods)
+        followed.append(len(pods))
+        follow(deployment, pods)
+
+    monkeypatch.setattr(bench.poller, "follow", counted)
+    tries = 0
+    while await bench.look_only() == PUT_OFF_S:
+        bench.pass_time(PUT_OFF_S)
+        tries += 1
+        if tries == 2:
+            bench.put_pod("b")
+    assert len(followed) <= PATIENCE_S / FOLLOWED_AGAIN_S + 3 < tries
+    assert {1, 2} == set(followed)
+
+
 async def test_an_operator_that_starts_in_the_middle_hears_the_pods_before_it_decides(
     bench: Bench,
 ) -> None:
@@ -750,3 +791,46 @@ async def test_copies_of_our_objects_are_told_once_and_never_deleted(
     assert kube.writes == ["POST events"]
     assert reasons(kube) == ["ForeignObject"]
     assert "ConfigMap/precious" not in bench.observed[0].generated
+
+
+async def test_a_workload_that_makes_no_pod_is_asked_why_and_the_next_look_knows(
+    bench: Bench,
+) -> None:
+    term = {"key": "kubernetes.io/hostname", "operator": "In", "values": ["node-a"]}
+    required = {"nodeSelectorTerms": [{"matchExpressions": [term]}]}
+    affinity = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}}
+    entry = bench.cache.deployments.get(KEY)
+    assert entry
+    spec = {"template": {"spec": {"affinity": affinity}}}
+    raw = {**workload("ds", uid=entry.uid), "spec": spec}
+    bench.cache.children["DaemonSet"].seen(child_entry("DaemonSet", raw))
+    bench.put_node("node-a", ready=True)
+    await bench.look()
+    bench.pass_time(FIRST_S)
+    await bench.look()
+    await bench.answers()
+    assert [(one.kind, one.units) for one in bench.stuck] == [("DaemonSet", ("node-a",))]
+    await bench.look()
+    assert bench.observed[-1].causes == {"node-a": "exceeded quota"}
+    assert bench.woken == [KEY]
+    bench.put_pod("node-a")
+    await bench.look()
+    assert bench.observed[-1].causes == {}
+    assert len(bench.stuck) == 1
+
+
+async def test_a_unit_that_stopped_between_two_looks_is_told_once(
+    bench: Bench, kube: FakeKube
+) -> None:
+    well = Sight(True, "1.0.0 (r1-a)", "r1-a", is_on_its_way=False, state="")
+    for sight in (
+        well,
+        replace(well, serving=None, state="OOMKilled"),
+        replace(well, serving=None),
+    ):
+        bench.plan = Plan(sights={"a": sight})
+        await bench.look()
+    events = [request.body for request in kube.requests if request.name == "POST events"]
+    assert [(one["reason"], one["message"]) for one in events] == [
+        ("UnitStopped", "a: it does not serve 1.0.0 (r1-a) any longer: OOMKilled")
+    ]

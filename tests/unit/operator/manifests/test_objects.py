@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from builders import make_deployment, make_model, make_node
+from builders import make_deployment, make_model, make_node, make_variant
 from skerry_operator.api.base import ObjectMeta
 from skerry_operator.api.v1alpha1.edgedeployment_status import Stage
 from skerry_operator.constants import ANNOTATION_DIGEST, LABEL_REVISION
+from skerry_operator.decide.revision import revision_of
 from skerry_operator.manifests.metadata import manifest, ref, service_name
 from skerry_runtime.contract import Shadow
 from world import World
@@ -169,6 +170,36 @@ def test_a_traffic_policy_of_its_own_changes_the_service_at_once_and_no_revision
     world.turn()
     assert services(world)["digits"]["internalTrafficPolicy"] == "Cluster"
     assert (world.status.stable_revision, world.status.target_revision) == (before, before)
+
+
+def test_a_model_of_several_files_reaches_the_pods_with_the_place_of_each() -> None:
+    beside = {
+        "path": "weights/model.onnx.data",
+        "uri": "https://models.example/a.data",
+        "sha256": "c" * 64,
+    }
+    variant = make_variant("fp32")
+    source = {**variant["source"], "files": [beside]}
+    model = make_model("1.0.0", {**variant, "source": source})
+    world = World(make_deployment(rollout=STEPS), model, (make_node("n1"),))
+    world.settle()
+    (cell,) = world.observed().cells
+    (content,) = cell.assignment.revisions.values()
+    assert [(file.path, file.uri, file.sha256) for file in content.model.files] == [
+        ("model.onnx", source["uri"], source["sha256"]),
+        (beside["path"], beside["uri"], beside["sha256"]),
+    ]
+
+
+def test_a_change_of_a_file_beside_is_a_new_revision() -> None:
+    variant = make_variant("fp32")
+    revisions = set()
+    for digest in ("c" * 64, "d" * 64):
+        beside = {"path": "a.data", "uri": "https://models.example/a", "sha256": digest}
+        model = make_model("1.0.0", {**variant, "source": {**variant["source"], "files": [beside]}})
+        revisions.add(revision_of(model.spec, make_deployment().spec))
+    revisions.add(revision_of(make_model("1.0.0", variant).spec, make_deployment().spec))
+    assert len(revisions) == 3
 
 
 def names_of(world: World) -> set[str]:

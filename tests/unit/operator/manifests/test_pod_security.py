@@ -23,7 +23,13 @@ from skerry_operator.decide.revision import KeptModel, Snapshot, content_hash
 from skerry_operator.manifests.daemonset import CellPods, build_daemonset
 from skerry_runtime.agent.ports import Tuning
 from skerry_runtime.backends.tritonserver import Place
-from skerry_runtime.contract import ADMIN_PORT, ASSIGNMENT_DIR, SLOTS_DIR, Engine
+from skerry_runtime.contract import (
+    ADMIN_PORT,
+    ASSIGNMENT_DIR,
+    ENV_FETCH_ALLOW,
+    SLOTS_DIR,
+    Engine,
+)
 from skerry_runtime.settings import settings_from
 
 PROFILES = [*builtin_profiles(), HAILO, NVIDIA]
@@ -247,7 +253,7 @@ def test_where_pods_may_fetch_from_is_told_and_names_no_template() -> None:
     template = make_template()
     berth = Berth("cell", template.hash)
     plain = CellPods(berth, template, ANY, ("n1",))
-    allowing = replace(plain, fetch_allow="127.0.0.0/8,fe80::/10")
+    allowing = replace(plain, fetch={ENV_FETCH_ALLOW: "127.0.0.0/8,fe80::/10"})
     environment = environment_of(daemonset_spec(allowing)["template"]["spec"])
     assert environment["SKERRY_FETCH_ALLOW"] == "127.0.0.0/8,fe80::/10"
     assert len(Tuning.from_env(environment).fetch_allow) == 2

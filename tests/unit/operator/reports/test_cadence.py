@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from random import Random
 
@@ -11,7 +12,15 @@ from builders import make_report, reduced, serving
 from skerry_operator.decide.observed import Pod
 from skerry_operator.decide.reported import UnitReport
 from skerry_operator.reports.base import Question
-from skerry_operator.reports.cadence import FIRST_S, JITTER, LEAD_S, SILENT_S, UNSETTLED_S, Cadence
+from skerry_operator.reports.cadence import (
+    BYSTANDER_S,
+    FIRST_S,
+    JITTER,
+    LEAD_S,
+    SILENT_S,
+    UNSETTLED_S,
+    Cadence,
+)
 from skerry_operator.reports.table import Attention, Voice
 
 IDLE_S = 60.0
@@ -56,6 +65,14 @@ def test_a_pod_that_is_there_is_asked_just_before_the_next_look() -> None:
     attention = Attention(look_at=110, pace_s=10)
     assert wait_s(voice(report()), attention, 100) == about(10 - LEAD_S)
     assert wait_s(voice(report()), attention, 109.9) == about(1)
+
+
+def test_a_pod_of_the_version_that_is_not_on_trial_is_asked_less_often() -> None:
+    attention = Attention(look_at=101, pace_s=1, on_trial="v2-b")
+    assert wait_s(voice(report()), attention, 100) == about(BYSTANDER_S)
+    assert wait_s(voice(report()), replace(attention, on_trial="v1-a"), 100) == about(1)
+    assert wait_s(voice(report()), replace(attention, on_trial=None), 100) == about(1)
+    assert wait_s(voice(report("v2-b")), attention, 100) == about(1)  # it was told to change
 
 
 def test_at_rest_a_pod_is_asked_at_the_idle_period_and_another_more_often() -> None:

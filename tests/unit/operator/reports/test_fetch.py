@@ -13,7 +13,7 @@ from builders import make_report
 from skerry_operator.decide.observed import Pod
 from skerry_operator.reports.base import BODY_LIMIT, Question, ReadError, ReadResult
 from skerry_operator.reports.door import let_in
-from skerry_operator.reports.fetch import HttpFetch
+from skerry_operator.reports.fetch import KEPT_MOST, KEPT_OPEN_S, HttpFetch, KeptOpen
 
 TIMEOUT_S = 0.5
 REPORT = make_report("node-7", deployment="edge/digits").model_dump_json(by_alias=True).encode()
@@ -117,3 +117,48 @@ async def test_a_pod_that_is_not_there_is_unreachable(
     serve: Callable[[Handler], Awaitable[HttpFetch]],
 ) -> None:
     assert await ask(await serve(good), ip="127.0.0.2") is ReadResult.UNREACHABLE
+
+
+async def connections_of(pods: int, monkeypatch: pytest.MonkeyPatch, most: int) -> int:
+    """Ask so many addresses twice; return how many connections that took."""
+    monkeypatch.setattr("skerry_operator.reports.fetch.KEPT_MOST", most)
+    seen = set()
+
+    async def counting(request: web.Request) -> web.StreamResponse:
+        seen.add(request.transport)
+        return await good(request)
+
+    async with TestServer(app_of(counting), host="0.0.0.0") as server:
+        assert server.port
+        fetch = HttpFetch(TIMEOUT_S * 20, server.port)
+        try:
+            for _ in range(2):
+                for number in range(pods):
+                    assert await ask(fetch, f"127.0.0.{number + 1}") is ReadResult.OK
+        finally:
+            await fetch.close()
+    return len(seen)
+
+
+def app_of(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> web.Application:
+    app = web.Application()
+    app.router.add_get("/status", handler)
+    return app
+
+
+async def test_a_pod_that_is_asked_again_soon_is_not_connected_to_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert await connections_of(4, monkeypatch, most=4) == 4
+
+
+async def test_of_a_large_fleet_few_connections_stay_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert await connections_of(4, monkeypatch, most=1) == 1 + 2 * 3
+
+
+def test_a_place_among_the_kept_is_free_again_when_its_connection_has_ended() -> None:
+    kept = KeptOpen()
+    assert all(kept.take(f"10.0.0.{number}", 0.0) for number in range(KEPT_MOST))
+    assert not kept.take("10.1.0.1", 0.0)
+    assert kept.take("10.0.0.0", KEPT_OPEN_S - 1)
+    assert kept.take("10.1.0.1", KEPT_OPEN_S)

@@ -12,7 +12,7 @@ from builders import NOW, make_report, reduced, refusing, serving
 from skerry_operator.decide.observed import Pod
 from skerry_operator.decide.reported import UnitReport
 from skerry_operator.reports.base import Question
-from skerry_operator.reports.table import SILENCE_S, Attention, ReportTable
+from skerry_operator.reports.table import SILENCE_S, SILENT_AFTER, Attention, ReportTable
 
 KEY = ("edge", "digits")
 V1, V2 = "v1-1111111111", "v1-2222222222"
@@ -199,3 +199,35 @@ def test_ten_thousand_pods_at_rest_take_less_than_20_mebibytes() -> None:
 def started() -> tuple[int, int]:
     tracemalloc.start()
     return tracemalloc.get_traced_memory()
+
+
+def test_a_pod_that_runs_and_never_answers_is_known_as_silent_after_a_while() -> None:
+    running = pod("a", is_started=True)
+    listener = Listener(running)
+    for miss in range(SILENT_AFTER):
+        assert listener.table.hearing(KEY, listener.pods, miss).silent == frozenset()
+        listener.missed(running, miss)
+    assert listener.table.hearing(KEY, listener.pods, 9).silent == {"a"}
+    listener.heard(running, says("a"), 10)
+    assert listener.table.hearing(KEY, listener.pods, 10).silent == frozenset()
+
+
+def test_what_a_pod_could_not_answer_before_it_ran_does_not_make_it_silent() -> None:
+    starting, running = pod("a"), pod("a", is_started=True)
+    listener = Listener(starting)
+    for miss in range(10):
+        listener.missed(starting, miss)
+    listener.pods = (running,)
+    listener.follow(11)
+    listener.missed(running, 11)
+    assert listener.table.hearing(KEY, listener.pods, 12).silent == frozenset()
+
+
+def test_a_question_that_was_put_before_the_pod_ran_counts_by_what_is_known_of_it_now() -> None:
+    starting, running = pod("a"), pod("a", is_started=True)
+    listener = Listener(starting)
+    listener.pods = (running,)
+    listener.follow(1)
+    for miss in range(SILENT_AFTER):
+        listener.missed(starting, 1 + miss)
+    assert listener.table.hearing(KEY, listener.pods, 9).silent == {"a"}

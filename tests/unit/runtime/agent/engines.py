@@ -113,6 +113,20 @@ class Pausing(OnnxBackend):
         return model
 
 
+class CrashesWhenAsked(OnnxBackend):
+    """Opens a model, and dies when it is asked."""
+
+    def load(self, request: LoadRequest) -> OnnxModel:
+        model = super().load(request)
+
+        def crash(inputs: Tensors, outputs: Sequence[str] | None = None) -> Tensors:
+            os.kill(os.getpid(), signal.SIGFPE)
+            raise AssertionError
+
+        model.infer = crash  # type: ignore[method-assign]
+        return model
+
+
 class Away:
     """As an engine in another process that has ended."""
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -147,13 +148,16 @@ class Mount:
         if not link.is_symlink():
             link.symlink_to(f"..data/{ASSIGNMENT_FILE}")
 
-    def assign(self, revision: str | None, revisions: dict[str, RevisionContent]) -> str:
+    def assign(
+        self, revision: str | None, revisions: dict[str, RevisionContent], **more: Any
+    ) -> str:
         assignment = Assignment(
             deployment="shop/digits",
             cell="cpu-amd64",
             execution=CPU,
             default=revision,
             revisions=revisions,
+            **more,
         )
         text = assignment.model_dump_json(by_alias=True)
         self.write(text)
@@ -243,6 +247,11 @@ class Pod:
         await self.agent.stop()
         if self._task:
             await self._task
+
+    @property
+    def is_over(self) -> bool:
+        """Tell whether the agent ended by itself."""
+        return self._task is not None and self._task.done()
 
     @property
     def status(self) -> StatusReport:

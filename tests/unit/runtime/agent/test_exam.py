@@ -241,14 +241,14 @@ def test_a_header_that_claims_more_than_there_is_is_refused(tmp_path: Path) -> N
 
 def test_the_first_questions_fill_a_fixed_batch() -> None:
     metadata = ModelMetadata("test", (TensorSpec("x", "FP32", (4, 3)),), (SCORES,))
-    assert exams.first_questions({"x": ONES[:2]}, metadata)["x"].shape == (4, 3)
+    assert exams.largest_questions({"x": ONES[:2]}, metadata, None)["x"].shape == (4, 3)
 
 
 def test_large_samples_go_in_small_batches() -> None:
     wide = Answering(lambda x: {"scores": x[:, :3]}, (TensorSpec("x", "FP32", (-1, -1)),))
     megabyte = np.eye(20, 1 << 18, dtype=np.float32)
     run(wide, x=megabyte, labels=np.zeros(20, np.int64))
-    assert wide.batches == [4] * 5
+    assert wide.batches == [1] * 20
     few = Answering(lambda x: {"scores": x})
     run(few, x=np.eye(3, dtype=np.float32)[np.zeros(100, int)], labels=np.zeros(100, np.int64))
     assert few.batches == [64, 36]
@@ -285,3 +285,54 @@ def test_a_metric_that_this_runtime_does_not_know_is_refused_with_a_remedy() -> 
     metadata = ModelMetadata("x", (TensorSpec("x", "FP32", (-1, 1)),), ())
     with pytest.raises(InvalidExam, match="knows no metric 'F1': it needs a newer image"):
         exams.prepare(golden, {"x": np.zeros((1, 1), np.float32)}, metadata)
+
+
+ANY = TensorSpec("x", "FP32", (-1,), any_shape=True)
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        pytest.param(
+            {"x": np.eye(3, dtype=np.float32), "expected": np.eye(3, dtype=np.float32)}, id="rows"
+        ),
+        pytest.param(
+            {
+                "0/x": np.float32([[1, 2, 3]]),
+                "0/expected": np.float32([[1, 2, 3]]),
+                "1/x": np.float32([[1, 2], [3, 4]]),
+                "1/expected": np.float32([[1, 2], [3, 4]]),
+            },
+            id="whole requests",
+        ),
+    ],
+)
+def test_an_input_without_a_declared_shape_is_examined_in_the_file_s(
+    arrays: dict[str, np.ndarray],
+) -> None:
+    model = Answering(lambda x: {"scores": x}, (ANY,))
+    assert run(model, GoldenMetric.MAX_ABS_ERROR, "0", **arrays).result.passed
+
+
+class Summing(Answering):
+    """Adds up what it was asked, as a model with a state does."""
+
+    def begin(self) -> Summing:
+        total = 0.0
+
+        def answer(x: np.ndarray) -> dict[str, np.ndarray]:
+            nonlocal total
+            total += float(x.sum())
+            return {"scores": np.full((len(x), 3), total, np.float32)}
+
+        return Summing(answer)
+
+
+def test_a_model_with_a_state_is_asked_one_sample_after_another() -> None:
+    def without(_: np.ndarray) -> dict[str, np.ndarray]:
+        raise AssertionError
+
+    model = Summing(without)
+    steps = np.ones((4, 3), np.float32)
+    grade = run(model, GoldenMetric.MAX_ABS_ERROR, "0", x=steps, expected=steps.cumsum(axis=0) * 3)
+    assert grade.result.passed

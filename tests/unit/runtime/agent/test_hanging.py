@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,7 +12,9 @@ import pytest
 
 from serving.fakes import Gate
 from skerry_runtime.agent.ports import Tuning
+from skerry_runtime.backends.onnx import OnnxBackend
 from skerry_runtime.contract import RevisionContent, SwapMode
+from skerry_runtime.errors import Unusable
 from unit.runtime.agent.hanging import HangsInLoad
 from unit.runtime.agent.support import FAST, Pod, Source, classifier, content, until
 
@@ -78,11 +81,41 @@ async def test_a_model_that_comes_late_is_closed(
         assert one.revision == "v1"
 
 
-async def test_a_load_that_does_not_end_is_refused_and_the_old_model_comes_back(
+async def test_a_load_that_does_not_end_is_refused_on_the_disk_and_the_agent_wants_a_new_process(
     tmp_path: Path, source: Source, gate: Gate
 ) -> None:
-    tuning = QUICK.model_copy(update={"load_timeout_s": 0.3})
-    async with hung(tmp_path, gate, both(source, SwapMode.SEQUENTIAL), tuning) as one:
-        status = await one.until_failed("v2")
-        assert "not open within 0.3 s" in status.failures[0].message
+    tuning = QUICK.model_copy(update={"load_timeout_s": 2.0})
+    with pytest.raises(Unusable, match="the load of v2 hangs"):
+        async with hung(tmp_path, gate, both(source, SwapMode.SEQUENTIAL), tuning) as one:
+            await until(lambda: one.is_over)
+    async with Pod(tmp_path, OnnxBackend(), QUICK) as new:
+        status = await new.until_serving("v1")
+        assert "not open within 2 s" in status.failures[0].message
+
+
+async def test_an_agent_that_does_not_come_to_look_is_dead(
+    tmp_path: Path, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = QUICK.model_copy(update={"stall_s": 0.5, "drain_s": 0.0})
+    revisions = both(source, SwapMode.AUTO)
+    async with Pod(tmp_path, OnnxBackend(), quick) as one:
+        one.mount.assign("v1", revisions)
         await one.until_serving("v1")
+        await until(one.agent.is_alive)
+        blocked = asyncio.Event()
+        with monkeypatch.context() as patched:
+            patched.setattr(one.agent, "_perform", lambda _: blocked.wait())
+            one.mount.assign("v2", revisions)  # news: an agent that waits for it goes on to act
+            await until(lambda: not one.agent.is_alive())
+        blocked.set()
+        await until(one.agent.is_alive)
+
+
+async def test_an_agent_that_waits_for_a_long_load_is_alive(
+    tmp_path: Path, source: Source, gate: Gate
+) -> None:
+    quick = QUICK.model_copy(update={"stall_s": 1.0, "drain_s": 0.0})
+    async with hung(tmp_path, gate, both(source, SwapMode.AUTO), quick) as one:
+        seen = time.monotonic()
+        await until(lambda: time.monotonic() > seen + 3 * quick.stall_s)
+        await until(one.agent.is_alive)

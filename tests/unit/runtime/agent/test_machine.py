@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skerry_runtime.agent.machine import (
+    PASSING,
     Abandon,
     Action,
     Attempt,
@@ -39,6 +40,9 @@ S1 = ServedRevision("v1", V1.sha256)
 TRIED = goal("v2", shadow=Shadow(samples=9, timeout_s=9, threshold=0.9))
 EXAMINED = Attempt(TRIED, Milestone.EXAMINED)
 BAD_EXAM = Refusal(FailureReason.EXAM_FAILED)
+NOT_FOUND = Refusal(FailureReason.FETCH_FAILED, again_at=130.0)
+NO_MEMORY_FOR_NOW = Refusal(FailureReason.INSUFFICIENT_MEMORY)
+"""As after a restart: when it may be tried again is not remembered."""
 
 
 def situation(**facts: object) -> Situation:
@@ -235,10 +239,42 @@ CASES: list[tuple[str, Situation, Action]] = [
         Load(V2),
     ),
     (
-        "a source that refused is not asked again while something serves",
+        "a source that refused is asked again later while an older model serves",
+        situation(order=V2, serving=S1, refused={V2.key: NOT_FOUND}),
+        Wait(130.0),
+    ),
+    (
+        "its second chance comes in time, too, and costs what serves nothing",
         situation(
-            order=V2, serving=S1, refused={V2.key: Refusal(FailureReason.FETCH_FAILED, 99.0)}
+            order=V2,
+            serving=S1,
+            fallbacks=(V1,),
+            on_disk=disk(V1),
+            refused={V2.key: replace(NOT_FOUND, again_at=99.0)},
         ),
+        Fetch(V2),
+    ),
+    (
+        "after a restart a second chance waits until the last good one serves",
+        situation(
+            order=V2, fallbacks=(V1,), on_disk=disk(V1, V2), refused={V2.key: NO_MEMORY_FOR_NOW}
+        ),
+        Verify(V1),
+    ),
+    (
+        "a second chance for which the old model had to go is carried on without it",
+        situation(
+            order=V2,
+            fallbacks=(V1,),
+            on_disk=disk(V1, V2),
+            attempt=Attempt(V2, Milestone.LOADED),
+            refused={V2.key: NO_MEMORY_FOR_NOW},
+        ),
+        Examine(V2),
+    ),
+    (
+        "what serves needs no second chance, whatever is remembered of it",
+        situation(order=V1, serving=S1, refused={V1.key: NOT_FOUND}),
         Wait(),
     ),
     (
@@ -297,10 +333,26 @@ def test_what_serves_is_only_taken_away_when_nothing_is_assigned(s: Situation) -
 
 
 @given(SITUATIONS)
-def test_a_refused_goal_is_never_touched_while_something_serves(s: Situation) -> None:
+def test_a_refused_goal_is_touched_for_a_passing_reason_only_and_in_its_time(s: Situation) -> None:
     action = decide(s)
     touched = getattr(action, "goal", None)
-    assert touched is None or s.serving is None or touched.key not in s.refused
+    if touched is None or s.serving is None or touched.key not in s.refused:
+        return
+    refusal = s.refused[touched.key]
+    assert refusal.reason in PASSING
+    is_under_way = s.attempt is not None and s.attempt.goal.key == touched.key
+    assert is_under_way or refusal.again_at <= s.now
+
+
+@pytest.mark.parametrize("reason", sorted(PASSING))
+def test_whatever_may_pass_is_not_the_end_though_an_older_model_serves(
+    reason: FailureReason,
+) -> None:
+    refused = {V2.key: Refusal(reason)}
+    action = decide(
+        situation(order=V2, serving=S1, fallbacks=(V1,), on_disk=disk(V1), refused=refused)
+    )
+    assert action == Fetch(V2)
 
 
 @given(SITUATIONS)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from skerry_runtime.agent import probe as probing
 from skerry_runtime.agent.host import Host
 from skerry_runtime.agent.ports import MIB
 from skerry_runtime.agent.probe import ProbeRequest, child_environment, probe
@@ -26,13 +29,14 @@ from unit.runtime.agent.support import (
     until,
 )
 
-TESTS = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
+PATHS = ":".join(str(ROOT / part) for part in ("tests", "runtime", "operator"))
 ONNX = "skerry_runtime.backends.onnx:OnnxBackend"
 
 
 @pytest.fixture(autouse=True)
 def _engines_can_be_found() -> Iterator[None]:
-    with environment(PYTHONPATH=str(TESTS)):
+    with environment(PYTHONPATH=PATHS):
         yield
 
 
@@ -79,7 +83,7 @@ async def test_what_is_no_model_is_invalid_and_no_path_is_shown(tmp_path: Path) 
 async def test_external_data_is_refused(tmp_path: Path) -> None:
     reason, message = await refusal(request(tmp_path, external_model()))
     assert reason is FailureReason.INVALID_MODEL
-    assert "another file" in message
+    assert "'weights.bin', which the spec does not list" in message
 
 
 async def test_a_crash_is_the_childs_alone(tmp_path: Path) -> None:
@@ -172,3 +176,19 @@ async def test_an_engine_that_is_away_says_nothing_about_the_model(tmp_path: Pat
 async def test_a_model_that_ends_the_engine_is_refused(tmp_path: Path) -> None:
     reason, message = await refusal(request(tmp_path, classifier(), engines.Dying))
     assert (reason, message) == (FailureReason.PROBE_FAILED, "it ended while it loaded the file")
+
+
+async def test_a_child_that_not_even_a_signal_ends_is_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A driver that hangs in the kernel keeps its process from ending."""
+    monkeypatch.setattr(probing, "_END_S", 0.1)
+    monkeypatch.setattr(probing, "_kill", lambda _: None)
+    before = children()
+    asked = request(tmp_path, classifier(), engines.Hanging, timeout_s=1.0)
+    reason, _ = await refusal(asked)
+    assert reason is FailureReason.PROBE_FAILED
+    assert "does not end although it was killed" in caplog.text
+    for pid in children() - before:
+        os.kill(int(pid), signal.SIGKILL)
+    await until(lambda: children() <= before)

@@ -10,7 +10,7 @@ import pytest
 
 from skerry_runtime.agent.files import NotPlain, open_plain, write_atomic
 from skerry_runtime.agent.goal import Goal
-from skerry_runtime.agent.onnxfile import NotOnnx, check_outline, has_external_data
+from skerry_runtime.agent.onnxfile import NotOnnx, check_outline, external_locations
 from skerry_runtime.agent.refusal import Corrupt, Refused
 from skerry_runtime.agent.slots import Slots
 from skerry_runtime.agent.state import NodeState, SlotManifest
@@ -75,6 +75,61 @@ def test_prune_keeps_what_is_asked_for_and_nothing_else(slots: Slots, tmp_path: 
     assert slots.revisions() == ("v3",)
     assert [p.name for p in (tmp_path / "blobs").iterdir()] == [v1.sha256]  # shared with v3
     assert [p.name for p in (tmp_path / "parts").iterdir()] == [v1.sha256]
+
+
+def begin(slots: Slots, one: Goal, age_s: float = 0.0) -> None:
+    """Leave a begun download of a revision that grew last so long ago."""
+    part = slots.part(one.model_blob)
+    part.write_bytes(b"begun")
+    part.with_name(f"{part.name}.json").write_bytes(b"{}")
+    grown = part.stat().st_mtime - age_s
+    os.utime(part, (grown, grown))
+
+
+def parts(root: Path) -> set[str]:
+    return {path.name for path in (root / "parts").iterdir() if path.suffix != ".json"}
+
+
+def test_the_begun_download_of_a_revision_that_was_taken_back_stays(
+    slots: Slots, tmp_path: Path
+) -> None:
+    v1, v2, v3 = goal("v1"), goal("v2"), goal("v3")
+    put(slots, v1)
+    begin(slots, v2, age_s=5)
+    begin(slots, v3)
+    slots.prune([v1])
+    assert parts(tmp_path) == {v3.sha256}  # one, of the revision that was given last
+    assert (tmp_path / "parts" / f"{v3.sha256}.json").exists()
+    slots.prune([v1])
+    assert parts(tmp_path) == {v3.sha256}
+
+
+def test_it_goes_after_a_day(slots: Slots, tmp_path: Path) -> None:
+    v1, v2 = goal("v1"), goal("v2")
+    put(slots, v1)
+    begin(slots, v2, age_s=24 * 3600 + 1)
+    slots.prune([v1])
+    assert list((tmp_path / "parts").iterdir()) == []
+
+
+def test_it_is_the_first_to_go_when_another_revision_is_fetched(
+    slots: Slots, tmp_path: Path
+) -> None:
+    v1, v2, v3 = goal("v1"), goal("v2"), goal("v3")
+    put(slots, v1)
+    begin(slots, v2)
+    slots.prune([v1, v3])  # v3 is to be fetched
+    assert parts(tmp_path) == set()
+
+
+def test_that_of_a_revision_that_is_given_again_is_gone_on_with(
+    slots: Slots, tmp_path: Path
+) -> None:
+    v1, v2 = goal("v1"), goal("v2")
+    put(slots, v1)
+    begin(slots, v2, age_s=24 * 3600 + 1)
+    slots.prune([v1, v2])
+    assert parts(tmp_path) == {v2.sha256}
 
 
 def test_the_volumes_limit_counts(slots: Slots) -> None:
@@ -217,5 +272,5 @@ def test_a_model_cut_off_anywhere_is_refused_or_has_lost_whole_parts_only() -> N
 
 @pytest.mark.parametrize("location", ["weights.bin", "../../etc/passwd", "/etc/passwd"])
 def test_external_data_is_seen(location: str) -> None:
-    assert has_external_data(memoryview(external_model(location)))
-    assert not has_external_data(memoryview(classifier()))
+    assert external_locations(memoryview(external_model(location))) == {location}
+    assert not external_locations(memoryview(classifier()))

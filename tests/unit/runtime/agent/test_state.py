@@ -9,8 +9,8 @@ from unit.runtime.agent.support import goal
 V1, V2, V3, V4, V5 = (goal(f"v{n}") for n in range(1, 6))
 
 
-def record(key: str) -> RefusalRecord:
-    failure = Failure(revision="v", reason=FailureReason.EXAM_FAILED, message="", at=0.0)
+def record(key: str, revision: str = "v") -> RefusalRecord:
+    failure = Failure(revision=revision, reason=FailureReason.EXAM_FAILED, message="", at=0.0)
     return RefusalRecord(key=key, failure=failure)
 
 
@@ -79,7 +79,18 @@ def test_refusals_are_bounded_latest_first_and_one_per_goal() -> None:
     for number in [*range(12), 5]:
         state = state.with_refusal(record(str(number)))
     assert [r.key for r in state.refusals] == [str(n) for n in (5, 11, 10, 9, 8, 7, 6, 4, 3, 2)]
-    assert "5" not in [r.key for r in state.without_refusal("5").refusals]
+
+
+def test_what_serves_is_forgiven_under_every_retry_text() -> None:
+    first, again = record("k1", "v2"), record("k2", "v2")
+    state = NodeState(refusals=(again, record("k3", "v3"), first))
+    assert [r.key for r in state.without_refusals_of("v2").refusals] == ["k3"]
+
+
+def test_a_revision_that_crashed_twice_says_under_which_retry_text() -> None:
+    state = NodeState().with_activation(goal("v2", retry="again"))
+    refused = state.after_restart(1.0).with_activation(goal("v2", retry="again")).after_restart(2.0)
+    assert refused.refusals[0].failure.retry == "again"
 
 
 def test_settling_says_nothing_of_another_revision_that_is_activated() -> None:

@@ -1,0 +1,91 @@
+"""`skerry-optimize run PLAN MODEL`: makes the builds of a plan on this computer."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from skerry_optimize.errors import BadPlan, StepRefused
+from skerry_optimize.job import measured_origin, read_material, report_of, run_plan
+from skerry_optimize.plan import DataFile, read_plan
+from skerry_optimize.report import table
+from skerry_runtime.agent.npz import Arrays, BadArchive, read_npz
+
+BAD_USAGE = 2
+REFUSED = 1
+REPORT_FILE = "report.json"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what the command line says.
+
+    Returns 0 when every build was made, 1 when one was refused, 2 when the plan, the model or the
+    data cannot be used.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        return run(options.plan, options.model, options.out)
+    except (BadPlan, StepRefused, OSError) as err:
+        print(f"skerry-optimize: {err}", file=sys.stderr)
+        return BAD_USAGE
+
+
+def run(plan_path: Path, model: Path, folder: Path) -> int:
+    """Make the builds, and write them and the report into the folder.
+
+    Raises:
+        BadPlan: the plan, the data or the golden file cannot be used.
+        StepRefused: the model cannot be used.
+        OSError: a file cannot be read or written.
+    """
+    plan = read_plan(_text(plan_path))
+    folder.mkdir(parents=True, exist_ok=True)
+    data, golden = (_arrays(plan_path, one) for one in (plan.data, plan.golden))
+    material = read_material(model, data, golden)
+    origin = measured_origin(plan, material)
+    jobs = []
+    for job in run_plan(plan, material, origin, folder):
+        print(f"{job.name}: {job.phase} after {job.seconds:.1f} s", file=sys.stderr)
+        jobs.append(job)
+    report = report_of(origin, tuple(jobs))
+    (folder / REPORT_FILE).write_text(report.model_dump_json(by_alias=True, indent=2) + "\n")
+    _show(table(report))
+    print(f"times are of {report.cpu}, one thread, one sample a run")
+    return 0 if report.is_good else REFUSED
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except UnicodeDecodeError as err:
+        raise BadPlan(f"{path} is no UTF-8 text") from err
+
+
+def _arrays(plan: Path, wanted: DataFile | None) -> Arrays | None:
+    """Return the arrays of a file that the plan names; a relative name begins where the plan is."""
+    if wanted is None:
+        return None
+    path = plan.parent / wanted.file
+    try:
+        return read_npz(path)
+    except BadArchive as err:
+        raise BadPlan(f"{path}: {err}") from err
+
+
+def _show(rows: Sequence[tuple[str, ...]]) -> None:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+        print("  ".join([*cells, row[-1]]).rstrip())
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="skerry-optimize", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    running = commands.add_parser("run", help="make the builds of a plan")
+    running.add_argument("plan", type=Path, help="YAML: jobs, data, golden, guards")
+    running.add_argument("model", type=Path, help="the ONNX file")
+    running.add_argument("--out", type=Path, default=Path("builds"), help="folder for the builds")
+    return parser

@@ -1,0 +1,76 @@
+"""Plans: what may be asked for, and what is answered to the rest."""
+
+from __future__ import annotations
+
+import pytest
+
+from skerry_optimize.errors import BadPlan
+from skerry_optimize.plan import MAX_PLAN_BYTES, PruneMode, QuantizeMode, read_plan
+
+GOOD = """
+data: {file: inputs.npz}
+golden: {file: golden.npz}
+guards: {maxAccuracyDrop: "0.01", maxSizeRatio: "0.6"}
+jobs:
+- name: slim-int8
+  steps:
+  - prune: {mode: Structured, amount: 25%}
+  - quantize: {mode: Static}
+- name: fast
+  steps:
+  - fixShapes: {inputs: {x: [1, 64]}}
+  - convert: {format: ORT}
+"""
+
+
+def test_a_plan_says_what_is_wanted() -> None:
+    plan = read_plan(GOOD)
+    first, second = plan.jobs
+    assert first.steps[0].prune is not None
+    assert (first.steps[0].prune.mode, first.steps[0].prune.share) == (PruneMode.STRUCTURED, 0.25)
+    assert first.has(QuantizeMode.STATIC)
+    assert second.steps[0].fix_shapes is not None
+    assert second.steps[0].fix_shapes.inputs == {"x": (1, 64)}
+
+
+def jobs(*steps: str, name: str = "a", data: bool = True) -> str:
+    head = "data: {file: d.npz}\n" if data else ""
+    return f"{head}jobs:\n- name: {name}\n  steps: [{', '.join(steps)}]\n"
+
+
+STATIC, DYNAMIC = "quantize: {mode: Static}", "quantize: {mode: Dynamic}"
+PRUNE = "prune: {mode: Magnitude, amount: 50%}"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "begins with `jobs:`"),
+        ("jobs: [", "no YAML"),
+        ("jobs: []", "jobs"),
+        ("a" * (MAX_PLAN_BYTES + 1), "bytes"),
+        (jobs("{quantise: {mode: Static}}"), "jobs.0.steps.0.quantise"),
+        (jobs("{}"), "exactly one of: quantize, prune, fixShapes, convert"),
+        (jobs(f"{{{STATIC}, {PRUNE}}}"), "exactly one"),
+        (jobs("{quantize: {mode: int4}}"), "jobs.0.steps.0.quantize.mode"),
+        (jobs("{prune: {mode: Structured, amount: 100%}}"), "amount"),
+        (jobs("{prune: {mode: Structured, amount: 0%}}"), "between 1% and 99%"),
+        (jobs("{prune: {mode: Structured, amount: 0.5}}"), "amount"),
+        (jobs("{convert: {format: TFLite}}"), "format"),
+        (jobs("{convert: {format: ORT}}", f"{{{DYNAMIC}}}"), "convert must be the last"),
+        (jobs(f"{{{DYNAMIC}}}", f"{{{STATIC}}}"), "quantised once"),
+        (jobs(f"{{{DYNAMIC}}}", f"{{{PRUNE}}}"), "prune comes before quantize"),
+        (jobs(f"{{{STATIC}}}", data=False), "needs data"),
+        (jobs(f"{{{DYNAMIC}}}", name="A b"), "jobs.0.name"),
+        (jobs(f"{{{DYNAMIC}}}") + jobs(f"{{{DYNAMIC}}}", data=False)[6:], "named 'a'"),
+        (jobs(f"{{{DYNAMIC}}}") + 'guards: {maxAccuracyDrop: "0.1"}', "needs golden"),
+        (jobs(f"{{{DYNAMIC}}}") + 'guards: {maxSizeRatio: "small"}', "no decimal number"),
+        (jobs(f"{{{DYNAMIC}}}") + 'guards: {maxSizeRatio: "-1"}', "not negative"),
+        (jobs(f"{{{DYNAMIC}}}") + "golden: {file: d.npz}", "proves nothing"),
+        (jobs("{fixShapes: {inputs: {x: [0]}}}"), "fixShapes.inputs.x.0"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_by_name(text: str, told: str) -> None:
+    with pytest.raises(BadPlan) as raised:
+        read_plan(text)
+    assert told in str(raised.value)

@@ -1,0 +1,1 @@
+"""Models of other people: what their engine answers, a pod must answer."""
