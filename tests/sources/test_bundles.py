@@ -39,10 +39,11 @@ async def found(fetching: Fetching, oras: Oras, place: str) -> Sequence[bytes]:
 async def test_a_bundle_that_was_attached_is_found(
     fetching: Fetching, oras: Oras, form: str
 ) -> None:
-    tag = f"signed-{'tag' if 'tag' in form else 'digest'}"
-    digest = oras.push(f"models/digits:{tag}", {"model.onnx": BODY})
-    oras.attach(f"models/digits:{tag}", {"a.sig": BUNDLE}, BUNDLE_MEDIA_TYPE)
-    place = f"models/digits{form.format(tag=tag, digest=digest)}"
+    # a repository each: two pushes within one second make one manifest, with two that refer to it
+    repository = f"models/by-{'tag' if 'tag' in form else 'digest'}"
+    digest = oras.push(f"{repository}:1", {"model.onnx": BODY})
+    oras.attach(f"{repository}:1", {"a.sig": BUNDLE}, BUNDLE_MEDIA_TYPE)
+    place = f"{repository}{form.format(tag='1', digest=digest)}"
     assert await found(fetching, oras, place) == [BUNDLE]
 
 
