@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
+import threading
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +24,7 @@ from skerry_runtime.contract import FailureReason
 from unit.runtime.agent.support import FAST, Handler, Source, ranged, sha256
 
 BODY = bytes(range(256)) * 8192  # 2 MiB
-TUNING = FAST.model_copy(update={"connect_timeout_s": 2.0, "idle_timeout_s": 0.2})
+TUNING = FAST.model_copy(update={"connect_timeout_s": 2.0, "idle_timeout_s": 30.0})
 
 
 @dataclass
@@ -159,9 +161,25 @@ async def test_a_hanging_server_is_left_and_the_bytes_are_kept(
 ) -> None:
     uri = source.handle("model", answers(hang, no_ranges))
     with pytest.raises(Transient, match="no answer in time"):
-        await bench.fetch(uri)
+        await bench.fetch(uri, idle_timeout_s=2.0)
     assert await bench.kept() == 1000
     await bench.fetch(uri)
+
+
+async def test_a_download_that_ends_while_its_file_is_opened_leaves_none_open(
+    bench: Bench, source: Source
+) -> None:
+    uri, may_open = source.handle("model", whole), threading.Event()
+    bench.worker.submit(may_open.wait)
+    fetching = asyncio.create_task(bench.fetch(uri))
+    await asyncio.sleep(0)  # it waits for the thread now
+    fetching.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await fetching
+    may_open.set()
+    assert await bench.kept() == 0
+    paths = [os.path.realpath(file) for file in Path("/proc/self/fd").iterdir()]
+    assert str(bench.part.resolve()) not in paths
 
 
 async def test_a_download_that_broke_off_is_resumed(bench: Bench, source: Source) -> None:

@@ -41,6 +41,7 @@ async def test_a_begun_copy_goes_on_if_the_file_is_the_same_and_begins_anew_if_n
     found = (volume / "digits" / "a b.onnx").stat()
     for mark, start in ((f"{found.st_mtime_ns}-{found.st_size}", 1_000_000), ("other", 0)):
         part = Part(fetching.part, uri)
+        part.open()
         part.append(BODY[:1_000_000])
         part.describe(mark)
         part.close()
