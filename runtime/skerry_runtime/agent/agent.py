@@ -163,7 +163,7 @@ class ClusterAgent:
             None if is_under_way else self._journal.refusal(goal),
             self._swap.tracker.of(goal),
         )
-        return waiting_for_window(progress) if self._pace.is_shut(goal.revision) else progress
+        return waiting_for_window(progress) if self._pace.is_waiting(goal.revision) else progress
 
     async def _drive(self) -> None:
         await self._open()

@@ -95,11 +95,11 @@ class Prefetch:
         course = self._course
         if course is None:
             return None
-        is_shut = not course.is_done and self._stages.pace.is_shut(course.goal.revision)
+        is_waiting = not course.is_done and self._stages.pace.is_waiting(course.goal.revision)
         return Prefetched(
             revision=course.goal.revision,
             is_done=course.is_done,
-            message=SHUT if is_shut else course.note,
+            message=SHUT if is_waiting else course.note,
             fetched_bytes=course.fetched,
             total_bytes=course.total,
         )

@@ -141,9 +141,11 @@ class Stages:
         target, part = self.slots.path(blob), self.slots.part(blob)
         download = Download(blob.uri, blob.sha256, part, target, blob.secret, revision)
         while not target.is_file():
-            await self.pace.opened(revision)
-            with contextlib.suppress(WindowShut):
+            try:
                 await fetcher.fetch(download, on_progress)
+            except WindowShut:
+                # The site's cache may get it meanwhile, from a unit that may fetch.
+                await self.pace.opened(revision, self.tuning.site_shut_s)
         await self.worker.run(self.verifier.trust, target, blob.sha256)
 
     async def verify(self, goal: Goal) -> Vouched | None:
