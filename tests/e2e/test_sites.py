@@ -109,12 +109,15 @@ def model(lab: Lab, line: CountedServer, key: str, version: str = "") -> dict[st
     return found
 
 
+def told_of_caches(lab: Lab) -> list[dict[str, Any]]:
+    """Return what each cell's assignment says of caches."""
+    found = lab.items("configmaps", "-l", "skerry.dev/cell")
+    return [json.loads(item["data"]["assignment.json"]).get("cache") or {} for item in found]
+
+
 def has_caches(lab: Lab, count: int = 1) -> bool:
     """Tell whether all pods have been told of their caches."""
-    found = [
-        item["data"]["assignment.json"] for item in lab.items("configmaps", "-l", "skerry.dev/cell")
-    ]
-    told = [json.loads(text).get("cache") or {} for text in found]
+    told = told_of_caches(lab)
     urls = {url for one in told for url in one.get("sites", {}).values()}
     return bool(told) and all(told) and len(urls) == count
 
@@ -253,6 +256,24 @@ def test_a_box_that_is_a_site_of_its_own_is_brought_what_it_serves_and_lives_on_
         lab.kubectl("delete", "pod", served[BOX].name, "--wait=false")
         wait_replaced(lab, served[BOX])
         lab.wait_serves(BOX, version)
+
+
+@pytest.mark.long
+def test_switched_off_the_caches_go_with_the_gateway_still_labelled_and_come_back_with_their_files(
+    lab: Lab, line: CountedServer, served: dict[str, PodView], helm: list[str]
+) -> None:
+    switch = [*helm, "upgrade", RELEASE, str(cluster.CHART), "--reuse-values", *HELM_WAITS]
+    subprocess.run([*switch, "--set=siteCache.enabled=false"], check=True)
+    made = "statefulsets,services,networkpolicies"
+    gone = lambda: not lab.items(made, "-n", SYSTEM, "-l", "skerry.dev/site-cache")  # noqa: E731
+    lab.wait(gone, "the objects of the caches have gone")
+    lab.wait(lambda: not any(told_of_caches(lab)), "pods are told that there is no cache")
+    assert gateways(lab)
+    assert uids(lab.pods()) == uids(served)
+    subprocess.run([*switch, "--set=siteCache.enabled=true"], check=True)
+    wait_cache(lab, "skerry-site-default")
+    lab.wait(lambda: len(kept_files(lab)) == len(gateways(lab)), "the files are still there")
+    lab.wait(lambda: has_caches(lab, len(gateways(lab))), "pods are told of the caches again")
 
 
 def spoilt(lab: Lab, image: str) -> None:
