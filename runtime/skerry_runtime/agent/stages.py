@@ -197,6 +197,16 @@ class Stages:
         finally:
             await self.sweep()
 
+    def is_proven(self, goal: Goal) -> bool:
+        """Tell whether these very files passed the probe in this pod, under this runtime."""
+        manifest = self.slots.manifest(goal.revision)
+        return bool(manifest and manifest.probed and manifest.probed == fingerprint(goal))
+
+    @property
+    def has_engine_beside(self) -> bool:
+        """Tell whether the engine is another process, which a model may take down."""
+        return isinstance(self.backend, Sweepable)
+
     async def sweep(self) -> None:
         """Take away what a killed probe, or an earlier life, left in an engine beside us."""
         if isinstance(self.backend, Sweepable):
