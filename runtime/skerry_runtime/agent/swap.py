@@ -258,9 +258,9 @@ class Swap:
         await self._journal.served(goal, candidate.agreement)
 
     async def rename(self, goal: Goal) -> None:
-        """Let what serves answer to another name, and remember it for the next start."""
-        self._board.rename(goal)
+        """Let what serves answer to another name, once that is remembered for the next start."""
         await self._journal.record(goal)
+        self._board.rename(goal)
 
     async def settle(self) -> None:
         """Count what serves as good."""
