@@ -24,12 +24,14 @@ from e2e.test_sources import FOLDER, HTPASSWD, PASSWORD, USER, claim, run_on_nod
 from fetching import sha256_of
 from local_registry import running_registry
 from local_s3 import KEY_ID, SECRET_KEY, running_s3
+from skerry_runtime.agent.ports import Tuning
 from sources.oras import Oras
 
 __all__ = ["claim"]  # a fixture
 
 pytestmark = [pytest.mark.long, pytest.mark.usefixtures("settings_come_back")]
 AT_ONCE = {"steps": [{"units": "100%", "soak": "1s"}]}
+SETTLED_S = Tuning().settle_s + 1.0
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 TOKEN = "hf_tests"  # noqa: S105 (of a server of the tests' own)
 BASIC = f"Basic {base64.b64encode(f'{USER}:{PASSWORD}'.encode()).decode()}"
@@ -181,11 +183,20 @@ def model(lab: Lab, way: Way, key: str, version: str) -> dict[str, Any]:
     return lab.model(key, version, source=source)
 
 
+def has_settled(lab: Lab) -> bool:
+    """Tell whether every pod counts what it serves as good, so that it stays on its disk."""
+    served = [
+        report.now - report.serving.since for report in lab.reports().values() if report.serving
+    ]
+    return len(served) == len(NODES) and min(served) > SETTLED_S
+
+
 def goes_and_comes_back(lab: Lab, way: Way, name: str) -> None:
     """Roll a version out and take it back with everything off that it came from."""
     old, new = (f"{number}.0.0-{name}" for number in (1, 2))
     lab.apply(before := model(lab, way, "v1", old), lab.deployment(AT_ONCE))
     lab.wait_stable(old)
+    lab.wait(lambda: has_settled(lab), "what serves counts as good: it is kept")
     lab.apply(model(lab, way, "v2", new))
     lab.wait_stable(new)
     assert lab.versions() == dict.fromkeys(NODES, new)
