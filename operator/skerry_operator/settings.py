@@ -72,6 +72,8 @@ class SiteCacheSettings(BaseModel):
     pull_secrets: tuple[Name, ...] = ()
     secret: Name = "skerry-site-cache"  # noqa: S105 (a name)
     """Secret with the keys; it is made if there is none."""
+    owner: Name | None = None
+    """ConfigMap that the caches go with; none: they stay."""
     keys_dir: Path = Path("/etc/skerry-site-cache")
     """Where that Secret is mounted."""
 

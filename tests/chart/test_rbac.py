@@ -154,6 +154,7 @@ def test_site_caches_may_be_made_in_the_own_namespace_and_their_keys_never_read(
         ("", "services"): change,
         ("networking.k8s.io", "networkpolicies"): change,
         ("", "secrets"): {"create"},
+        ("", "configmaps"): {"get"},
     }
     pod = rendered.one("Deployment", "skerry")["spec"]["template"]["spec"]
     volume = next(one for one in pod["volumes"] if one["name"] == "site-cache")
@@ -162,3 +163,24 @@ def test_site_caches_may_be_made_in_the_own_namespace_and_their_keys_never_read(
     settings = read_settings({"SKERRY_RUNTIME_IMAGE": "x", **told}, {})
     assert settings.site_cache is not None
     assert settings.site_cache.secret == volume["secret"]["secretName"]
+
+
+def test_site_caches_go_with_an_object_that_is_there_while_they_are_wanted(render: Render) -> None:
+    rendered = render({"siteCache": {"enabled": True}})
+    named = [
+        rule
+        for rule in rendered.one("Role", "skerry-site-caches")["rules"]
+        if "resourceNames" in rule
+    ]
+    told = {one["name"]: one.get("value", "") for one in rendered.pod["containers"][0]["env"]}
+    settings = read_settings({"SKERRY_RUNTIME_IMAGE": "x", **told}, {})
+    assert settings.site_cache is not None
+    owner = rendered.one("ConfigMap", str(settings.site_cache.owner))
+    assert owner["metadata"]["namespace"] == settings.lease_namespace
+    assert [rule["resourceNames"] for rule in named] == [[settings.site_cache.owner]]
+    for switched_off in (render({}), render({"siteCache": {"enabled": False}})):
+        assert not [
+            one
+            for one in switched_off.manifests
+            if one["metadata"]["name"] == settings.site_cache.owner
+        ]

@@ -140,6 +140,7 @@ def test_everything_set_reaches_the_operator(render: Render) -> None:
             {
                 "claims": 2,
                 "memory": "128Mi",
+                "owner": "reef-main-site-caches",
                 "priority_class": "site",
                 "pull_secrets": ["mirror"],
                 "quota": "5Gi",

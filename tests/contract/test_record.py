@@ -28,8 +28,10 @@ Read = Callable[[Any], BaseModel]
 DOCUMENTS: dict[str, Read] = {
     "assignment.json": Assignment.model_validate,
     "assignment-line.json": Assignment.model_validate,
+    "assignment-tried.json": Assignment.model_validate,
     "report.json": StatusReport.model_validate,
     "report-prefetch.json": StatusReport.model_validate,
+    "report-tried.json": StatusReport.model_validate,
     "manifest.json": SlotManifest.model_validate,
     "state.json": NodeState.model_validate,
     "part.json": PartInfo.model_validate,

@@ -114,6 +114,12 @@ def test_what_was_fetched_ahead_needs_no_source_when_its_step_comes(
         if report.prefetch and report.prefetch.is_done
     ]
     lab.wait(lambda: len(ahead()) == len(NODES) - 1, "the others have its files")
+    tried = lambda: [  # noqa: E731
+        node
+        for node, report in lab.reports().items()
+        if report.prefetch and report.prefetch.is_tried
+    ]
+    lab.wait(lambda: len(tried()) == len(NODES) - 1, "the others have tried it")
     lab.wait(lambda: (lab.status().prefetch or 0) and lab.status().prefetch.done == 2, "told")  # type: ignore[union-attr]
     assert sorted(lab.versions().values(), key=str) == ["1.0.0", "1.0.0", new]
     others = ahead()

@@ -1,9 +1,15 @@
-"""The same model from each of the five schemes, and back; from S3 and the hub with them away."""
+"""One model out and back by every scheme, named by tag and by digest, with a login and without.
+
+The way back finds everything off that the model came from.
+"""
 
 from __future__ import annotations
 
+import base64
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,69 +17,218 @@ import pytest
 
 from digits_demo import cluster
 from e2e.conftest import HELM_WAITS, RELEASE
-from e2e.hub_server import TOKEN, HubServer
+from e2e.guarded_server import GuardedServer
 from e2e.lab import NODES, Lab
-from e2e.test_sources import Stores, claim, secret, stores, uids
+from e2e.test_offline import outside_down
+from e2e.test_sources import FOLDER, HTPASSWD, PASSWORD, USER, claim, run_on_nodes, secret, uids
+from fetching import sha256_of
+from local_registry import running_registry
+from local_s3 import KEY_ID, SECRET_KEY, running_s3
+from skerry_runtime.agent.ports import Tuning
+from sources.oras import Oras
 
-__all__ = ["claim", "stores"]  # fixtures
+__all__ = ["claim"]  # a fixture
 
-pytestmark = pytest.mark.long
-OLD = "1.0.0"
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("settings_come_back")]
 AT_ONCE = {"steps": [{"units": "100%", "soak": "1s"}]}
+SETTLED_S = Tuning().settle_s + 1.0
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+TOKEN = "hf_tests"  # noqa: S105 (of a server of the tests' own)
+BASIC = f"Basic {base64.b64encode(f'{USER}:{PASSWORD}'.encode()).decode()}"
+DOORS = {
+    "": None,
+    "/closed": BASIC,
+    "/bucket": None,
+    f"/edge/open/resolve/{COMMIT}": None,
+    f"/edge/gated/resolve/{COMMIT}": f"Bearer {TOKEN}",
+}
+REGISTRIES = {
+    "oci-tag": (":{version}", ""),
+    "oci-digest": ("@{digest}", ""),
+    "oci-tag-password": (":{version}", HTPASSWD),
+    "oci-digest-password": ("@{digest}", HTPASSWD),
+}
+WAYS = ("http", "http-password", "s3", "s3-public", "hf", "hf-token", *REGISTRIES)
+
+
+@dataclass(frozen=True)
+class Way:
+    """How models come, and how what they come from is switched off and on."""
+
+    source: Callable[[str, str], dict[str, str]]
+    """(trained model, version) -> where it is, its sha256, and the Secret for it."""
+    off: Callable[[], object]
+    on: Callable[[], object] = lambda: None
+
+
+class Places:
+    """Everything that models come from, each with the files of the trained ones."""
+
+    def __init__(self, lab: Lab, files: Path, folder: Path) -> None:
+        self._lab = lab
+        self._files = files
+        self._folder = folder
+        self._running = ExitStack()
+        host = lab.access.host_address
+        self.web = self._running.enter_context(GuardedServer(files, host, DOORS))
+        self._bucket = ExitStack()
+        (folder / "s3").mkdir()
+        self._s3 = self._bucket.enter_context(running_s3(folder / "s3", host))
+        self._stops: dict[str, ExitStack] = {}
+        self._registries = {name: self._registry(name, REGISTRIES[name][1]) for name in REGISTRIES}
+
+    def _registry(self, name: str, users: str) -> Oras:
+        folder = self._folder / name
+        folder.mkdir()
+        (folder / "users").write_text(users)
+        auth = f"auth: {{htpasswd: {{realm: models, path: {folder}/users}}}}" if users else ""
+        self._stops[name] = ExitStack()
+        starting = running_registry(folder, auth, self._lab.access.host_address)
+        found = self._stops[name].enter_context(starting)
+        login = ("--username", USER, "--password", PASSWORD) if users else ()
+        return Oras(found, folder / "files", login)
+
+    def close(self) -> None:
+        for one in (self._running, self._bucket, *self._stops.values()):
+            one.close()
+
+    @property
+    def secrets(self) -> tuple[dict[str, Any], ...]:
+        """Return one Secret for each kind of login."""
+        hosts = dict.fromkeys(("", HTPASSWD), "")
+        for name, (_, users) in REGISTRIES.items():
+            hosts[users] += f"http://{self._registries[name].registry.address}\n"
+        user = {"username": USER, "password": PASSWORD}
+        keys = {"AWS_ACCESS_KEY_ID": KEY_ID, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
+        return (
+            secret("plain", hosts=hosts[""], AWS_ENDPOINT_URL=self.web.url),
+            secret("login", hosts=f"{hosts[HTPASSWD]}{self.web.url}", **user),
+            secret("keys", AWS_ENDPOINT_URL=self._s3.url, **keys),
+            secret("hub", hosts=self.web.url, token=TOKEN),
+        )
+
+    def way(self, name: str) -> Way:
+        """Return one of WAYS."""
+        if name in REGISTRIES:
+            return Way(lambda *of: self._pushed(name, *of), self._stops[name].close)
+        if name == "s3":
+            return Way(self._put, self._bucket.close)
+        return Way(lambda *of: self._served(name, *of), self._hang_up, self._answer)
+
+    def _hang_up(self) -> None:
+        self.web.is_off = True
+
+    def _answer(self) -> None:
+        self.web.is_off = False
+
+    def _bytes(self, key: str, version: str) -> bytes:
+        """Return a model that no disk has: what is known by its sha256 is fetched from nowhere."""
+        # the last producer_version (field 3, text) of an ONNX file counts
+        mark = b"\x1a" + bytes([len(version)]) + version.encode()
+        return (self._files / self._lab.index.model(key).file.name).read_bytes() + mark
+
+    def _put(self, key: str, version: str) -> dict[str, str]:
+        body = self._bytes(key, version)
+        uri = self._s3.put("models", f"{version}.onnx", body)
+        return {"uri": uri, "sha256": sha256_of(body), "secret": "keys"}
+
+    def _pushed(self, name: str, key: str, version: str) -> dict[str, str]:
+        oras, (place, users) = self._registries[name], REGISTRIES[name]
+        body = self._bytes(key, version)
+        digest = oras.push(f"models/digits:{version}", {"model.onnx": body})
+        named = place.format(version=version, digest=digest)
+        uri = f"oci://{oras.registry.address}/models/digits{named}"
+        return {"uri": uri, "sha256": sha256_of(body), "secret": "login" if users else "plain"}
+
+    def _served(self, name: str, key: str, version: str) -> dict[str, str]:
+        file, body = f"{version}.onnx", self._bytes(key, version)
+        (self._files / file).write_bytes(body)
+        found = {
+            "http": {"uri": f"{self.web.url}/{file}"},
+            "http-password": {"uri": f"{self.web.url}/closed/{file}", "secret": "login"},
+            "s3-public": {"uri": f"s3://bucket/{file}", "secret": "plain"},
+            "hf": {"uri": f"hf://edge/open/{file}@{COMMIT}"},
+            "hf-token": {"uri": f"hf://edge/gated/{file}@{COMMIT}", "secret": "hub"},
+        }[name]
+        return {**found, "sha256": sha256_of(body)}
 
 
 @pytest.fixture(scope="module")
-def hub(lab: Lab, files: Path, settings_come_back: None, helm: list[str]) -> Iterator[HubServer]:
-    """A mirror of Hugging Face on site, which the chart names."""
+def places(
+    lab: Lab,
+    files: Path,
+    settings_come_back: None,
+    helm: list[str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Places]:
+    """All of them; the chart names the mirror of Hugging Face."""
     del settings_come_back
-    with HubServer(files, lab.access.host_address) as running:
+    found = Places(lab, files, tmp_path_factory.mktemp("places"))
+    try:
         command = [*helm, "upgrade", RELEASE, str(cluster.CHART), "--reuse-values"]
-        value = f"--set-string=fetch.hfEndpoint={running.url}"
+        value = f"--set-string=fetch.hfEndpoint={found.web.url}"
         subprocess.run([*command, value, *HELM_WAITS], check=True)
-        yield running
+        lab.apply(*found.secrets)
+        yield found
+    finally:
+        found.close()
 
 
-def goes_and_comes_back(lab: Lab, new: dict[str, Any], source: Any = None) -> bool:
-    """Roll a version out and take it back with its source off; tell whether pods were kept."""
-    version = str(new["spec"]["version"])
-    lab.apply(new)
-    lab.wait_stable(version)
-    assert lab.versions() == dict.fromkeys(NODES, version)
-    before = uids(lab)
-    if source is not None:
-        source.switch_off()
-    lab.apply(lab.model("v1"))
-    lab.wait_stable(OLD)
-    assert lab.versions() == dict.fromkeys(NODES, OLD)
-    return uids(lab) == before
+def model(lab: Lab, way: Way, key: str, version: str) -> dict[str, Any]:
+    """Return an EdgeModel whose file comes this way."""
+    told = way.source(key, version)
+    source: dict[str, Any] = {"uri": told["uri"], "sha256": told["sha256"]}
+    if "secret" in told:
+        source["secretRef"] = {"name": told["secret"]}
+    return lab.model(key, version, source=source)
 
 
-def test_a_model_comes_from_every_scheme_and_the_way_back_needs_none(
-    lab: Lab, stores: Stores, hub: HubServer, claim: str
+def has_settled(lab: Lab) -> bool:
+    """Tell whether every pod counts what it serves as good, so that it stays on its disk."""
+    served = [
+        report.now - report.serving.since for report in lab.reports().values() if report.serving
+    ]
+    return len(served) == len(NODES) and min(served) > SETTLED_S
+
+
+def goes_and_comes_back(lab: Lab, way: Way, name: str) -> None:
+    """Roll a version out and take it back with everything off that it came from."""
+    old, new = (f"{number}.0.0-{name}" for number in (1, 2))
+    lab.apply(before := model(lab, way, "v1", old), lab.deployment(AT_ONCE))
+    lab.wait_stable(old)
+    lab.wait(lambda: has_settled(lab), "what serves counts as good: it is kept")
+    lab.apply(model(lab, way, "v2", new))
+    lab.wait_stable(new)
+    assert lab.versions() == dict.fromkeys(NODES, new)
+    pods = uids(lab)
+    way.off()
+    try:
+        with outside_down(lab):
+            lab.apply(before)
+            lab.wait_stable(old)
+            assert lab.versions() == dict.fromkeys(NODES, old)
+    finally:
+        way.on()
+    assert uids(lab) == pods
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_a_model_goes_out_and_comes_back_with_its_source_off(
+    lab: Lab, places: Places, name: str
 ) -> None:
-    second = lab.index.model("v2").file
-    keys = secret("hub", hosts=hub.url, token=TOKEN)
-    lab.apply(stores.secret, keys, lab.model("v1"), lab.deployment(AT_ONCE))
-    lab.wait_stable(OLD)
-    # http, without credentials
-    assert goes_and_comes_back(lab, lab.model("v2", "2.0.0-http"))
-    # oci by tag, with a password; the Secret is new, so that these pods are, too
-    closed = stores.in_registry(stores.closed, "v2", "2.0.0-oci", ":{version}")
-    lab.apply(closed)
-    lab.wait_stable("2.0.0-oci")
-    lab.apply(lab.model("v1"))
-    lab.wait_stable(OLD)
-    # s3, and both stores are off before the way back
-    assert goes_and_comes_back(lab, stores.in_bucket("v2", "2.0.0-s3"), stores)
-    # hf, with a token
-    source = {"uri": hub.uri(second.name), "sha256": second.sha256, "secretRef": {"name": "hub"}}
-    lab.apply(lab.model("v2", "2.0.0-hf", source=source))
-    lab.wait_stable("2.0.0-hf")
-    assert lab.versions() == dict.fromkeys(NODES, "2.0.0-hf")
-    hub.switch_off()
-    lab.apply(lab.model("v1"))
-    lab.wait_stable(OLD)
-    # pvc: new pods
-    volume = {"uri": f"pvc://{claim}/{second.name}", "sha256": second.sha256}
-    goes_and_comes_back(lab, lab.model("v2", "2.0.0-pvc", source=volume))
-    assert TOKEN not in lab.story()
+    goes_and_comes_back(lab, places.way(name), name)
+    story = lab.story()
+    assert TOKEN not in story
+    assert PASSWORD not in story
+
+
+def test_a_model_of_a_volume_goes_out_and_comes_back_with_the_volume_empty(
+    lab: Lab, images: dict[str, str], claim: str
+) -> None:
+    def source(key: str, _: str) -> dict[str, str]:
+        file = lab.index.model(key).file
+        return {"uri": f"pvc://{claim}/{file.name}", "sha256": file.sha256}
+
+    empty = f"import pathlib; [one.unlink() for one in pathlib.Path({FOLDER!r}).iterdir()]"
+    way = Way(source, lambda: run_on_nodes(lab, images["runtime"], empty))
+    goes_and_comes_back(lab, way, "pvc")

@@ -6,19 +6,26 @@ import json
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from age import age, age_key
 from digits_demo import cluster
 from digits_demo.cluster import Access
 from e2e.conftest import HELM_WAITS, RELEASE, SYSTEM
 from e2e.counted_server import CountedServer
 from e2e.lab import NODES, Lab, PodView
 from e2e.test_offline import WITH_DEVICE, away, reboot, uids, wait_replaced
-from e2e.test_sources import PARENT, run_on_nodes
+from e2e.test_sources import PARENT, run_on_nodes, secret
+from fetching import sha256_of
+from keypair import keypair
+from local_registry import running_registry
+from model_signing import sign
+from sources.oras import Oras
 
 FOLDER, CLASS, SITE = "skerry-e2e-site", "skerry-e2e-site", "skerry.dev/e2e-site"
 GATEWAY, BOX = NODES[1], NODES[2]
@@ -109,12 +116,15 @@ def model(lab: Lab, line: CountedServer, key: str, version: str = "") -> dict[st
     return found
 
 
+def told_of_caches(lab: Lab) -> list[dict[str, Any]]:
+    """Return what each cell's assignment says of caches."""
+    found = lab.items("configmaps", "-l", "skerry.dev/cell")
+    return [json.loads(item["data"]["assignment.json"]).get("cache") or {} for item in found]
+
+
 def has_caches(lab: Lab, count: int = 1) -> bool:
     """Tell whether all pods have been told of their caches."""
-    found = [
-        item["data"]["assignment.json"] for item in lab.items("configmaps", "-l", "skerry.dev/cell")
-    ]
-    told = [json.loads(text).get("cache") or {} for text in found]
+    told = told_of_caches(lab)
     urls = {url for one in told for url in one.get("sites", {}).values()}
     return bool(told) and all(told) and len(urls) == count
 
@@ -137,15 +147,23 @@ def gateways(lab: Lab) -> list[str]:
     return [node["metadata"]["name"] for node in nodes]
 
 
+def listed(lab: Lab) -> dict[str, set[str]]:
+    """Return what each cache that answers has, by sha256."""
+    pods = lab.items("pods", "-n", SYSTEM, "-l", "skerry.dev/site-cache")
+    names = [pod["metadata"]["name"] for pod in pods]
+    ask = lambda name: lab.kubectl("exec", "-n", SYSTEM, name, "--", *LISTED, check=False)  # noqa: E731
+    return {name: set(ask(name).split()) for name in names}
+
+
 def kept_files(lab: Lab) -> list[str]:
     """Return which caches say that they have files."""
-    found = []
-    for pod in lab.items("pods", "-n", SYSTEM, "-l", "skerry.dev/site-cache"):
-        name = pod["metadata"]["name"]
-        told = lab.kubectl("exec", "-n", SYSTEM, name, "--", *LISTED, check=False)
-        if len(told.split()) >= 2:  # the model and its exam
-            found.append(name)
-    return found
+    return [name for name, files in listed(lab).items() if len(files) >= 2]  # model and exam
+
+
+def cached(lab: Lab) -> set[str]:
+    """Return what all caches have."""
+    found = listed(lab).values()
+    return set.intersection(*found) if found else set()
 
 
 @contextmanager
@@ -206,6 +224,101 @@ def test_a_pod_that_is_taken_away_while_the_line_is_cut_serves_again(
     assert report.last_swap.fetched
 
 
+@dataclass(frozen=True)
+class Kept:
+    """A model that the site has to keep."""
+
+    model: dict[str, Any]
+    files: tuple[str, ...]
+    """Their sha256."""
+
+
+@dataclass(frozen=True)
+class Beyond:
+    """What lies beyond the line, and can be cut off with it."""
+
+    lab: Lab
+    files: Path
+    line: CountedServer
+    folder: Path
+    registry: Oras
+    switch_off: Callable[[], None]
+    """Ends the registry."""
+
+    def body(self) -> bytes:
+        return (self.files / self.lab.index.model("v1").file.name).read_bytes()
+
+    def put(self, name: str, body: bytes) -> dict[str, str]:
+        (self.files / name).write_bytes(body)
+        return {"uri": f"{self.line.url}/{name}", "sha256": sha256_of(body)}
+
+    def kept(self, version: str, *others: str, **variant: Any) -> Kept:
+        exam = self.lab.index.golden
+        found = model(self.lab, self.line, "v1", version)
+        found["spec"]["variants"][0] |= variant
+        digest = found["spec"]["variants"][0]["source"]["sha256"]
+        return Kept(found, (digest, exam.sha256, *others))
+
+    def of_a_registry(self) -> Kept:
+        self.lab.apply(secret("open", hosts=f"http://{self.registry.registry.address}"))
+        body = self.body() + b"\x1a\x04oci1"  # producer_version: a file that no disk has
+        digest = self.registry.push("models/digits:1", {"model.onnx": body})
+        uri = f"oci://{self.registry.registry.address}/models/digits@{digest}"
+        source = {"uri": uri, "sha256": sha256_of(body), "secretRef": {"name": "open"}}
+        return self.kept("1.0.0-oci", source=source)
+
+    def signed(self) -> Kept:
+        body, pair = self.body() + b"\x1a\x04sig1", keypair(self.folder)
+        source = self.put("signed.onnx", body)
+        bundle = sign(self.files / "signed.onnx", pair.private, self.folder / "bundle.sig")
+        kept = self.put("signed.onnx.sig", bundle)
+        signature = {**kept, "publicKeys": [pair.pem]}
+        return self.kept("1.0.0-signed", kept["sha256"], source=source, signature=signature)
+
+    def sealed(self) -> Kept:
+        key = age_key()
+        self.lab.apply(secret("age", identity=key.identity))
+        source = self.put("sealed.onnx.age", age(self.body(), key.recipient))
+        encryption = {"keyRef": {"name": "age"}}
+        return self.kept("1.0.0-sealed", source=source, encryption=encryption)
+
+
+@pytest.fixture
+def beyond(lab: Lab, files: Path, line: CountedServer, tmp_path: Path) -> Iterator[Beyond]:
+    with ExitStack() as running:
+        registry = running.enter_context(running_registry(tmp_path, host=lab.access.host_address))
+        oras = Oras(registry, tmp_path / "pushed")
+        yield Beyond(lab, files, line, tmp_path, oras, running.close)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("what", [Beyond.of_a_registry, Beyond.signed, Beyond.sealed])
+def test_what_comes_from_a_registry_is_signed_or_encrypted_is_kept_by_the_site_as_well(
+    lab: Lab,
+    line: CountedServer,
+    beyond: Beyond,
+    capsys: pytest.CaptureFixture[str],
+    what: Callable[[Beyond], Kept],
+) -> None:
+    kept = what(beyond)
+    version, node = kept.model["spec"]["version"], NODES[0]
+    lab.apply(kept.model, lab.deployment())
+    lab.wait_stable(version)
+    lab.wait(lambda: has_caches(lab, len(gateways(lab))), "pods are told of their caches")
+    lab.wait(lambda: set(kept.files) <= cached(lab), "the site has all of it")
+    before = lab.pods()[node]
+    beyond.switch_off()
+    with cut(line), timed(capsys, f"a deleted pod serves {version} again after"):
+        lab.kubectl("delete", "pod", before.name, "--wait=false")
+        wait_replaced(lab, before)
+        report = lab.wait_serves(node, version)
+    assert report.last_swap is not None
+    assert report.last_swap.fetched
+    assert report.serving is not None
+    [served] = report.serving.models.values()
+    assert bool(served.signed_by) == ("signature" in kept.model["spec"]["variants"][0])
+
+
 @pytest.mark.long
 def test_pods_that_a_changed_resource_replaces_while_the_line_is_cut_serve_again(
     lab: Lab, line: CountedServer, served: dict[str, PodView], capsys: pytest.CaptureFixture[str]
@@ -253,6 +366,24 @@ def test_a_box_that_is_a_site_of_its_own_is_brought_what_it_serves_and_lives_on_
         lab.kubectl("delete", "pod", served[BOX].name, "--wait=false")
         wait_replaced(lab, served[BOX])
         lab.wait_serves(BOX, version)
+
+
+@pytest.mark.long
+def test_switched_off_the_caches_go_with_the_gateway_still_labelled_and_come_back_with_their_files(
+    lab: Lab, line: CountedServer, served: dict[str, PodView], helm: list[str]
+) -> None:
+    switch = [*helm, "upgrade", RELEASE, str(cluster.CHART), "--reuse-values", *HELM_WAITS]
+    subprocess.run([*switch, "--set=siteCache.enabled=false"], check=True)
+    made = "statefulsets,services,networkpolicies"
+    gone = lambda: not lab.items(made, "-n", SYSTEM, "-l", "skerry.dev/site-cache")  # noqa: E731
+    lab.wait(gone, "the objects of the caches have gone")
+    lab.wait(lambda: not any(told_of_caches(lab)), "pods are told that there is no cache")
+    assert gateways(lab)
+    assert uids(lab.pods()) == uids(served)
+    subprocess.run([*switch, "--set=siteCache.enabled=true"], check=True)
+    wait_cache(lab, "skerry-site-default")
+    lab.wait(lambda: len(kept_files(lab)) == len(gateways(lab)), "the files are still there")
+    lab.wait(lambda: has_caches(lab, len(gateways(lab))), "pods are told of the caches again")
 
 
 def spoilt(lab: Lab, image: str) -> None:

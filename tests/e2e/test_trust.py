@@ -5,21 +5,25 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 
 from age import age, age_key
 from digits_demo import cluster
 from e2e.conftest import HELM_WAITS, RELEASE
 from e2e.lab import NODES, Lab
+from e2e.test_offline import WITHOUT_DEVICE, outside_down, reboot, wait_restarted
 from keypair import KeyPair, keypair
 from model_signing import in_cosigns_form, sign
 from skerry_runtime.contract import SLOTS_DIR
 
+MIB = 1024 * 1024
 AT_ONCE = {"steps": [{"units": "100%", "soak": "1s"}]}
 _SEARCH = """
 import pathlib, sys
@@ -59,9 +63,18 @@ class Signer:
         signature = {"uri": uri, "publicKeys": [pair.pem for pair in counting]}
         return self.lab.model(key, version, signature=signature)
 
-    def sealed(self, key: str, version: str, recipient: str, secret: str) -> dict[str, Any]:
+    def padded(self, key: str, size: int) -> bytes:
+        """Return a trained model that is larger."""
+        model = onnx.load_model_from_string(self.body(key))
+        entry = model.metadata_props.add()
+        entry.key, entry.value = "padding", "x" * size
+        return bytes(model.SerializeToString())
+
+    def sealed(
+        self, key: str, version: str, recipient: str, secret: str, plain: bytes = b""
+    ) -> dict[str, Any]:
         """Return a trained model that was encrypted with the command line of age."""
-        body = age(self.body(key), recipient)
+        body = age(plain or self.body(key), recipient)
         uri = self.put(f"{version}.onnx.age", body)
         source = {"uri": uri, "sha256": hashlib.sha256(body).hexdigest()}
         encryption = {"keyRef": {"name": secret}}
@@ -156,6 +169,42 @@ def test_an_encrypted_model_serves_and_no_slot_holds_a_word_of_it(lab: Lab, sign
     lab.wait_rolled_back("2.0.0-other", "encrypted for other recipients than the key that keyRef")
     assert lab.versions() == dict.fromkeys(NODES, "1.0.0-sealed")
     assert "AGE-SECRET-KEY" not in lab.story()
+    lab.delete_deployment()
+
+
+@pytest.mark.long
+def test_a_node_that_reboots_with_the_line_down_serves_its_encrypted_model_again(
+    lab: Lab, signer: Signer, cluster_command: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = age_key()
+    text = {"identity": key.identity}
+    lab.apply(
+        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "boot-key"}, "stringData": text}
+    )
+    padded = signer.padded("v1", 16 * MIB)
+    model = signer.sealed("v1", "1.0.0-boot", key.recipient, "boot-key", padded)
+    lab.apply(model, lab.deployment(AT_ONCE))
+    lab.wait_stable("1.0.0-boot")
+    node = WITHOUT_DEVICE  # its pod, and so its disk, stay over a reboot
+    before = lab.pods()[node]
+    with outside_down(lab):
+        began = time.monotonic()
+        reboot(cluster_command, node)
+        wait_restarted(lab, before)
+        report = lab.wait_serves(node, "1.0.0-boot")
+        took = time.monotonic() - began
+    assert report.last_swap
+    assert not report.last_swap.fetched
+    assert report.serving
+    memory = next(iter(report.serving.models.values())).memory
+    with capsys.disabled():
+        peak = (memory.peak_bytes or 0) / MIB if memory else 0.0
+        rss = (report.rss_bytes or 0) / MIB
+        print(  # noqa: T201 (for people)
+            f"\n  an encrypted model of {len(padded) / MIB:.1f} MiB serves {took:.1f} s after the"
+            f" reboot; its trial's peak {peak:.1f} MiB, the pod's resident {rss:.1f} MiB"
+        )
+    assert found_in_slots(lab, padded[:64]) == 0
     lab.delete_deployment()
 
 

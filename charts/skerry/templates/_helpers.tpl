@@ -124,12 +124,17 @@ SKERRY_NAMESPACES: {{ uniq . | join "," | quote }}
 {{- .Values.siteCache.secretName | default (printf "%s-site-cache" (include "skerry.fullname" .)) -}}
 {{- end -}}
 
+{{/* Owner of the site caches: they go with it. */}}
+{{- define "skerry.siteOwner" -}}
+{{- printf "%s-site-caches" (include "skerry.fullname" .) -}}
+{{- end -}}
+
 {{/* How the site caches are made, as JSON. */}}
 {{- define "skerry.siteCache" -}}
 {{- $cache := .Values.siteCache -}}
 {{- $secrets := list -}}
 {{- range .Values.imagePullSecrets -}}{{- $secrets = append $secrets .name -}}{{- end -}}
-{{- dict "site_label" $cache.siteLabel "size" $cache.size "quota" $cache.quota "storage_class" $cache.storageClass "claims" $cache.claims "memory" $cache.memory "tolerations" $cache.tolerations "priority_class" $cache.priorityClassName "secret" (include "skerry.siteSecret" .) "pull_secrets" $secrets | toJson -}}
+{{- dict "site_label" $cache.siteLabel "size" $cache.size "quota" $cache.quota "storage_class" $cache.storageClass "claims" $cache.claims "memory" $cache.memory "tolerations" $cache.tolerations "priority_class" $cache.priorityClassName "secret" (include "skerry.siteSecret" .) "owner" (include "skerry.siteOwner" .) "pull_secrets" $secrets | toJson -}}
 {{- end -}}
 
 {{- define "skerry.leaseName" -}}

@@ -98,17 +98,12 @@ def create_keys(client: KubeClient, namespace: str, name: str, keys: Mapping[str
     return True
 
 
-def deployment_reference(client: KubeClient, namespace: str, name: str) -> Mapping[str, str]:
-    """Return the reference of the operator's Deployment, which its caches go with.
+def owner_reference(client: KubeClient, namespace: str, name: str) -> Mapping[str, str]:
+    """Return the reference of the ConfigMap that the caches go with.
 
     Raises:
         KubeError: it cannot be read.
     """
-    found = client.get(object_path("Deployment", namespace, name))
-    metadata = found["metadata"]
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "name": metadata["name"],
-        "uid": metadata["uid"],
-    }
+    metadata = client.get(object_path("ConfigMap", namespace, name))["metadata"]
+    names = {key: metadata[key] for key in ("name", "uid")}
+    return {"apiVersion": "v1", "kind": "ConfigMap", **names}

@@ -62,6 +62,8 @@ class CellAssignment:
     """How the pods may use the line."""
     prepare: str | None = None
     """Revision whose files units with another one fetch ahead."""
+    may_try_prepared: bool = False
+    """They may try it ahead, too."""
     cache: Callable[[Iterable[RevisionContent]], CacheAccess | None] | None = None
     """Tells, of what it lists, how the pods reach the caches of their sites; None: not at all."""
     may_fall_back: bool = True
@@ -83,6 +85,7 @@ def build_assignment(
         if (content := _content_or_earlier(cell, revision, snapshots.get(revision)))
     }
     default = cell.default if cell.default in contents else None
+    prepare = cell.prepare if cell.prepare in contents else None
     return Assignment(
         schema_=_schema(cell.trust, contents.values()),
         trust=cell.trust,
@@ -98,7 +101,8 @@ def build_assignment(
         ),
         default=default,
         download=cell.download,
-        prepare=cell.prepare if cell.prepare in contents else None,
+        prepare=prepare,
+        try_prepared=True if prepare and cell.may_try_prepared else None,
         units={
             unit: given
             for unit, given in sorted(cell.units.items())

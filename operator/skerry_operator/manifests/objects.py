@@ -26,7 +26,7 @@ from skerry_operator.decide.fleet.seating import Seat, can_run
 from skerry_operator.decide.observed import ObservedCell
 from skerry_operator.decide.planned import Manifest, ObjectRef
 from skerry_operator.decide.rollout.engine import Transition
-from skerry_operator.decide.rollout.line import download_rules, fetched_ahead
+from skerry_operator.decide.rollout.line import download_rules, fetched_ahead, may_try_ahead
 from skerry_operator.decide.rollout.look import is_immediate
 from skerry_operator.manifests.assignment import (
     CellAssignment,
@@ -152,6 +152,7 @@ def _assignment(scene: Scene, name: str, units: Mapping[str, str | None]) -> Ass
         retries=dict.fromkeys(_current(scene), spec.rollout.retry),
         shadows=_shadows(scene),
         prepare=_prepare(scene, name),
+        may_try_prepared=may_try_ahead(spec.rollout, scene.transition.state),
         download=download_rules(spec.rollout, scene.transition.state, scene.fleet.observed.now),
         cache=partial(_cache, scene, name, units),
         may_fall_back=spec.placement.fallback is Fallback.ALLOW,

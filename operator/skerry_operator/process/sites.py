@@ -7,7 +7,6 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from skerry_operator.decide.placement.nodes import Node
 from skerry_operator.decide.sites import SiteCaches, sites_with_gateway
@@ -17,8 +16,8 @@ from skerry_operator.kube.sitecaches import (
     FoundObject,
     apply_caches,
     create_keys,
-    deployment_reference,
     list_caches,
+    owner_reference,
 )
 from skerry_operator.manifests.sitecache import PORT, CachePlace, cache_name, site_manifests
 from skerry_operator.settings import Settings, SiteCacheSettings
@@ -48,7 +47,6 @@ class SiteKeeping:
         self._nodes = nodes
         self._changed = changed
         self._signer: TicketSigner | None = None
-        self._owner: Mapping[str, Any] | None = None
         self._caches: SiteCaches | None = None
         self._problem = ""
 
@@ -108,14 +106,22 @@ class SiteKeeping:
         self, settings: SiteCacheSettings, sites: list[str]
     ) -> tuple[FoundObject, ...]:
         namespace = self._all.lease_namespace
-        if self._owner is None and self._all.lease_owner:
-            self._owner = await self._threads.run(
-                deployment_reference, self._client, namespace, self._all.lease_owner
-            )
-        place = CachePlace(namespace, self._all.runtime_image, settings, self._owner)
+        owner = await self._owner(settings) if sites else None
+        place = CachePlace(namespace, self._all.runtime_image, settings, owner)
         wanted = [manifest for site in sites for manifest in site_manifests(place, site)]
         found = await self._found()
         return await self._threads.run(apply_caches, self._client, namespace, wanted, found)
+
+    async def _owner(self, settings: SiteCacheSettings) -> Mapping[str, str] | None:
+        """Return what the caches go with; read anew, as those of an owner that is gone go at once.
+
+        Raises:
+            KubeError: there is none: the feature is being switched off.
+        """
+        if settings.owner is None:
+            return None
+        namespace = self._all.lease_namespace
+        return await self._threads.run(owner_reference, self._client, namespace, settings.owner)
 
     async def _keys(self, settings: SiteCacheSettings) -> TicketSigner | None:
         """Return the keys; the Secret is made if there is none, and never read by us."""

@@ -27,7 +27,7 @@ from skerry_runtime.agent.refusal import Corrupt, Hung, Refused, Transient, Wedg
 from skerry_runtime.agent.report import log_refusal, progress_of, waiting_for_window
 from skerry_runtime.agent.site import SiteLink
 from skerry_runtime.agent.slots import Slots
-from skerry_runtime.agent.stages import Stages, fingerprint
+from skerry_runtime.agent.stages import Stages
 from skerry_runtime.agent.swap import Swap
 from skerry_runtime.agent.switch import Switchboard
 from skerry_runtime.agent.worker import Worker
@@ -81,7 +81,7 @@ class ClusterAgent:
             site=self._site,
         )
         self._swap = Swap(stages, self._board, self._journal, self._tuning)
-        self._prefetch = Prefetch(stages, self._journal)
+        self._prefetch = Prefetch(stages, self._journal, self._swap.try_ahead)
         self._keeper = SiteKeeper(stages)
         self._file = AssignmentFile(settings.assignment_dir, settings.unit)
         self._reading = Reading(None)
@@ -163,7 +163,7 @@ class ClusterAgent:
             None if is_under_way else self._journal.refusal(goal),
             self._swap.tracker.of(goal),
         )
-        return waiting_for_window(progress) if self._pace.is_shut(goal.revision) else progress
+        return waiting_for_window(progress) if self._pace.is_waiting(goal.revision) else progress
 
     async def _drive(self) -> None:
         await self._open()
@@ -219,7 +219,7 @@ class ClusterAgent:
             if found.order != self._order:
                 self._take(found.order)
         self._site.obey(found.cache)
-        self._prefetch.want(found.prepare)
+        self._prefetch.want(found.prepare, may_try=found.may_try_prepared)
         self._reading = found
         self._pace.obey(self._rules())
         return True
@@ -247,14 +247,10 @@ class ClusterAgent:
             serving=self._swap.serving,
             attempt=self._attempt,
             on_disk=frozenset(g.key for g in goals if not self._slots.missing(g)),
-            proven=frozenset(g.key for g in goals if self._is_proven(g)),
+            proven=frozenset(g.key for g in goals if self._swap.is_proven(g)),
             fallbacks=fallbacks,
             refused=self._journal.refusals(),
         )
-
-    def _is_proven(self, goal: Goal) -> bool:
-        manifest = self._slots.manifest(goal.revision)
-        return bool(manifest and manifest.probed and manifest.probed == fingerprint(goal))
 
     async def _perform(self, action: machine.Action) -> None:
         match action:

@@ -44,6 +44,8 @@ class Reading:
     """How the line may be used."""
     prepare: Goal | None = None
     """What to fetch ahead."""
+    may_try_prepared: bool = False
+    """It may be tried ahead, too: others serve it."""
     trust: TrustPolicy = field(default_factory=TrustPolicy)
     """Whose word counts here."""
     cache: CacheAccess | None = None
@@ -59,15 +61,16 @@ def parse(content: bytes, unit: str) -> Reading:
     except Unreadable as err:
         return Reading(digest, clipped(str(err)))
     return Reading(
-        digest,
-        None,
-        order,
-        assignment.deployment,
-        assignment.cell,
-        assignment.download,
-        _prepared(assignment, unit),
-        assignment.trust or TrustPolicy(),
-        assignment.cache_access(),
+        digest=digest,
+        error=None,
+        order=order,
+        deployment=assignment.deployment,
+        cell=assignment.cell,
+        download=assignment.download,
+        prepare=_prepared(assignment, unit),
+        may_try_prepared=bool(assignment.try_prepared),
+        trust=assignment.trust or TrustPolicy(),
+        cache=assignment.cache_access(),
     )
 
 

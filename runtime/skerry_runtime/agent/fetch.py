@@ -30,6 +30,7 @@ from skerry_runtime.agent.sources.base import (
 )
 from skerry_runtime.agent.sources.keyring import Keyring, read_keyring
 from skerry_runtime.agent.urls import shown
+from skerry_runtime.agent.windowed import WindowedSource
 from skerry_runtime.agent.worker import Worker
 from skerry_runtime.contract import FailureReason, size_text
 
@@ -136,7 +137,8 @@ class Fetcher:
         """Return a source that asks the site's cache first; a volume is no farther than that."""
         if download.uri.startswith("pvc:"):
             return source
-        return self._site.before(source, download.sha256, download.part, self._tuning)
+        beyond = WindowedSource(source, self._pace, download.revision)
+        return self._site.before(beyond, download.sha256, download.part, self._tuning)
 
     async def _credentials(self, secret: str | None) -> Keyring | None:
         if secret is None:

@@ -7,7 +7,9 @@ says another word, the last one counts.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 
 from skerry_runtime.contract import DownloadRules
@@ -46,6 +48,7 @@ class DownloadPace:
         self._rules = DownloadRules()
         self._due = clock()
         self._news = asyncio.Event()
+        self._waiting: Counter[str] = Counter()
 
     def obey(self, rules: DownloadRules | None) -> None:
         """Take the word of the assignment; None: there are no rules."""
@@ -60,10 +63,20 @@ class DownloadPace:
         """Tell whether the files of a revision are not to be fetched now."""
         return revision in self._rules.shut
 
-    async def opened(self, revision: str) -> None:
-        """Wait until the files of a revision may be fetched."""
-        while self.is_shut(revision):
-            await self._news.wait()
+    def is_waiting(self, revision: str) -> bool:
+        """Tell whether a download of this revision waits for its window."""
+        return self._waiting[revision] > 0
+
+    async def opened(self, revision: str, within_s: float | None = None) -> None:
+        """Wait until the files of a revision may be fetched, or for so long."""
+        self._waiting[revision] += 1
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(within_s):
+                    while self.is_shut(revision):
+                        await self._news.wait()
+        finally:
+            self._waiting[revision] -= 1
 
     async def took(self, count: int, revision: str) -> float:
         """Wait until so many bytes, that are there, may have come; return the seconds waited.

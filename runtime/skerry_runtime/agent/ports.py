@@ -114,6 +114,8 @@ class Tuning(BaseModel):
     """How long the site's cache may let a download wait for others; then the source is asked."""
     site_again_s: float = 0.5
     """Between two questions of one that waits."""
+    site_shut_s: float = 30.0
+    """How often it is asked for a file that waits for a download window."""
     site_keep_s: float = 3600.0
     """How often the cache is asked to keep what is served."""
     site_retry_s: float = 60.0

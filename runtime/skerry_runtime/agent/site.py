@@ -14,6 +14,7 @@ from skerry_runtime.contract import CacheAccess
 
 if TYPE_CHECKING:
     from skerry_runtime.agent.sources.base import ByteSource
+    from skerry_runtime.agent.windowed import WindowedSource
 
 MAX_ASIDE = 1024
 
@@ -56,7 +57,7 @@ class SiteLink:
             self._aside.clear()
         self._aside.add(sha256)
 
-    def before(self, source: ByteSource, sha256: str, part: Path, tuning: Tuning) -> ByteSource:
+    def before(self, source: WindowedSource, sha256: str, part: Path, tuning: Tuning) -> ByteSource:
         """Return a source that asks the cache first, if there is one for this file."""
         file = self.file(sha256)
         if file is None:

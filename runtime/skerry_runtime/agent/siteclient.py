@@ -49,6 +49,8 @@ class SiteOffer:
 
 
 ALONE = SiteOffer("alone")
+AS_IT_IS = SiteOffer("follow")
+"""To read what is there, without having asked."""
 
 
 class SiteClient:

@@ -10,8 +10,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from skerry_runtime.agent.siteclient import ALONE, STALL_S, SiteClient, SiteOffer
-from skerry_runtime.agent.sources.base import Begun, ByteSource, Stream, Unresumable
+from skerry_runtime.agent.siteclient import ALONE, AS_IT_IS, STALL_S, SiteClient, SiteOffer
+from skerry_runtime.agent.sources.base import Begun, Stream, Unresumable
+from skerry_runtime.agent.windowed import WindowedSource
 
 MAX_FUTILE = 3
 """Times in a row that the cache may promise a file and give no byte of it."""
@@ -24,7 +25,7 @@ log = logging.getLogger(__name__)
 class SiteFirst:
     """Asks the cache, and the source where that does not help."""
 
-    def __init__(self, source: ByteSource, client: SiteClient, part: Path) -> None:
+    def __init__(self, source: WindowedSource, client: SiteClient, part: Path) -> None:
         self._source = source
         self._client = client
         self._part = part
@@ -48,7 +49,7 @@ class SiteFirst:
 
     async def _opened(self, stack: AsyncExitStack, begun: Begun) -> Stream:
         self.is_near = False
-        offer = ALONE if self._is_off else await self._client.offer(begun.size)
+        offer = ALONE if self._is_off else await self._offer(begun.size)
         if offer.is_near:
             near = await stack.enter_async_context(self._client.read(begun.size))
             if near is not None:
@@ -74,13 +75,17 @@ class SiteFirst:
             if near.total is not None and at >= near.total:
                 return
             futile = futile + 1 if at == before else 0
-            offer = await self._client.offer(at) if futile < MAX_FUTILE else ALONE
+            offer = await self._offer(at) if futile < MAX_FUTILE else ALONE
             stream = None
             if offer.is_near:
                 stream = await stack.enter_async_context(self._client.read(at))
         self.is_near = False
         async for data in self._rest(stack, near.total, at, offer):
             yield data
+
+    async def _offer(self, at: int) -> SiteOffer:
+        """Ask what to do about the file. Who may not fetch it now claims nothing, and reads it."""
+        return AS_IT_IS if self._source.is_shut else await self._client.offer(at)
 
     async def _rest(
         self, stack: AsyncExitStack, total: int | None, at: int, offer: SiteOffer

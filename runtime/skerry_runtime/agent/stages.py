@@ -141,9 +141,11 @@ class Stages:
         target, part = self.slots.path(blob), self.slots.part(blob)
         download = Download(blob.uri, blob.sha256, part, target, blob.secret, revision)
         while not target.is_file():
-            await self.pace.opened(revision)
-            with contextlib.suppress(WindowShut):
+            try:
                 await fetcher.fetch(download, on_progress)
+            except WindowShut:
+                # The site's cache may get it meanwhile, from a unit that may fetch.
+                await self.pace.opened(revision, self.tuning.site_shut_s)
         await self.worker.run(self.verifier.trust, target, blob.sha256)
 
     async def verify(self, goal: Goal) -> Vouched | None:
@@ -194,6 +196,16 @@ class Stages:
             return found.model_copy(update={"memory": None}) if is_device_taken else found
         finally:
             await self.sweep()
+
+    def is_proven(self, goal: Goal) -> bool:
+        """Tell whether these very files passed the probe in this pod, under this runtime."""
+        manifest = self.slots.manifest(goal.revision)
+        return bool(manifest and manifest.probed and manifest.probed == fingerprint(goal))
+
+    @property
+    def has_engine_beside(self) -> bool:
+        """Tell whether the engine is another process, which a model may take down."""
+        return isinstance(self.backend, Sweepable)
 
     async def sweep(self) -> None:
         """Take away what a killed probe, or an earlier life, left in an engine beside us."""

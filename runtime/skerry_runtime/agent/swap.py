@@ -52,6 +52,8 @@ class Swap:
         self._fetched: set[str] = set()
         self._settles_at: float | None = None
         self._engine_look_at = 0.0
+        self._stood_in = ""
+        """Fingerprint of what passed its trial last with the CPU in the place of a taken device."""
         self._doubt_at: float | None = None
         """When what serves is to be judged by a new policy; None: it was."""
         self.tracker = Tracker()
@@ -120,6 +122,8 @@ class Swap:
         mode, fits_beside = await self._plan(goal, with_probe=True)
         if mode is SwapMode.SEQUENTIAL and not fits_beside:
             await self._unload()
+        if self._has_passed(goal):  # ahead
+            return
         try:
             await self._try(goal)
         except OutOfRoom as err:
@@ -129,11 +133,51 @@ class Swap:
             await self._unload()
             await self._try(goal)
 
+    async def try_ahead(self, goal: Goal) -> bool:
+        """Try a model in a child before its turn, if there is room beside what serves.
+
+        What it finds spares the trial when the turn comes: of these very files, in this pod.
+
+        Returns:
+            Whether the model has passed.
+
+        Raises:
+            Refused, Transient: see `Stages.probe`; nothing is remembered of it.
+        """
+        if self._has_passed(goal):
+            return True
+        serving = self._board.serving
+        if serving is None or self._stages.has_engine_beside:
+            return False  # such an engine serves as well: nothing on trial may end it everywhere
+        needs = self._stages.needs
+        room = await self._stages.worker.run(needs.room, goal, serving, with_probe=True)
+        if room.needed > room.available:
+            return False
+        await self._find_out(goal)
+        return True
+
+    def _has_passed(self, goal: Goal) -> bool:
+        """Tell whether a trial could find nothing that one in this pod has not found."""
+        is_stood_in = self._is_device_taken(goal) and self._stood_in == fingerprint(goal)
+        return is_stood_in or self.is_proven(goal)
+
+    def is_proven(self, goal: Goal) -> bool:
+        """See `Stages.is_proven`."""
+        return self._stages.is_proven(goal)
+
+    def _is_device_taken(self, goal: Goal) -> bool:
+        return goal.is_accelerated and self._board.serving is not None
+
     async def _try(self, goal: Goal) -> None:
-        is_taken = goal.is_accelerated and self._board.serving is not None
-        found = await self._stages.probe(goal, is_device_taken=is_taken)
-        await self._journal.record(goal, "" if is_taken else fingerprint(goal), found)
+        await self._find_out(goal)
         self.tracker.tried(self._stages.needs.found(goal))
+
+    async def _find_out(self, goal: Goal) -> None:
+        is_taken, proof = self._is_device_taken(goal), fingerprint(goal)
+        found = await self._stages.probe(goal, is_device_taken=is_taken)
+        await self._journal.record(goal, "" if is_taken else proof, found)
+        if is_taken:
+            self._stood_in = proof
 
     def _may_make_room(self, goal: Goal, err: OutOfRoom) -> bool:
         serving, may_unload = self._board.serving, goal.content.swap is not SwapMode.OVERLAP
@@ -214,9 +258,9 @@ class Swap:
         await self._journal.served(goal, candidate.agreement)
 
     async def rename(self, goal: Goal) -> None:
-        """Let what serves answer to another name, and remember it for the next start."""
-        self._board.rename(goal)
+        """Let what serves answer to another name, once that is remembered for the next start."""
         await self._journal.record(goal)
+        self._board.rename(goal)
 
     async def settle(self) -> None:
         """Count what serves as good."""

@@ -294,6 +294,8 @@ class _Frame(ContractModel):
     """None: fetch whatever is to be fetched, as fast as it comes."""
     prepare: RevisionName | None = None
     """Revision whose files units with another one fetch ahead, and check; None: none."""
+    try_prepared: bool | None = None
+    """True: units of this cell serve it, so the others may try it in a child ahead as well."""
 
     def revision_of(self, unit: str) -> str | None:
         """Return the revision that the unit must serve, or None for nothing."""

@@ -222,8 +222,10 @@ class Prefetched(ContractModel):
     revision: RevisionName
     is_done: bool = False
     """All its files are on the disk and were checked."""
+    is_tried: bool = False
+    """It has passed its trial in a child here as well: its step needs none."""
     message: Text = ""
-    """Why they are not: a note, and no failure of the revision."""
+    """Why not: a note, and no failure of the revision."""
     fetched_bytes: Count = 0
     total_bytes: Count | None = None
 

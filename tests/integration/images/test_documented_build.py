@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import os
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -137,3 +139,21 @@ def environment_of_image() -> list[str]:
     recipe = (REPOSITORY / "images" / "runtime.Containerfile").read_text()
     (line,) = re.findall(r"^ENV (.*)$", recipe, re.MULTILINE)
     return [*line.split(), "PATH=/usr/local/bin:/usr/bin:/bin"]
+
+
+MOST_BYTES = {"runtime": 200_000_000, "operator": 110_000_000}
+"""Of an image's packages, less what Python compiles: boards have 16 GB, and lines are slow."""
+
+
+def test_the_packages_stay_small(installed: tuple[str, Path], tmp_path: Path) -> None:
+    name, target = installed
+    recipe = (REPOSITORY / "images" / f"{name}.Containerfile").read_text()
+    found = re.search(r"slim\.py /opt/skerry/lib (.*?)&&", recipe, re.DOTALL)
+    assert found
+    slimmed = tmp_path / "lib"
+    shutil.copytree(target, slimmed, symlinks=True)
+    script = str(REPOSITORY / "images" / "slim.py")
+    patterns = shlex.split(found[1].replace("\\\n", " "))
+    subprocess.run([sys.executable, script, str(slimmed), *patterns], check=True)
+    files = [path for path in slimmed.rglob("*") if path.is_file() and not path.is_symlink()]
+    assert sum(path.stat().st_size for path in files) < MOST_BYTES[name]

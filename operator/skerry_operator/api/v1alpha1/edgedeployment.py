@@ -389,9 +389,10 @@ class Rollout(KubeModel):
     download: DownloadLimits = DownloadLimits()
     """How units may use the line that models come over."""
     prefetch: bool = False
-    """True: while the first units are watched, the others fetch the new revision's files already
-    and check them, so that their step needs no line. For swaps in place: a new pod has an empty
-    disk. A unit without room for them goes on, and fetches when its step comes."""
+    """True: while the first units are watched, the others fetch the new revision's files already,
+    check them, and try the model in a child process, so that their step needs no line and little
+    time. For swaps in place: a new pod has an empty disk. A unit without room for them goes on,
+    and fetches when its step comes."""
     windows: Windows = ()
     """When units may be given a new revision; default: at any time. The first unit of a step waits
     for a window, and so do units that get it at the end; the progress deadline stands still

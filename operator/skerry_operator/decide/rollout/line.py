@@ -7,7 +7,12 @@ from datetime import datetime
 from skerry_operator.api.quantity import quantity
 from skerry_operator.api.v1alpha1.edgedeployment import Rollout
 from skerry_operator.api.v1alpha1.edgedeployment_status import Stage
-from skerry_operator.decide.rollout.look import heeds_download_windows, is_immediate
+from skerry_operator.decide.rollout.look import (
+    heeds_download_windows,
+    index_of,
+    is_immediate,
+    steps_of,
+)
 from skerry_operator.decide.rollout.state import EngineState
 from skerry_operator.decide.windows import outlook
 from skerry_runtime.contract import MAX_COUNT, DownloadRules
@@ -37,3 +42,10 @@ def fetched_ahead(spec: Rollout, state: EngineState) -> str | None:
         return None
     has_failed = state.failure_of(state.target) is not None
     return None if has_failed or is_immediate(state) else state.target
+
+
+def may_try_ahead(spec: Rollout, state: EngineState) -> bool:
+    """Tell whether a step has brought what is on trial to units: of every cell, at least one."""
+    steps = steps_of(spec, state)
+    taken = steps[: index_of(state, steps)]
+    return state.rollout.stage is Stage.SOAKING or any(step.units is not None for step in taken)

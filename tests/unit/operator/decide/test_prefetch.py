@@ -12,7 +12,7 @@ from rollout_sim import V1, V2, failed, later, rolling, settled, unit
 from skerry_operator.api.v1alpha1.edgedeployment import Rollout
 from skerry_operator.api.v1alpha1.edgedeployment_status import PrefetchStatus, Stage
 from skerry_operator.decide.rollout.engine import EngineState
-from skerry_operator.decide.rollout.line import fetched_ahead
+from skerry_operator.decide.rollout.line import fetched_ahead, may_try_ahead
 from skerry_operator.decide.told.downloads import next_prefetch, prefetch_text
 from skerry_runtime.contract import ASSIGNMENT_FILE, Assignment, Prefetched
 from world import World
@@ -45,6 +45,26 @@ def test_nothing_else_is_fetched_ahead(state: EngineState) -> None:
     assert fetched_ahead(AHEAD, state) is None
 
 
+STEPS_OF_ALL_KINDS = [{"pause": True}, *STEPS]
+
+
+@pytest.mark.parametrize(
+    ("stage", "step", "may_try"),
+    [
+        (Stage.PAUSED, 0, False),
+        (Stage.STEPPING, 1, False),
+        (Stage.SOAKING, 1, True),
+        (Stage.STEPPING, 2, True),
+        (Stage.SOAKING, 2, True),
+    ],
+)
+def test_what_is_fetched_ahead_is_tried_ahead_once_a_step_has_brought_it_to_units(
+    stage: Stage, step: int, may_try: bool
+) -> None:
+    spec = Rollout.model_validate({"prefetch": True, "steps": STEPS_OF_ALL_KINDS})
+    assert may_try_ahead(spec, rolling(stage, step=step)) is may_try
+
+
 def new_world(**rollout: Any) -> World:
     nodes = tuple(make_node(name) for name in ("n0", "n1", "n2"))
     asked = {"steps": STEPS, "prefetch": True, **rollout}
@@ -53,13 +73,17 @@ def new_world(**rollout: Any) -> World:
     return world
 
 
-def prepared(world: World) -> set[str | None]:
+def assignments(world: World) -> list[Assignment]:
     texts = [
         one.body["data"][ASSIGNMENT_FILE]
         for key, one in world.objects.items()
         if key.startswith("ConfigMap/")
     ]
-    return {Assignment.model_validate_json(text).prepare for text in texts}
+    return [Assignment.model_validate_json(text) for text in texts]
+
+
+def prepared(world: World) -> set[str | None]:
+    return {one.prepare for one in assignments(world)}
 
 
 def test_the_file_names_it_beside_the_units_until_the_rollout_is_over() -> None:
@@ -68,8 +92,10 @@ def test_the_file_names_it_beside_the_units_until_the_rollout_is_over() -> None:
     world.model = make_model("2.0.0")
     world.turn_until(Stage.SOAKING)
     assert prepared(world) == {world.status.target_revision}
+    assert {one.try_prepared for one in assignments(world)} == {True}
     world.settle()
     assert prepared(world) == {None}
+    assert {one.try_prepared for one in assignments(world)} == {None}
     assert set(world.served().values()) == {"2.0.0"}
 
 

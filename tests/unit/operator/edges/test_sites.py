@@ -19,6 +19,7 @@ from skerry_operator.settings import Settings, SiteCacheSettings
 
 SYSTEM = "skerry-system"
 SECRET = f"/api/v1/namespaces/{SYSTEM}/secrets/skerry-site-cache"
+OWNER = f"/api/v1/namespaces/{SYSTEM}/configmaps/caches"
 SERVICES = f"/api/v1/namespaces/{SYSTEM}/services"
 
 
@@ -46,7 +47,7 @@ class Keeping:
         self.threads = Threads()
         settings = Settings(
             runtime_image="runtime:1",
-            site_cache=SiteCacheSettings(keys_dir=keys) if is_on else None,
+            site_cache=SiteCacheSettings(keys_dir=keys, owner="caches") if is_on else None,
         )
         self.it = SiteKeeping(settings, client, self.threads, lambda: self.nodes, self._changed)
 
@@ -59,7 +60,8 @@ class Keeping:
 
 
 @pytest.fixture
-def keeping(client: KubeClient, tmp_path: Path) -> Iterator[Keeping]:
+def keeping(client: KubeClient, kube: FakeKube, tmp_path: Path) -> Iterator[Keeping]:
+    kube.put(OWNER, {"metadata": {"name": "caches", "uid": "owner-1"}})
     found = Keeping(client, tmp_path)
     yield found
     found.threads.close()
@@ -156,6 +158,37 @@ async def test_what_somebody_changed_without_our_digest_is_put_right(
     kube.put(path, {"metadata": {"name": "skerry-site-harbour"}, "spec": {"replicas": 0}})
     await keeping.it.look()
     assert kube.objects[path]["spec"]["replicas"] == 1
+
+
+def owners(kube: FakeKube) -> list[str]:
+    """Return the uids of what the caches go with."""
+    made = [body for path, body in kube.objects.items() if "skerry-site-harbour" in path]
+    assert len(made) == 3
+    return sorted({one["uid"] for body in made for one in body["metadata"]["ownerReferences"]})
+
+
+async def test_all_that_is_made_goes_with_the_object_of_the_chart_also_when_that_is_another(
+    keeping: Keeping, kube: FakeKube
+) -> None:
+    keeping.gateway("n1", "harbour")
+    await keeping.it.look()
+    assert owners(kube) == ["owner-1"]
+    kube.put(OWNER, {"metadata": {"name": "caches", "uid": "owner-2"}})  # made again by hand
+    await keeping.it.look()
+    assert owners(kube) == ["owner-2"]
+
+
+async def test_while_the_feature_is_being_switched_off_nothing_is_made_again(
+    keeping: Keeping, kube: FakeKube, caplog: pytest.LogCaptureFixture
+) -> None:
+    keeping.gateway("n1", "harbour")
+    await keeping.it.look()
+    del kube.objects[OWNER]
+    for path in [path for path in kube.objects if "skerry-site-harbour" in path]:
+        del kube.objects[path]  # as the garbage collector does
+    await keeping.it.look()
+    assert not [path for path in kube.objects if "skerry-site-harbour" in path]
+    assert "the site caches are not as they ought to be" in caplog.text
 
 
 async def test_a_server_that_refuses_is_told_once_and_asked_again(

@@ -149,12 +149,16 @@ class Mount:
             link.symlink_to(f"..data/{ASSIGNMENT_FILE}")
 
     def assign(
-        self, revision: str | None, revisions: dict[str, RevisionContent], **more: Any
+        self,
+        revision: str | None,
+        revisions: dict[str, RevisionContent],
+        execution: Execution = CPU,
+        **more: Any,
     ) -> str:
         assignment = Assignment(
             deployment="shop/digits",
             cell="cpu-amd64",
-            execution=CPU,
+            execution=execution,
             default=revision,
             revisions=revisions,
             **more,

@@ -386,6 +386,51 @@ async def test_a_folder_in_the_file_s_place_gives_way(bench: Bench, source: Sour
     await bench.fetch(source.handle("m", whole))
 
 
+def declaring(length: int, body: bytes = BODY) -> Handler:
+    """Answer with a body of another length than the answer declares."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        assert request.transport
+        head = f"HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+        request.transport.write(head.encode() + body)
+        request.transport.close()
+        return web.Response()
+
+    return answer
+
+
+@pytest.mark.parametrize("length", [1, len(BODY) - 1, len(BODY) + 1, 1 << 30])
+async def test_a_length_that_is_not_the_body_s_lands_nothing(
+    bench: Bench, source: Source, length: int
+) -> None:
+    with pytest.raises((Refused, Transient)):
+        await bench.fetch(source.handle("m", declaring(length)))
+    assert not bench.target.exists()
+    assert await bench.kept() <= len(BODY)
+
+
+async def test_a_range_of_a_file_that_is_smaller_than_what_comes_is_broken_off(
+    bench: Bench, source: Source
+) -> None:
+    half = len(BODY) // 2
+
+    async def lies(request: web.Request) -> web.StreamResponse:
+        full = ranged(request, BODY)
+        if full.status != 206:
+            return full
+        headers = {**full.headers, "Content-Range": f"bytes {half}-{half}/{half + 1}"}
+        headers["Content-Length"] = str(len(BODY) - half)
+        return web.Response(status=206, body=BODY[half:], headers=headers)
+
+    uri = source.handle("m", answers(cut, lies, whole))
+    with pytest.raises(Transient):
+        await bench.fetch(uri)
+    with pytest.raises((Refused, Transient)):
+        await bench.fetch(uri)
+    assert not bench.target.exists()
+    await bench.fetch(uri)
+
+
 async def test_a_download_that_only_drips_is_broken_off_and_its_bytes_are_kept(
     bench: Bench, source: Source
 ) -> None:

@@ -15,12 +15,23 @@ from aiohttp import web
 
 from site_cache import SiteCache, site_cache
 from skerry_runtime.agent.fetch import Download, Fetcher
-from skerry_runtime.agent.pace import DownloadPace
+from skerry_runtime.agent.pace import SHUT, DownloadPace, WindowShut
 from skerry_runtime.agent.refusal import AgentError, Refused
 from skerry_runtime.agent.site import SiteLink
 from skerry_runtime.agent.worker import Worker
-from skerry_runtime.contract import CacheAccess, DownloadRules
-from unit.runtime.agent.support import FAST, Handler, Source, ranged, sha256
+from skerry_runtime.backends.onnx import OnnxBackend
+from skerry_runtime.contract import CacheAccess, DownloadRules, RevisionContent
+from skerry_runtime.tickets import TICKET_HEADER
+from unit.runtime.agent.support import (
+    FAST,
+    Handler,
+    Pod,
+    Source,
+    classifier,
+    content,
+    ranged,
+    sha256,
+)
 
 BODY = random.Random(1).randbytes(1_500_000)  # the same in every process that collects tests
 NAME = sha256(BODY)
@@ -40,12 +51,13 @@ class Unit:
         self.pace = pace
         self.tuning = TUNING
 
-    async def fetch(self, uri: str, digest: str = NAME) -> bytes:
+    async def fetch(self, uri: str, digest: str = NAME, revision: str = "") -> bytes:
         target = self.root / "model"
         fetcher = Fetcher(self.tuning, self.worker, lambda: 1 << 40, self.pace, self.link)
         try:
             await fetcher.fetch(
-                Download(uri, digest, self.root / "part", target), lambda _, __: None
+                Download(uri, digest, self.root / "part", target, revision=revision),
+                lambda _, __: None,
             )
         finally:
             await self.worker.run(lambda: None)
@@ -157,6 +169,97 @@ async def test_the_site_s_bytes_wait_for_no_rate(tmp_path: Path, source: Source)
         assert await Unit(tmp_path / "a", link_to(cache), pace).fetch(uri) == BODY
         assert not waited
         assert not source.requests
+
+
+def shut(revision: str = "v2") -> DownloadPace:
+    pace = DownloadPace()
+    pace.obey(DownloadRules(shut=(revision,)))
+    return pace
+
+
+async def test_what_the_site_has_waits_for_no_window(tmp_path: Path, source: Source) -> None:
+    uri = source.add("model", BODY)
+    async with site_cache(tmp_path / "cache") as cache:
+        await cache.bring(BODY)
+        unit = Unit(tmp_path / "a", link_to(cache), shut())
+        assert await unit.fetch(uri, revision="v2") == BODY
+        assert not source.requests
+
+
+async def test_who_may_not_fetch_claims_nothing_and_stands_in_nobody_s_way(
+    tmp_path: Path, source: Source
+) -> None:
+    uri = source.add("model", BODY)
+    async with site_cache(tmp_path / "cache") as cache:
+        with pytest.raises(WindowShut):
+            await Unit(tmp_path / "a", link_to(cache), shut()).fetch(uri, revision="v2")
+        assert cache.store.claims == 0
+        assert not source.requests
+        assert await Unit(tmp_path / "b", link_to(cache), shut()).fetch(uri, revision="v1") == BODY
+
+
+async def break_off(cache: SiteCache, count: int) -> None:
+    """Feed the cache the file's first bytes, and go."""
+    claim = await cache.claim(NAME)
+    head = {TICKET_HEADER: cache.ticket(NAME), "Skerry-Claim": str(claim["claim"])}
+    head |= {"Host": "cache", "Content-Length": str(len(BODY))}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in head.items())
+    reader, writer = await asyncio.open_connection("127.0.0.1", cache.port)
+    writer.write(f"PUT /sha256/{NAME} HTTP/1.1\r\n{lines}\r\n".encode() + BODY[:count])
+    writer.write_eof()
+    async with asyncio.timeout(20):
+        assert b" 400 " in await reader.readline()
+    writer.close()
+
+
+async def test_what_comes_in_meanwhile_is_read_along_and_its_rest_waits_for_the_window(
+    tmp_path: Path, source: Source
+) -> None:
+    uri = source.add("model", BODY)
+    async with site_cache(tmp_path / "cache") as cache:
+        await break_off(cache, 500_000)
+        pace = shut()
+        unit = Unit(tmp_path / "a", link_to(cache), pace)
+        with pytest.raises(WindowShut):
+            await unit.fetch(uri, revision="v2")
+        assert (unit.root / "part").stat().st_size == 500_000
+        assert not source.requests
+        pace.obey(None)
+        assert await unit.fetch(uri, revision="v2") == BODY
+        assert source.requests[0].http_range.start == 500_000
+
+
+async def test_an_agent_that_waits_for_its_window_takes_what_others_bring_to_the_site(
+    tmp_path: Path, source: Source
+) -> None:
+    old, new = classifier(), classifier(features=5)
+    contents: dict[str, RevisionContent] = {
+        "v1": content(old, source.add("old.onnx", old)),
+        "v2": content(new, source.add("new.onnx", new)),
+    }
+    async with site_cache(tmp_path / "cache") as cache:
+        tickets = {sha256(body): cache.ticket(sha256(body)) for body in (old, new)}
+        told = {
+            "download": DownloadRules(shut=("v2",)),
+            "cache": CacheAccess(sites={"here": cache.url}, site="here", tickets=tickets),
+        }
+        tuning = FAST.model_copy(update={"site_shut_s": 0.05, "site_keep_s": 3600.0})
+        async with Pod(tmp_path, OnnxBackend(), tuning) as one:
+            one.mount.assign("v1", contents, **told)
+            await one.until_serving("v1")
+            one.mount.assign("v2", contents, **told)
+            await one.until(lambda s: s.progress and s.progress.message == SHUT)
+            await cache.bring(new)
+            await one.until_serving("v2")
+        assert not any(request.path == "/new.onnx" for request in source.requests)
+
+
+async def test_a_volume_waits_for_no_window(tmp_path: Path) -> None:
+    (tmp_path / "claims" / "models").mkdir(parents=True)
+    (tmp_path / "claims" / "models" / "model").write_bytes(BODY)
+    unit = Unit(tmp_path / "a", SiteLink("unit"), shut())
+    unit.tuning = TUNING.model_copy(update={"claims_dir": tmp_path / "claims"})
+    assert await unit.fetch("pvc://models/model", revision="v2") == BODY
 
 
 @asynccontextmanager

@@ -158,6 +158,31 @@ async def test_a_realm_elsewhere_is_not_shown_the_password(fetching: Fetching) -
             assert (realm.requests, server.shown) == ([], [])
 
 
+async def test_a_token_that_expires_between_manifest_and_layer_is_asked_for_again(
+    fetching: Fetching,
+) -> None:
+    documents = registry({"1": manifest(layer(MODEL))}, {"any": body(MODEL)})
+    given: list[str] = []
+    spent: set[str] = set()
+
+    async def ask(request: web.Request) -> web.StreamResponse:
+        if request.path == "/token":
+            given.append(f"t{len(given)}")
+            return web.json_response({"token": given[-1], "expires_in": 1})
+        shown = request.headers.get("Authorization", "")
+        if shown.removeprefix("Bearer ") not in set(given) - spent:
+            realm = f'Bearer realm="http://{request.host}/token",service="models"'
+            return web.Response(status=401, headers={"WWW-Authenticate": realm})
+        spent.add(given[-1])
+        return await documents(request)
+
+    async with serving(ask) as server:
+        keys = fetching.secret(hosts=server.url)
+        uri = f"oci://{server.address}/models/digits:1"
+        assert await fetching.fetch(uri, sha256_of(MODEL), keys) == MODEL
+        assert given == ["t0", "t1"]
+
+
 async def test_a_realm_elsewhere_is_asked_by_who_has_no_password_and_its_token_goes_back_only(
     fetching: Fetching,
 ) -> None:
@@ -391,6 +416,21 @@ async def test_a_refusal_without_end_is_not_read_to_its_end(fetching: Fetching) 
     async with serving(ask) as server:
         keys = fetching.secret(**s3_keys(server.url))
         assert "more than 64.0 KiB" in await fetching.refusal("s3://models/m", secret=keys)
+
+
+@pytest.mark.parametrize("code", ["ExpiredToken", "TokenRefreshRequired"])
+async def test_a_session_that_has_expired_is_refused_and_its_token_not_told(
+    fetching: Fetching, code: str
+) -> None:
+    async def ask(_: web.Request) -> web.Response:
+        return web.Response(status=400, body=f"<Error><Code>{code}</Code></Error>".encode())
+
+    async with serving(ask) as server:
+        keys = fetching.secret(**s3_keys(server.url))
+        told = await fetching.refusal("s3://models/m", secret=keys)
+        assert "HTTP 400" in told
+        assert "session" not in told
+        assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize(
