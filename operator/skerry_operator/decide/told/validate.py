@@ -13,9 +13,9 @@ from skerry_operator.api.v1alpha1.edgemodel import (
     EdgeModel,
     EdgeModelSpec,
     EdgeModelStatus,
-    ModelSource,
     Variant,
 )
+from skerry_operator.api.v1alpha1.edgemodel_source import ModelSource
 from skerry_operator.constants import ConditionType, Reason
 from skerry_operator.decide.planned import EventNote, ModelPlan
 from skerry_runtime.contract import GoldenMetric, clashing_paths
