@@ -116,7 +116,7 @@ async def test_wrong_keys_are_refused_with_the_field_that_names_the_secret(
 ) -> None:
     name = "password" if "password" in shop.keys else "AWS_SECRET_ACCESS_KEY"
     wrong = replace(shop, keys={**shop.keys, name: "swordfish"})
-    with pytest.raises(Refused, match="store.pushSecretRef that may") as caught:
+    with pytest.raises(Refused, match=r"store\.pushSecretRef that may") as caught:
         await wrong.open(fetching).keep(build)
     assert "swordfish" not in str(caught.value)
 
@@ -125,7 +125,7 @@ async def test_a_registry_that_nobody_may_write_to_without_a_name_says_so(
     registry_address: str, build: BuildFile
 ) -> None:
     anybody = Keyring("keys", {"hosts": f"http://{registry_address}".encode()})
-    with pytest.raises(Refused, match="HTTP 401: name a Secret in store.pushSecretRef"):
+    with pytest.raises(Refused, match=r"HTTP 401: name a Secret in store\.pushSecretRef"):
         await store_of(f"oci://{registry_address}/models", anybody, TUNING).keep(build)
 
 
@@ -158,7 +158,7 @@ def test_a_whole_job_ends_in_a_build_that_pods_fetch_and_no_job_makes_twice(
     told = Told()
     place = workplace(tmp_path, told)
     place = replace(place, tuning=TUNING.model_copy(update={"sources_dir": tmp_path / "secrets"}))
-    wanted = order(files, store=OrderedStore(uri=shop.uri, secret="keys"))
+    wanted = order(files, store=OrderedStore(uri=shop.uri, secret="keys"))  # noqa: S106 (its name)
     first = ordered.carry_out(wanted, place)
     assert first.phase is BuildPhase.SUCCEEDED, first
     assert first.build is not None
