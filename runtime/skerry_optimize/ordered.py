@@ -21,7 +21,7 @@ from skerry_optimize.plan import OptimizePlan
 from skerry_optimize.progress import Say
 from skerry_optimize.report import JobPhase, JobReport
 from skerry_optimize.store import store_of
-from skerry_optimize.store.base import BuildFile, Store
+from skerry_optimize.store.base import BuildFile, BuildStore
 from skerry_optimize.verdicts import failed, note_of, read_note, verdict_of
 from skerry_runtime.agent.fetch import Download, Fetcher
 from skerry_runtime.agent.npz import Arrays, BadArchive, read_npz
@@ -96,13 +96,13 @@ def _clear(folder: Path) -> None:
             path.unlink()
 
 
-async def _store(order: BuildOrder, place: Workplace) -> Store:
+async def _store(order: BuildOrder, place: Workplace) -> BuildStore:
     secret = order.store.secret
     keyring = None if secret is None else read_keyring(place.tuning.sources_dir, secret)
     return store_of(order.store.uri, keyring, place.tuning)
 
 
-async def _known(order: BuildOrder, store: Store, place: Workplace) -> BuildVerdict | None:
+async def _known(order: BuildOrder, store: BuildStore, place: Workplace) -> BuildVerdict | None:
     """Return what the store says that this very job came to; None: it was never done."""
     note = await _insistently(lambda: store.note(order.key), place)
     verdict = None if note is None else read_note(note, order)
@@ -193,7 +193,7 @@ def _arrays(path: Path | None) -> Arrays | None:
         raise BadPlan(f"{path.name if path else ''}: {err}") from err
 
 
-async def _kept(report: JobReport, store: Store, place: Workplace) -> str | None:
+async def _kept(report: JobReport, store: BuildStore, place: Workplace) -> str | None:
     """Put a build that is good enough into the store; return its address there."""
     if report.phase is not JobPhase.SUCCEEDED or report.artifact is None:
         return None

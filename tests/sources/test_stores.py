@@ -15,7 +15,7 @@ from local_registry import running_registry
 from local_s3 import S3Server, running_s3
 from skerry_optimize import ordered
 from skerry_optimize.store import store_of
-from skerry_optimize.store.base import BuildFile, Store
+from skerry_optimize.store.base import BuildFile, BuildStore
 from skerry_runtime.agent.refusal import Refused, Transient
 from skerry_runtime.agent.sources.keyring import Keyring, read_keyring
 from skerry_runtime.contract import BuildPhase, OrderedStore
@@ -35,7 +35,7 @@ class Shop:
     uri: str
     keys: dict[str, str]
 
-    def open(self, fetching: Fetching) -> Store:
+    def open(self, fetching: Fetching) -> BuildStore:
         fetching.secret(**self.keys)
         keyring = read_keyring(fetching.root / "secrets", "keys")
         return store_of(self.uri, keyring, TUNING)

@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import cached_property
 
 from skerry_operator.api.v1alpha1.edgemodel import EdgeModel
-from skerry_operator.api.v1alpha1.edgemodel_optimize import Built, JobPhase, JobStatus
+from skerry_operator.api.v1alpha1.edgemodel_optimize import BuildJobPhase, Built, JobStatus
 from skerry_operator.api.v1alpha1.edgemodel_source import SourceSecret
 from skerry_operator.constants import Reason
 from skerry_operator.decide.builds.effective import result_of
@@ -239,15 +239,17 @@ class _Builds:
         if result is not None:
             return JobStatus(
                 name=one.name,
-                phase=JobPhase(result.phase),
+                phase=BuildJobPhase(result.phase),
                 message=result.message,
                 started_at=result.started_at,
                 seconds=result.seconds,
             )
         job = self._running.get(one.name)
         if job is None:
-            return JobStatus(name=one.name, phase=JobPhase.PENDING, message=self._why_not(one))
-        phase = JobPhase.RUNNING if any(pod.node for pod in job.pods) else JobPhase.PENDING
+            return JobStatus(name=one.name, phase=BuildJobPhase.PENDING, message=self._why_not(one))
+        phase = (
+            BuildJobPhase.RUNNING if any(pod.node for pod in job.pods) else BuildJobPhase.PENDING
+        )
         return JobStatus(
             name=one.name, phase=phase, message=_course(job), started_at=job.started_at
         )

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from skerry_optimize.errors import BadPlan
-from skerry_optimize.store.base import Store
+from skerry_optimize.store.base import BuildStore
 from skerry_optimize.store.oci import OciStore
 from skerry_optimize.store.s3 import S3Store
 from skerry_runtime.agent.ports import Tuning
 from skerry_runtime.agent.sources.keyring import Keyring
 
 
-def store_of(uri: str, credentials: Keyring | None, tuning: Tuning) -> Store:
+def store_of(uri: str, credentials: Keyring | None, tuning: Tuning) -> BuildStore:
     """Return the store at an address.
 
     Raises:

@@ -28,7 +28,7 @@ class BuildFile:
     sha256: str
 
 
-class Store(Protocol):
+class BuildStore(Protocol):
     """Keeps files for ever under names that tell their bytes, and one note under each key.
 
     All methods raise Refused and Transient.

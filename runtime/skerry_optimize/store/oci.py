@@ -50,7 +50,7 @@ class OciStore:
         self._client = Client(tuning, uri, self._login)
 
     async def note(self, key: str, /) -> bytes | None:
-        """See `Store.note`."""
+        """See `BuildStore.note`."""
         manifest = await self._read(f"manifests/{tag_of(key)}", MAX_MANIFEST_BYTES)
         if manifest is None:
             return None
@@ -63,14 +63,14 @@ class OciStore:
         return content if is_whole else None
 
     async def holds(self, uri: str, /) -> bool:
-        """See `Store.holds`."""
+        """See `BuildStore.holds`."""
         name, _, digest = uri.partition("@")
         if name != self._uri:
             return False
         return await self._has(f"manifests/{digest}")
 
     async def keep(self, file: BuildFile, /) -> str:
-        """See `Store.keep`. A tag beside the digest keeps a registry from clearing it away."""
+        """See `BuildStore.keep`. A tag beside the digest keeps a registry from clearing it away."""
         config = _config(file)
         await self._put_blob(file.sha256, file.path)
         await self._put_blob(sha256_of(config), config)
@@ -84,7 +84,7 @@ class OciStore:
         return f"{self._uri}@{digest}"
 
     async def write_note(self, key: str, content: bytes, /) -> None:
-        """See `Store.write_note`: the manifest is the last thing that is written."""
+        """See `BuildStore.write_note`: the manifest is the last thing that is written."""
         await self._put_blob(sha256_of(_NOTHING), _NOTHING)
         await self._put_blob(sha256_of(content), content)
         empty = _described(EMPTY, sha256_of(_NOTHING), len(_NOTHING))

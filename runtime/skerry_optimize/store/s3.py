@@ -53,7 +53,7 @@ class S3Store:
         object_url(f"{self._uri}/any", credentials)
 
     async def note(self, key: str, /) -> bytes | None:
-        """See `Store.note`."""
+        """See `BuildStore.note`."""
         async with self._asked(Sent(), self._note(key), _NOTHING) as (answer, client):
             if answer.status == HTTPStatus.NOT_FOUND:
                 return None
@@ -62,7 +62,7 @@ class S3Store:
             return await client.text(answer, MAX_NOTE_BYTES)
 
     async def holds(self, uri: str, /) -> bool:
-        """See `Store.holds`."""
+        """See `BuildStore.holds`."""
         if not uri.startswith(f"{self._uri}/"):
             return False
         async with self._asked(Sent("HEAD"), uri, _NOTHING) as (answer, _):
@@ -71,14 +71,14 @@ class S3Store:
             raise problem_of(answer.status, "HEAD", self._uri)
 
     async def keep(self, file: BuildFile, /) -> str:
-        """See `Store.keep`. The server itself checks the sha256, which is signed."""
+        """See `BuildStore.keep`. The server itself checks the sha256, which is signed."""
         uri = f"{self._uri}/{file.sha256}{PurePosixPath(file.name).suffix}"
         if not await self.holds(uri):
             await self._put(uri, Sent("PUT", file.path), file.sha256)
         return uri
 
     async def write_note(self, key: str, content: bytes, /) -> None:
-        """See `Store.write_note`."""
+        """See `BuildStore.write_note`."""
         await self._put(self._note(key), Sent("PUT", content), sha256_of(content))
 
     def _note(self, key: str) -> str:

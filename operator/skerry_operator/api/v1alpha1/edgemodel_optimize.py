@@ -76,7 +76,7 @@ Limit = Annotated[
 ]
 
 
-class QuantizeMode(StrEnum):
+class Quantization(StrEnum):
     """How numbers are made smaller."""
 
     STATIC = "Static"
@@ -84,7 +84,7 @@ class QuantizeMode(StrEnum):
     FLOAT16 = "Float16"
 
 
-class PruneMode(StrEnum):
+class Pruning(StrEnum):
     """What is taken out."""
 
     MAGNITUDE = "Magnitude"
@@ -108,7 +108,7 @@ class OnBuildFailure(StrEnum):
 class QuantizeStep(KubeModel):
     """8-bit or 16-bit numbers for 32-bit ones."""
 
-    mode: Open[QuantizeMode]
+    mode: Open[Quantization]
     """Static: 8-bit weights and activations, measured on `data`. Dynamic: 8-bit weights of matrix
     products and recurrent layers. Float16: 16-bit floats inside."""
 
@@ -116,7 +116,7 @@ class QuantizeStep(KubeModel):
 class PruneStep(KubeModel):
     """Takes weights out."""
 
-    mode: Open[PruneMode]
+    mode: Open[Pruning]
     """Structured: whole channels, with all that belongs to them. Magnitude: single weights become
     zero; the file keeps its size."""
     amount: Share
@@ -290,7 +290,7 @@ class OptimizeSpec(KubeModel):
     `optimize.nodeSelector`."""
     resources: OptimizeResources = OptimizeResources()
     """CPU, memory and disk of each Job."""
-    active_deadline: Annotated[Duration, duration_between("1m", "7d")] = "2h"
+    active_deadline: Annotated[Duration, duration_between("1m", "168h")] = "2h"
     """Longest time of a job, all tries together."""
 
 
@@ -301,7 +301,7 @@ class ArtifactOrigin(StrEnum):
     OPTIMIZED = "Optimized"
 
 
-class JobPhase(StrEnum):
+class BuildJobPhase(StrEnum):
     """Where a job stands."""
 
     PENDING = "Pending"
@@ -316,7 +316,7 @@ class JobStatus(TolerantModel):
 
     name: Name
     """Name of the job."""
-    phase: Open[JobPhase]
+    phase: Open[BuildJobPhase]
     """Pending, Running, Succeeded, Refused or Failed."""
     message: LongText = ""
     """What a person should know, with the numbers."""

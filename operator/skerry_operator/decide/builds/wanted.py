@@ -11,7 +11,7 @@ from skerry_operator.api.v1alpha1.edgemodel_optimize import (
     ConvertFormat,
     OptimizeJob,
     OptimizeSpec,
-    QuantizeMode,
+    Quantization,
 )
 from skerry_operator.api.v1alpha1.edgemodel_source import ModelSource, Source
 from skerry_operator.decide.revision import canonical_json
@@ -19,9 +19,9 @@ from skerry_runtime.contract import Format, is_known
 
 MAX_VARIANTS = 16
 _PRECISIONS = {
-    QuantizeMode.STATIC: Precision.INT8,
-    QuantizeMode.DYNAMIC: Precision.INT8,
-    QuantizeMode.FLOAT16: Precision.FP16,
+    Quantization.STATIC: Precision.INT8,
+    Quantization.DYNAMIC: Precision.INT8,
+    Quantization.FLOAT16: Precision.FP16,
 }
 _FORMATS = {ConvertFormat.ORT: Format.ORT, ConvertFormat.TFLITE: Format.TFLITE}
 
@@ -219,7 +219,7 @@ def _file_problems(spec: EdgeModelSpec, optimize: OptimizeSpec) -> Iterator[str]
 
 def _needs_data(job: OptimizeJob) -> bool:
     return any(
-        one.recover or one.distil or (one.quantize and one.quantize.mode is QuantizeMode.STATIC)
+        one.recover or one.distil or (one.quantize and one.quantize.mode is Quantization.STATIC)
         for one in job.steps
     )
 

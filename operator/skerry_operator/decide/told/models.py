@@ -16,8 +16,8 @@ from skerry_operator.api.v1alpha1.edgemodel import (
 )
 from skerry_operator.api.v1alpha1.edgemodel_optimize import (
     ArtifactOrigin,
+    BuildJobPhase,
     Built,
-    JobPhase,
     JobStatus,
 )
 from skerry_operator.constants import ConditionType, Reason
@@ -101,7 +101,7 @@ def _praise(spec: EdgeModelSpec, told: BuildsTold) -> str:
     variants = ", ".join(one.name for one in effective_spec(spec, told.results).variants)
     exam = "with a golden exam" if spec.golden else "without a golden exam: add spec.golden"
     text = f"version {spec.version}, variants {variants}, {exam}"
-    left = [one for one in told.jobs if one.phase in (JobPhase.REFUSED, JobPhase.FAILED)]
+    left = [one for one in told.jobs if one.phase in (BuildJobPhase.REFUSED, BuildJobPhase.FAILED)]
     return "; ".join([text, *(f"job {one.name} is {one.phase}: {one.message}" for one in left)])
 
 

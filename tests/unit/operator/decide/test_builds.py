@@ -11,7 +11,7 @@ import pytest
 
 from builders import CPU, NOW, make_deployment, make_model, make_node, make_variant, sha256_of
 from skerry_operator.api.v1alpha1.edgemodel import EdgeModel, Precision
-from skerry_operator.api.v1alpha1.edgemodel_optimize import Built, JobPhase
+from skerry_operator.api.v1alpha1.edgemodel_optimize import BuildJobPhase, Built
 from skerry_operator.constants import Reason
 from skerry_operator.decide.builds.effective import effective_spec, hold_of
 from skerry_operator.decide.builds.jobs import ObservedJob, StorePlace
@@ -104,7 +104,7 @@ def conditions(plan: ModelPlan) -> dict[str, tuple[str, str]]:
     return {one.type: (str(one.status), one.reason) for one in plan.status.conditions}
 
 
-def phases(plan: ModelPlan) -> dict[str, JobPhase]:
+def phases(plan: ModelPlan) -> dict[str, BuildJobPhase]:
     return {one.name: one.phase for one in plan.status.jobs}
 
 
@@ -188,7 +188,7 @@ def test_what_no_job_could_make_is_told_with_its_field(
 def test_a_job_is_begun_and_the_model_is_not_ready_but_under_way() -> None:
     plan = look(optimized())
     assert [one.ref.kind for one in plan.objects] == ["Job"]
-    assert phases(plan) == {"int8": JobPhase.PENDING}
+    assert phases(plan) == {"int8": BuildJobPhase.PENDING}
     assert conditions(plan) == {
         "Ready": ("False", Reason.OPTIMIZING),
         "Reconciling": ("True", Reason.OPTIMIZING),
@@ -200,7 +200,7 @@ def test_a_job_that_is_there_is_not_begun_again() -> None:
     running = ObservedJob(name_of(model), "u", pods=(replace(ended(""), is_over=False, node="n"),))
     plan = look(model, running)
     assert not plan.objects
-    assert phases(plan) == {"int8": JobPhase.RUNNING}
+    assert phases(plan) == {"int8": BuildJobPhase.RUNNING}
 
 
 def test_a_verdict_becomes_a_record_a_variant_and_an_artifact_with_its_figures() -> None:
@@ -217,7 +217,7 @@ def test_a_verdict_becomes_a_record_a_variant_and_an_artifact_with_its_figures()
     assert (made.variant, made.origin, made.job) == ("int8", "Optimized", "int8")
     assert (made.accuracy, made.accuracy_drop, made.latency_ratio) == ("0.9700", "0.0050", "0.9000")
     assert conditions(plan) == {"Ready": ("True", Reason.VALID)}
-    assert phases(plan) == {"int8": JobPhase.SUCCEEDED}
+    assert phases(plan) == {"int8": BuildJobPhase.SUCCEEDED}
     assert not plan.prune, "its log is kept for a while"
 
 
@@ -245,7 +245,7 @@ def test_a_refused_build_is_left_out_and_told_with_its_numbers() -> None:
     plan = look(
         model, complete(model, refused(model)), complete(model, verdict(model, "half"), "half")
     )
-    assert phases(plan) == {"int8": JobPhase.REFUSED, "half": JobPhase.SUCCEEDED}
+    assert phases(plan) == {"int8": BuildJobPhase.REFUSED, "half": BuildJobPhase.SUCCEEDED}
     results = recorded(plan)
     assert [one.name for one in effective_spec(model.spec, results).variants] == ["half", "fp32"]
     assert conditions(plan)["Ready"] == ("True", Reason.VALID)
@@ -270,7 +270,7 @@ def test_a_job_that_was_given_up_has_failed_with_what_its_last_pod_said() -> Non
     oom = ended("", 137, "OOMKilled")
     job = ObservedJob(name_of(model), "u", failure="BackoffLimitExceeded: no more", pods=(oom,))
     plan = look(model, job)
-    assert phases(plan) == {"int8": JobPhase.FAILED}
+    assert phases(plan) == {"int8": BuildJobPhase.FAILED}
     told = plan.status.jobs[0].message
     assert told.startswith(
         "BackoffLimitExceeded: no more; the last try: OOMKilled, exit status 137"
@@ -320,7 +320,7 @@ def test_what_any_pod_may_have_written_is_believed_no_further_than_it_may_be(
         words = json.dumps({**content, "build": build, **outer})
     assert isinstance(words, str)
     plan = look(model, complete(model, words))
-    assert phases(plan) == {"int8": JobPhase.FAILED}
+    assert phases(plan) == {"int8": BuildJobPhase.FAILED}
     assert says in plan.status.jobs[0].message
     assert plan.status.jobs[0].message.isprintable()
     assert [one.name for one in effective_spec(model.spec, recorded(plan)).variants] == ["fp32"]
