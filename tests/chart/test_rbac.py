@@ -162,3 +162,26 @@ def test_site_caches_may_be_made_in_the_own_namespace_and_their_keys_never_read(
     settings = read_settings({"SKERRY_RUNTIME_IMAGE": "x", **told}, {})
     assert settings.site_cache is not None
     assert settings.site_cache.secret == volume["secret"]["secretName"]
+
+
+def test_jobs_may_be_made_only_where_builds_are(render: Render) -> None:
+    key = ("batch", "jobs")
+    assert key not in rights(operators(render({})))
+    values = {
+        "optimize": {
+            "enabled": True,
+            "store": {"uri": "oci://registry.example/models", "pullSecretName": "pull"},
+            "jobsPerNamespace": 3,
+            "nodeSelector": {"tier": "cloud"},
+        }
+    }
+    rendered = render(values)
+    assert rights(operators(rendered))[key] == MANAGE
+    settings = read_settings({**rendered.env}, {})
+    assert settings.optimize is not None
+    assert settings.optimize.image.startswith("localhost/skerry/optimize:")
+    assert settings.optimize.store == "oci://registry.example/models"
+    assert (settings.optimize.pull_secret, settings.optimize.push_secret) == ("pull", "")
+    assert settings.optimize.jobs_per_namespace == 3
+    assert settings.optimize.node_selector == {"tier": "cloud"}
+    assert "SKERRY_OPTIMIZE" not in render({}).env

@@ -53,7 +53,7 @@ def registry(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reg
                 "apiVersion": "v1",
                 "kind": "Secret",
                 "metadata": {"name": SECRET},
-                "stringData": {"hosts": f"http://{found.address}"},
+                "stringData": {"hosts": f"http://{found.address}\n{lab.server.url}"},
             }
         )
         yield found
@@ -66,7 +66,7 @@ def archive(arrays: Any) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def sources(lab: Lab, files: Path) -> dict[str, dict[str, str]]:
+def sources(lab: Lab, files: Path) -> dict[str, dict[str, Any]]:
     """A CNN, its exam and data to calibrate with, behind the model server."""
     content = {
         "cnn.onnx": cnn(),
@@ -75,10 +75,13 @@ def sources(lab: Lab, files: Path) -> dict[str, dict[str, str]]:
     }
     for name, body in content.items():
         (files / name).write_bytes(body)
-    return {
+    found: dict[str, dict[str, Any]] = {
         name: {"uri": f"{lab.server.url}/{name}", "sha256": sha256_of(body)}
         for name, body in content.items()
     }
+    # The same Secret as that of the builds: pods that have it mounted are not replaced.
+    found["cnn.onnx"]["secretRef"] = {"name": SECRET}
+    return found
 
 
 INT8 = {"name": "int8", "from": "fp32", "steps": [{"quantize": {"mode": "Static"}}]}
@@ -90,7 +93,7 @@ THIN = {
 
 
 def model(
-    sources: dict[str, dict[str, str]], registry: Registry | None = None, *jobs: Any, **more: Any
+    sources: dict[str, dict[str, Any]], registry: Registry | None = None, *jobs: Any, **more: Any
 ) -> dict[str, Any]:
     """Return an EdgeModel with the CNN, and with jobs where there are some."""
     spec: dict[str, Any] = {
@@ -198,7 +201,7 @@ class Asking:
 
 
 def test_a_build_goes_out_by_canary_under_traffic_and_a_refused_one_goes_nowhere(
-    lab: Lab, registry: Registry, sources: dict[str, dict[str, str]]
+    lab: Lab, registry: Registry, sources: dict[str, dict[str, Any]]
 ) -> None:
     lab.apply(model(sources), lab.deployment())
     stable = lab.wait_stable("1.0.0").stable_revision
@@ -231,7 +234,7 @@ def test_a_build_goes_out_by_canary_under_traffic_and_a_refused_one_goes_nowhere
 
 
 def test_a_wiped_status_and_a_model_made_anew_make_no_build_again_and_roll_nothing_out(
-    lab: Lab, registry: Registry, sources: dict[str, dict[str, str]]
+    lab: Lab, registry: Registry, sources: dict[str, dict[str, Any]]
 ) -> None:
     wanted = model(sources, registry, INT8, THIN)
     revision, pods, jobs, known = (
@@ -264,7 +267,7 @@ def test_a_wiped_status_and_a_model_made_anew_make_no_build_again_and_roll_nothi
 
 
 def test_a_pod_that_is_killed_is_tried_again_and_the_same_build_rolls_nothing_out(
-    lab: Lab, registry: Registry, sources: dict[str, dict[str, str]]
+    lab: Lab, registry: Registry, sources: dict[str, dict[str, Any]]
 ) -> None:
     revision, known = lab.status().stable_revision, built(lab)
     before = made_jobs(lab)
@@ -286,7 +289,7 @@ def test_a_pod_that_is_killed_is_tried_again_and_the_same_build_rolls_nothing_ou
 
 @pytest.mark.long
 def test_a_job_that_has_to_succeed_holds_the_model_back(
-    lab: Lab, registry: Registry, sources: dict[str, dict[str, str]]
+    lab: Lab, registry: Registry, sources: dict[str, dict[str, Any]]
 ) -> None:
     revision = lab.status().stable_revision
     lab.apply(model(sources, registry, INT8, {**THIN, "onFailure": "Block"}))
@@ -300,7 +303,7 @@ def test_a_job_that_has_to_succeed_holds_the_model_back(
 
 @pytest.mark.long
 def test_a_store_that_nobody_may_write_to_fails_the_job_with_the_reason(
-    lab: Lab, registry: Registry, sources: dict[str, dict[str, str]]
+    lab: Lab, registry: Registry, sources: dict[str, dict[str, Any]]
 ) -> None:
     wanted = model(sources, registry, INT8, retry="elsewhere")
     wanted["spec"]["optimize"]["store"]["pushSecretRef"] = {"name": "absent"}
