@@ -130,8 +130,11 @@ def _file(source: Source) -> OrderedFile:
 
 
 def _step(step: OptimizeStep) -> dict[str, Any]:
-    """Return a step as a plan has it: the student is a file that the Job has fetched."""
-    content = step.to_dict()
+    """Return a step as a plan has it, with the defaults of today written out.
+
+    The student is a file that the Job has fetched.
+    """
+    content = step.model_dump(mode="json", by_alias=True, exclude_none=True)
     if step.distil is not None:
         content["distil"] = {**content["distil"], "student": {"file": STUDENT_FILE}}
     return content

@@ -137,8 +137,9 @@ class DistilStep(KubeModel):
     """An ONNX file with the same inputs and outputs; what its weights are does not matter."""
     temperature: Annotated[int, Field(ge=1, le=100)] = 4
     """Softens the answers of classes."""
-    alpha: Limit = "0.5"
-    """Weight of the teacher's answers beside that of labels, 0 to 1."""
+    alpha: Limit = "1"
+    """Weight of the teacher's answers, 0 to 1; the rest is that of labels, which `data` then
+    needs."""
     epochs: Annotated[int, Field(ge=1, le=1000)] = 60
     """Times that all of `data` is gone through."""
 

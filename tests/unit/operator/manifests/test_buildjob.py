@@ -91,7 +91,8 @@ def test_a_student_is_fetched_beside_the_rest() -> None:
     order = order_in(job_of(model({**INT8, "steps": steps})))
     assert order.student is not None
     assert order.student.uri == "https://models.example/s.onnx"
-    assert order.steps == ({"distil": {"student": {"file": "student.onnx"}, "epochs": 3}},)
+    told = {"student": {"file": "student.onnx"}, "temperature": 4, "alpha": "1", "epochs": 3}
+    assert order.steps == ({"distil": told},)
 
 
 def test_where_it_runs_and_with_what_is_what_people_say() -> None:
