@@ -49,10 +49,10 @@ def done(words: Callable[[EdgeModel], Any] = verdict, **job: Any) -> EdgeModel:
 
 
 def test_jobs_and_builds_are_told_with_their_figures() -> None:
-    text = builds_status(cluster(done()), "digits", json=False).text
-    assert "int8  Succeeded  4" in text
+    text = " ".join(builds_status(cluster(done()), "digits", json=False).text.split())
+    assert "int8 Succeeded 4 0.300" in text
     assert "0.300 of the bytes, exam 0.9700, 0.0050 worse" in text
-    assert "int8     int8     100    0.9700  0.0050    0.9000 of its origin's  1.0Mi" in text
+    assert "int8 int8 100 0.9700 0.0050 0.9000 of its origin's 1.0Mi" in text
 
 
 def test_scripts_get_the_fields_of_the_api() -> None:
