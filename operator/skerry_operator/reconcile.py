@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -167,9 +168,12 @@ class Models:
         table, limits = self._edges.cache.children.get("Job"), self._edges.job_limits
         if table is None:
             return 0
-        busy = [entry.key[0] for entry in table if not _is_over(entry)]
-        busy += [key[0] for key, count in self._begun.items() for _ in range(count)]
-        return min(limits.cluster - len(busy), limits.namespace - busy.count(namespace))
+        busy = Counter(entry.key[0] for entry in table if _is_busy(entry))
+        for key, count in self._begun.items():
+            busy[key[0]] += count
+        # what somebody labelled as ours takes no more than its namespace may have
+        whole = sum(min(count, limits.namespace) for count in busy.values())
+        return min(limits.cluster - whole, limits.namespace - busy[namespace])
 
     def _attend(self, key: Key, plan: ModelPlan) -> None:
         """Wake who waits for what was written."""
@@ -185,8 +189,9 @@ class Models:
         self._begun.pop(key, None)
 
 
-def _is_over(entry: Entry[Child]) -> bool:
-    return entry.value.job is not None and entry.value.job.is_over
+def _is_busy(entry: Entry[Child]) -> bool:
+    job = entry.value.job
+    return entry.value.is_ours and job is not None and not job.is_over
 
 
 def _model_name(entry: Entry[Raw]) -> object:

@@ -148,7 +148,7 @@ class _Builds:
         over = (
             (one, job)
             for one in self._open
-            if (job := self.observed.jobs.get(self._name(one))) and job.is_over
+            if (job := self.observed.jobs.get(self._name(one))) and job.is_settled
         )
         found = ((one, result_of_job(one, job, self._place)) for one, job in over)
         return {one.name: result for one, result in found if result is not None}
@@ -165,7 +165,7 @@ class _Builds:
     def _running(self) -> Mapping[str, ObservedJob]:
         """Return the Jobs that are under way, by the job's name."""
         named = ((one.name, self.observed.jobs.get(self._name(one))) for one in self._open)
-        return {name: job for name, job in named if job is not None and not job.is_over}
+        return {name: job for name, job in named if job is not None and not job.is_settled}
 
     @cached_property
     def _lost(self) -> frozenset[str]:
@@ -191,7 +191,8 @@ class _Builds:
 
     @cached_property
     def _waiting(self) -> bool:
-        return bool(self._lost) or len(self._begun) < len(self._to_begin)
+        is_heard = all(not job.is_over for job in self._running.values())
+        return bool(self._lost) or not is_heard or len(self._begun) < len(self._to_begin)
 
     def _job_of(self, one: WantedBuild) -> Manifest:
         assert self.defaults is not None  # noqa: S101 (nothing is begun without)

@@ -51,6 +51,11 @@ class ObservedJob:
         """Tell whether it makes no more pods."""
         return self.is_complete or bool(self.failure)
 
+    @property
+    def is_settled(self) -> bool:
+        """Tell whether it is over and its pods' last words are here: they come by another watch."""
+        return self.is_over and all(pod.is_over for pod in self.pods)
+
 
 @dataclass(frozen=True)
 class StorePlace:

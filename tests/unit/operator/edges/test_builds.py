@@ -202,6 +202,19 @@ def test_jobs_begin_up_to_the_limits_of_namespace_and_cluster() -> None:
     assert desk.free == [2, 1, 1, 1, 1]
 
 
+def test_a_namespace_full_of_jobs_takes_no_more_than_its_share_from_the_others() -> None:
+    desk = Desk()
+    for number in range(9):
+        crowd = raw_job(f"c{number}", f"c{number}")
+        crowd["metadata"]["namespace"] = "crowd"
+        seen(desk.cache, crowd)
+    stranger = raw_job("s", "s")
+    stranger["metadata"]["managedFields"] = []
+    seen(desk.cache, stranger)
+    desk.look("a")
+    assert desk.free == [1]
+
+
 def test_jobs_that_are_being_made_count_for_others_until_they_are_seen() -> None:
     desk = Desk(wants=2)
     first = desk.look("a")
