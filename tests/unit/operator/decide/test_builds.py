@@ -296,7 +296,7 @@ def test_last_words_that_are_still_on_their_way_are_waited_for() -> None:
     job = complete(model, verdict(model))
     early = replace(job, pods=tuple(replace(pod, is_over=False, ending=None) for pod in job.pods))
     plan = look(model, early)
-    assert not (plan.prune or plan.records or plan.objects)
+    assert [plan.prune, plan.records, plan.objects] == [(), (), ()]
     assert plan.requeue_after_s
     assert conditions(plan)["Ready"] == ("False", Reason.OPTIMIZING)
 
