@@ -103,6 +103,7 @@ generate: $(STAMP) ## Write CRDs, API docs and protocol stubs from their sources
 lock: $(STAMP) ## Resolve dependencies again (needs `pip install uv`)
 	uv pip compile -q $(LOCK) $(BOARD) pyproject.toml --extra runtime -o requirements/runtime.txt
 	uv pip compile -q $(LOCK) $(BOARD) pyproject.toml --extra runtime --group openvino --no-emit-package onnxruntime -c requirements/runtime.txt -o requirements/runtime-openvino.txt
+	uv pip compile -q $(LOCK) $(BOARD) pyproject.toml --extra runtime --extra optimize -c requirements/runtime.txt -o requirements/optimize.txt
 	uv pip compile -q $(LOCK) --no-deps --group tritonserver-python-test -o requirements/tritonserver-python-test.txt
 	uv pip compile -q $(LOCK) --group model-signing-test -o requirements/model-signing-test.txt
 	uv pip compile -q $(LOCK) pyproject.toml --extra operator -o requirements/operator.txt

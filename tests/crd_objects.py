@@ -35,6 +35,25 @@ def files(*paths: str, **fields: Any) -> Object:
     return source(files=[{"path": path, **HTTPS, **fields} for path in paths])
 
 
+INT8: Object = {"name": "int8", "from": "fp32", "steps": [{"quantize": {"mode": "Static"}}]}
+EXAM: Object = {"source": {**HTTPS, "sha256": "b" * 64}, "threshold": "0.9"}
+
+
+def optimized(*jobs: Object, **optimize: Any) -> Object:
+    """Return a model of which builds are wanted."""
+    wanted = {"data": {"source": HTTPS}, "jobs": list(jobs or (INT8,)), **optimize}
+    given = {name: one for name, one in wanted.items() if one is not None}
+    return model(golden=EXAM, optimize=given)
+
+
+def job(**fields: Any) -> Object:
+    return optimized(INT8 | fields)
+
+
+def step(**fields: Any) -> Object:
+    return job(steps=[fields])
+
+
 def deployment(name: str = "digits", **spec: Any) -> Object:
     return _object("EdgeDeployment", name, {"modelRef": {"name": "digits"}} | spec)
 
@@ -92,8 +111,57 @@ EVERYTHING_MODEL = model(
                 ],
             },
         },
+        {"name": "plain", "format": "ONNX", "source": HTTPS},
     ],
     golden={"source": HTTPS, "metric": "MaxAbsError", "threshold": "0.001"},
+    optimize={
+        "store": {
+            "uri": "s3://models/builds",
+            "pushSecretRef": {"name": "push"},
+            "pullSecretRef": {"name": "pull"},
+        },
+        "data": {"source": {**HTTPS, "sha256": "c" * 64, "secretRef": {"name": "read"}}},
+        "guards": {"maxAccuracyDrop": "0.01", "maxSizeRatio": "0.6", "maxLatencyRatio": "1.1"},
+        "jobs": [
+            {
+                "name": "slim",
+                "from": "plain",
+                "steps": [
+                    {"fixShapes": {"inputs": {"x": [1, 3, 224, 224]}}},
+                    {"prune": {"mode": "Structured", "amount": "50%"}},
+                    {"recover": {"epochs": 15}},
+                    {"quantize": {"mode": "Static"}},
+                    {"convert": {"format": "ORT"}},
+                ],
+                "onFailure": "Block",
+                "runsOn": ["npu"],
+            },
+            {
+                "name": "student",
+                "from": "plain",
+                "steps": [
+                    {
+                        "distil": {
+                            "student": HTTPS,
+                            "temperature": 4,
+                            "alpha": "0.5",
+                            "epochs": 60,
+                        }
+                    }
+                ],
+            },
+        ],
+        "retry": "again",
+        "nodeSelector": {"tier": "cloud"},
+        "resources": {
+            "cpuRequest": "1",
+            "cpuLimit": "4",
+            "memoryRequest": "1Gi",
+            "memoryLimit": "4Gi",
+            "diskLimit": "8Gi",
+        },
+        "activeDeadline": "7d",
+    },
 )
 EVERYTHING_DEPLOYMENT = deployment(
     placement={

@@ -22,6 +22,7 @@ from skerry_operator.catalogue.profiles import Profile
 from skerry_operator.constants import LABEL_CELL, LABEL_TEMPLATE, LABEL_UNIT
 from skerry_operator.decide.observed import (
     Marks,
+    ModelHold,
     Observed,
     ObservedCell,
     ObservedTemplate,
@@ -48,6 +49,7 @@ class World:
     nodes: tuple[Node, ...]
     profiles: tuple[Profile, ...] = PROFILES
     settings: PlanSettings = SETTINGS
+    model_hold: ModelHold | None = None
     now: datetime = NOW
     objects: dict[str, Manifest] = field(default_factory=dict)
     pods: dict[str, Pod] = field(default_factory=dict)
@@ -88,6 +90,7 @@ class World:
             now=self.now,
             deployment=self.deployment,
             model=self.model,
+            model_hold=self.model_hold,
             nodes=self.nodes,
             pods=tuple(pod for _, pod in sorted(self.pods.items())),
             reports=all_reduced(self.reports, self.now),

@@ -8,8 +8,10 @@ import gc
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 
+from skerry_operator.api.v1alpha1.edgemodel import EdgeModel
 from skerry_operator.catalogue.profiles import (
     BadProfile,
     Profile,
@@ -21,10 +23,11 @@ from skerry_operator.crdgen.cli import as_yaml
 from skerry_operator.crdgen.definitions import KINDS, definition
 from skerry_operator.decide.observed import Observed
 from skerry_operator.decide.placement.placed import PlacementResult
-from skerry_operator.decide.planned import Plan
+from skerry_operator.decide.planned import ModelPlan, Plan
 from skerry_operator.kube.client import connect
 from skerry_operator.plan import plan, plan_model
 from skerry_operator.plan.bound import plan_settings
+from skerry_operator.plan.model import BuildsObserved
 from skerry_operator.process.operator import Operator
 from skerry_operator.reconcile import Planner
 from skerry_operator.settings import BadSettings, LogFormat, Settings, read_settings, variable_of
@@ -85,7 +88,10 @@ def build_planner(settings: Settings, profiles: tuple[Profile, ...]) -> Planner:
     def decide(observed: Observed, earlier: Mapping[str, PlacementResult]) -> Plan:
         return plan(observed, profiles, bound, earlier)
 
-    return Planner(decide, plan_model)
+    def decide_model(model: EdgeModel, now: datetime, builds: BuildsObserved) -> ModelPlan:
+        return plan_model(model, now, builds, bound.optimize)
+
+    return Planner(decide, decide_model)
 
 
 def read_profiles(path: Path | None) -> tuple[Profile, ...]:

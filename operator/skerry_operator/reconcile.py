@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -29,13 +30,16 @@ from skerry_operator.decide.told.sights import unit_events
 from skerry_operator.kube.cache import Entry, Key
 from skerry_operator.kube.causes import Ask as AskEvents
 from skerry_operator.kube.causes import Causes
-from skerry_operator.kube.observe import observe, pods_of, workloads_of
+from skerry_operator.kube.children import Child
+from skerry_operator.kube.observe import builds_of, observe, pods_of, workloads_of
+from skerry_operator.kube.owners import Owner
 from skerry_operator.kube.raw import Raw
 from skerry_operator.kube.read import Subject, read_deployment, read_model
 from skerry_operator.kube.tables import Cache
 from skerry_operator.kube.writer import Writer
 from skerry_operator.loop import Decision, Loop
 from skerry_operator.metricsource.sampler import Ask, Sampler
+from skerry_operator.plan.model import BuildsObserved
 from skerry_operator.reports.poller import Poller
 from skerry_operator.telemetry import Telemetry
 
@@ -57,7 +61,15 @@ class Planner:
 
     deployment: Callable[[Observed, Mapping[str, PlacementResult]], Plan]
     """The second argument is `Plan.placements` of the last look."""
-    model: Callable[[EdgeModel, datetime], ModelPlan]
+    model: Callable[[EdgeModel, datetime, BuildsObserved], ModelPlan]
+
+
+@dataclass(frozen=True)
+class JobLimits:
+    """How many Jobs may run at one time."""
+
+    namespace: int = 2
+    cluster: int = 4
 
 
 @dataclass(frozen=True)
@@ -75,6 +87,8 @@ class Edges:
     """Asks for a look at an EdgeDeployment."""
     ask_events: AskEvents
     monotonic: Callable[[], float] = time.monotonic
+    job_limits: JobLimits = JobLimits()
+    """How many Jobs may run at one time."""
     caches: Callable[[], SiteCaches | None] = lambda: None
     """Returns the caches of the sites; None: not known yet."""
 
@@ -129,21 +143,59 @@ class Reconciler:
 
 
 class Models:
-    """Decides about EdgeModels."""
+    """Decides about EdgeModels, and which of their Jobs may begin."""
 
     kind = "EdgeModel"
 
     def __init__(self, edges: Edges, planner: Planner) -> None:
         self._edges = edges
         self._planner = planner
+        self._begun: dict[Key, int] = {}
+        """Model -> Jobs that a plan begins and that are not seen yet: others count them too."""
 
     def decide(self, entry: Entry[Raw], problem: str | None) -> Decision:  # noqa: ARG002 (for all kinds)
-        """Check a model."""
-        model = read_model(entry)
-        return Decision(self._planner.model(model, self._edges.clock.now()), model.status)
+        """Check a model, and see to its builds."""
+        model, owner = read_model(entry), Owner("EdgeModel", *entry.key, entry.uid)
+        self._begun.pop(entry.key, None)
+        observed = builds_of(self._edges.cache, owner, self._free(entry.key[0]))
+        plan = self._planner.model(model, self._edges.clock.now(), observed)
+        if plan.objects:
+            self._begun[entry.key] = len(plan.objects)
+        return Decision(plan, model.status, done=partial(self._attend, entry.key, plan))
+
+    def _free(self, namespace: str) -> int:
+        """Return how many Jobs may begin now in a namespace."""
+        table, limits = self._edges.cache.children.get("Job"), self._edges.job_limits
+        if table is None:
+            return 0
+        busy = Counter(entry.key[0] for entry in table if _is_busy(entry))
+        for key, count in self._begun.items():
+            busy[key[0]] += count
+        # what somebody labelled as ours takes no more than its namespace may have
+        whole = sum(min(count, limits.namespace) for count in busy.values())
+        return min(limits.cluster - whole, limits.namespace - busy[namespace])
+
+    def _attend(self, key: Key, plan: ModelPlan) -> None:
+        """Wake who waits for what was written."""
+        self._begun.pop(key, None)
+        if not plan.records:
+            return
+        for entry in self._edges.cache.deployments:
+            if entry.key[0] == key[0] and _model_name(entry) == key[1]:
+                self._edges.wake(entry.key)
 
     def forget(self, key: Key) -> None:
-        """Nothing is remembered of a model."""
+        """Forget a model that is gone."""
+        self._begun.pop(key, None)
+
+
+def _is_busy(entry: Entry[Child]) -> bool:
+    job = entry.value.job
+    return entry.value.is_ours and job is not None and not job.is_over
+
+
+def _model_name(entry: Entry[Raw]) -> object:
+    return (entry.value["spec"].get("modelRef") or {}).get("name")
 
 
 class Deployments:

@@ -78,6 +78,27 @@ class SiteCacheSettings(BaseModel):
     """Where that Secret is mounted."""
 
 
+class OptimizeSettings(BaseModel):
+    """How builds of models are made."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    image: Annotated[str, Field(min_length=1, max_length=512)]
+    """Image of the Jobs."""
+    store: Annotated[str, Field(max_length=1024)] = ""
+    """Where builds are put when a model does not say; empty: each model has to."""
+    push_secret: Annotated[str, Field(max_length=253)] = ""
+    """Secret to write there with, looked for in the model's namespace."""
+    pull_secret: Annotated[str, Field(max_length=253)] = ""
+    """Secret that model pods read there with."""
+    jobs: Annotated[int, Field(ge=1, le=1000)] = 4
+    """Jobs that run at one time."""
+    jobs_per_namespace: Annotated[int, Field(ge=1, le=1000)] = 2
+    """The same of one namespace."""
+    node_selector: Annotated[dict[str, str], Field(max_length=16)] = Field(default_factory=dict)
+    """Labels that the Jobs' nodes have."""
+
+
 class Settings(BaseModel):
     """All that can be set from outside."""
 
@@ -126,6 +147,8 @@ class Settings(BaseModel):
     """Longest time for one answer of Prometheus."""
     site_cache: SiteCacheSettings | None = None
     """How the caches of sites are made, as JSON; none: there are no caches."""
+    optimize: OptimizeSettings | None = None
+    """How builds of models are made, as JSON; none: they are not, and no Job is watched."""
     network_policies: bool = False
     """Make a NetworkPolicy for each deployment that does not say itself whether it wants one."""
     admin_peers: tuple[dict[str, Any], ...] = ()
@@ -192,7 +215,7 @@ class Settings(BaseModel):
             raise ValueError("write flavor=image, with commas between")
         return {flavor: image for flavor, _, image in pairs}
 
-    @field_validator("admin_peers", "model_pods", "policy", "site_cache", mode="before")
+    @field_validator("admin_peers", "model_pods", "policy", "site_cache", "optimize", mode="before")
     @classmethod
     def _read_json(cls, value: object, info: ValidationInfo) -> object:
         if not isinstance(value, str):

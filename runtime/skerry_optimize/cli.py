@@ -9,6 +9,7 @@ from pathlib import Path
 
 from skerry_optimize.errors import BadPlan, StepRefused
 from skerry_optimize.job import measured_origin, read_material, report_of, run_plan
+from skerry_optimize.jobcommand import add_parser, do_job
 from skerry_optimize.plan import DataFile, read_plan
 from skerry_optimize.report import table
 from skerry_runtime.agent.npz import Arrays, BadArchive, read_npz
@@ -26,6 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     try:
+        if options.command == "job":
+            return do_job(options)
         return run(options.plan, options.model, options.out)
     except (BadPlan, StepRefused, OSError) as err:
         print(f"skerry-optimize: {err}", file=sys.stderr)
@@ -88,4 +91,5 @@ def _parser() -> argparse.ArgumentParser:
     running.add_argument("plan", type=Path, help="YAML: jobs, data, golden, guards")
     running.add_argument("model", type=Path, help="the ONNX file")
     running.add_argument("--out", type=Path, default=Path("builds"), help="folder for the builds")
+    add_parser(commands)
     return parser

@@ -184,3 +184,26 @@ def test_site_caches_go_with_an_object_that_is_there_while_they_are_wanted(rende
             for one in switched_off.manifests
             if one["metadata"]["name"] == settings.site_cache.owner
         ]
+
+
+def test_jobs_may_be_made_only_where_builds_are(render: Render) -> None:
+    key = ("batch", "jobs")
+    assert key not in rights(operators(render({})))
+    values = {
+        "optimize": {
+            "enabled": True,
+            "store": {"uri": "oci://registry.example/models", "pullSecretName": "pull"},
+            "jobsPerNamespace": 3,
+            "nodeSelector": {"tier": "cloud"},
+        }
+    }
+    rendered = render(values)
+    assert rights(operators(rendered))[key] == MANAGE
+    settings = read_settings({**rendered.env}, {})
+    assert settings.optimize is not None
+    assert settings.optimize.image.startswith("localhost/skerry/optimize:")
+    assert settings.optimize.store == "oci://registry.example/models"
+    assert (settings.optimize.pull_secret, settings.optimize.push_secret) == ("pull", "")
+    assert settings.optimize.jobs_per_namespace == 3
+    assert settings.optimize.node_selector == {"tier": "cloud"}
+    assert "SKERRY_OPTIMIZE" not in render({}).env

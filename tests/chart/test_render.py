@@ -152,6 +152,18 @@ def test_everything_set_reaches_the_operator(render: Render) -> None:
             },
             separators=(",", ":"),
         ),
+        "SKERRY_OPTIMIZE": json.dumps(
+            {
+                "image": "mirror.example/edge/optimize@sha256:" + "3" * 64,
+                "jobs": 8,
+                "jobs_per_namespace": 3,
+                "node_selector": {"tier": "cloud"},
+                "pull_secret": "pull",
+                "push_secret": "push",
+                "store": "oci://registry.example/models",
+            },
+            separators=(",", ":"),
+        ),
         "SKERRY_NAMESPACES": "harbour,pier",
         "SKERRY_PROFILES": "/etc/skerry/profiles.yaml",
         "SKERRY_WORKERS": "2",

@@ -137,6 +137,13 @@ SKERRY_NAMESPACES: {{ uniq . | join "," | quote }}
 {{- dict "site_label" $cache.siteLabel "size" $cache.size "quota" $cache.quota "storage_class" $cache.storageClass "claims" $cache.claims "memory" $cache.memory "tolerations" $cache.tolerations "priority_class" $cache.priorityClassName "secret" (include "skerry.siteSecret" .) "owner" (include "skerry.siteOwner" .) "pull_secrets" $secrets | toJson -}}
 {{- end -}}
 
+{{/* How builds of models are made, as JSON. */}}
+{{- define "skerry.optimize" -}}
+{{- $optimize := .Values.optimize -}}
+{{- $image := include "skerry.image" (dict "image" $optimize.image "root" $) -}}
+{{- dict "image" $image "store" $optimize.store.uri "push_secret" $optimize.store.pushSecretName "pull_secret" $optimize.store.pullSecretName "jobs" $optimize.jobs "jobs_per_namespace" $optimize.jobsPerNamespace "node_selector" $optimize.nodeSelector | toJson -}}
+{{- end -}}
+
 {{- define "skerry.leaseName" -}}
 {{- .Values.lease.name | default (include "skerry.fullname" .) -}}
 {{- end -}}
@@ -199,6 +206,12 @@ values name.
 - apiGroups: [networking.k8s.io]
   resources: [networkpolicies]
   verbs: [get, list, watch, create, patch, delete]
+{{- if .Values.optimize.enabled }}
+# The Jobs that make builds. Their pods have no right to anything in the cluster.
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get, list, watch, create, patch, delete]
+{{- end }}
 - apiGroups: [""]
   resources: [events]
   # `list`: why a workload makes no pods, or a pod does not start, while that is so.

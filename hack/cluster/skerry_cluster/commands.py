@@ -52,10 +52,10 @@ def _add_images(parser: argparse.ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
         "--only",
-        choices=["runtime", "operator", "runtime-openvino", "tritonserver-python-test"],
+        choices=["runtime", "operator", "runtime-openvino", "optimize", "tritonserver-python-test"],
         help="this one (default: the two that every cluster needs)",
     )
-    which.add_argument("--all", action="store_true", help="also those for special hardware")
+    which.add_argument("--all", action="store_true", help="also those that not every cluster needs")
     parser.add_argument("--print", action="store_true", help="only print the references as JSON")
 
 

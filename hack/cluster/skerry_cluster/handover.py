@@ -12,6 +12,7 @@ VALUES = {
     "operator": "image",
     "runtime": "runtimeImage",
     "runtime-openvino": "runtimeImages.openvino",
+    "optimize": "optimize.image",
 }
 """Image -> where the chart's values name it; for the others no value does."""
 

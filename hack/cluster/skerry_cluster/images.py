@@ -56,6 +56,7 @@ class Image:
 IMAGES = (
     Image("runtime", ("runtime/skerry_runtime",)),
     Image("runtime-openvino", ("runtime/skerry_runtime",), recipe="runtime", is_extra=True),
+    Image("optimize", ("runtime/skerry_runtime", "runtime/skerry_optimize"), is_extra=True),
     Image(
         "tritonserver-python-test",
         ("images/tritonserver_python_test.py", "tests/serving/onnxruntime_stand_in"),

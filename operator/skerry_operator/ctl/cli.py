@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from skerry_operator.api.quantity import duration_s
 from skerry_operator.clock import SystemClock
-from skerry_operator.ctl import commands, files, infer, layers, push, resolve, vouch
+from skerry_operator.ctl import builds, commands, files, infer, layers, push, resolve, vouch
 from skerry_operator.ctl.answer import MEANINGS, Answer, Declined, Exit
 from skerry_operator.ctl.cluster import Cluster
 from skerry_operator.ctl.follow import Following
@@ -187,6 +187,15 @@ def _registry(options: Mapping[str, Any]) -> RegistryWish:
     return RegistryWish(options["uri"], options["config"], options["plain_http"])
 
 
+def _optimize(options: Mapping[str, Any]) -> Answer:
+    cluster, name = _cluster(options), options["name"]
+    if not options["watch"]:
+        return builds.builds_status(cluster, name, json=options["output"] == "json")
+    if options["output"] == "json":
+        raise Declined("-w and -o json exclude each other: leave one out")
+    return builds.watch_builds(cluster, name, _say, _watch(options["timeout"]))
+
+
 _COMMANDS: Mapping[str, Callable[[Mapping[str, Any]], Answer]] = {
     "status": _status,
     "events": _events,
@@ -205,6 +214,7 @@ _COMMANDS: Mapping[str, Callable[[Mapping[str, Any]], Answer]] = {
     "verify": _verify,
     "seal": _seal,
     "push": _push,
+    "optimize": _optimize,
 }
 
 
@@ -268,7 +278,12 @@ def _add_readers(verbs: Any, shared: argparse.ArgumentParser) -> None:
     sent.add_argument("--url", metavar="URL", help="serving address; default: by the API server")
     sent.add_argument("--token-file", metavar="FILE", help="bearer token for --url")
     sent.add_argument("--ca-file", metavar="FILE", help="certificates that --url is trusted by")
-    for verb in (status, history, told, sent):
+    made = _verb(verbs, shared, "optimize", "the builds that are made of a model")
+    shown = _verb(made.add_subparsers(required=True), shared, "status", "how builds are, and why")
+    shown.add_argument("name", metavar="NAME", help="the EdgeModel")
+    shown.add_argument("-w", "--watch", action="store_true", help="follow until none is under way")
+    shown.add_argument("--timeout", metavar="DURATION", help="end of -w, for example 2h")
+    for verb in (status, history, told, sent, shown):
         _add_output(verb)
 
 

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from skerry_operator.api.v1alpha1.edgedeployment import EdgeDeployment
-from skerry_operator.constants import LABEL_DEPLOYMENT
+from skerry_operator.api.v1alpha1.edgemodel import EdgeModelSpec
+from skerry_operator.constants import LABEL_DEPLOYMENT, LABEL_MODEL
 from skerry_operator.ctl.answer import Declined
 from skerry_operator.ctl.documents import Raw
 from skerry_operator.ctl.story import Event, Story, read_events
 from skerry_operator.ctl.timeline import Happening, happenings
+from skerry_operator.decide.builds.effective import effective_spec, hold_of
 from skerry_operator.decide.names import bounded
 from skerry_operator.decide.revision import Snapshot, revision_of
 from skerry_operator.kube.access import Access
@@ -98,11 +100,34 @@ class Cluster:
             deployment = read_deployment(deployment_entry(raw)).deployment
             model = self.model(deployment.spec.model_ref.name)
             known = self._snapshots(name)
-            wanted = _wanted(deployment, model, known)
+            wanted = _wanted(deployment, self.with_builds(model), known)
         except BadResource as error:
             raise Declined(f"{self.namespace}/{name}: {error}: is this CLI too old?") from error
         versions = {one.revision: one.model.version for one in known or ()}
         return Story(deployment, wanted, versions, self._events(name))
+
+    def records(self, model: str) -> list[Raw]:
+        """Return the records of what came of a model's builds; none without the right to."""
+        try:
+            return self._list("ControllerRevision", f"{LABEL_MODEL}={bounded(model)}")
+        except Forbidden:
+            return []
+
+    def with_builds(self, model: Raw | None) -> EdgeModelSpec | None:
+        """Return the spec that deployments of a model go by; None: they wait, or there is none.
+
+        Raises:
+            BadResource: it cannot be read.
+        """
+        if model is None:
+            return None
+        spec = read_model(model_entry(model)).spec
+        if spec.optimize is None:
+            return spec
+        raws = self.records(model["metadata"]["name"])
+        found = (read_child("ControllerRevision", raw).record for raw in raws)
+        results = {one.key: one for one in found if one is not None}
+        return None if hold_of(spec, results) else effective_spec(spec, results)
 
     def timeline(self, name: str) -> tuple[Happening, ...]:
         """Return the events of a deployment and of all that belongs to it, the oldest first.
@@ -188,15 +213,15 @@ class Cluster:
 
 
 def _wanted(
-    deployment: EdgeDeployment, model: Raw | None, known: Sequence[Snapshot] | None
+    deployment: EdgeDeployment, spec: EdgeModelSpec | None, known: Sequence[Snapshot] | None
 ) -> str | None:
     """Return the revision that the two specs ask for; None: that cannot be told.
 
     In which images, the operator decides: of several that would do, the one under way counts.
     """
-    if model is None:
+    if spec is None:
         return None
-    spec, status = read_model(model_entry(model)).spec, deployment.status
+    status = deployment.status
     image_sets = {None, *(one.image_set for one in known or ())}
     fitting = {revision_of(spec, deployment.spec, one) for one in image_sets}
     failed = [entry.revision for entry in status.failed_revisions]

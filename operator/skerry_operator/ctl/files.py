@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -180,13 +180,31 @@ class _Planner:
             return Surroundings(self._nodes, model)
         inside = self._cluster.within(namespace)
         existing = inside.find_deployment(name)
+        model = model or inside.model(wanted[1])
         return Surroundings(
             nodes=self._nodes,
-            model=model or inside.model(wanted[1]),
+            model=model,
             existing=existing,
-            children=inside.children(name) if existing else {},
+            children=_with_builds(inside, model, inside.children(name) if existing else {}),
             pods=inside.pods(name) if existing else (),
         )
+
+
+def _with_builds(
+    cluster: Cluster, model: Raw | None, children: Mapping[str, Sequence[Raw]]
+) -> Mapping[str, Sequence[Raw]]:
+    """Return the objects, and with them what is recorded of the builds of a model.
+
+    A manifest has no uid to be their owner's, so they count as its by their label.
+    """
+    if model is None or "optimize" not in model["spec"]:
+        return children
+    kind = "ControllerRevision"
+    bare = [
+        {**raw, "metadata": {**raw["metadata"], "ownerReferences": []}}
+        for raw in cluster.records(model["metadata"]["name"])
+    ]
+    return {**children, kind: [*children.get(kind, ()), *bare]} if bare else children
 
 
 def _problems(document: Written, cluster: Cluster | None) -> list[str]:

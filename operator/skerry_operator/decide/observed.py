@@ -14,6 +14,7 @@ from math import nan
 
 from skerry_operator.api.v1alpha1.edgedeployment import EdgeDeployment
 from skerry_operator.api.v1alpha1.edgemodel import EdgeModel
+from skerry_operator.constants import Reason
 from skerry_operator.decide.placement.nodes import Node
 from skerry_operator.decide.reported import ReportedCounters, UnitReport
 from skerry_operator.decide.revision import Snapshot
@@ -21,6 +22,17 @@ from skerry_operator.decide.sites import SiteCaches
 from skerry_runtime.contract import Assignment
 
 _BEGINNING = datetime.min.replace(tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a pod of a Job ended."""
+
+    exit_code: int
+    reason: str = ""
+    """For example Completed, Error or OOMKilled."""
+    words: str = ""
+    """Its termination message: what any pod may have written."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +78,8 @@ class Pod:
     """How a container ended last that was started again, for example `OOMKilled, code 137`."""
     disruption: str = ""
     """Why it is being taken away, for example `PreemptionByScheduler: ...`; empty: nobody says."""
+    ending: Ending | None = None
+    """Of a Job's pod that is over."""
 
 
 def speakers(pods: Iterable[Pod]) -> dict[str, Pod]:
@@ -106,6 +120,14 @@ class ObservedTemplate:
     uid: str = ""
     supplies: tuple[str, ...] = ()
     """What its pods mount to fetch with, sorted."""
+
+
+@dataclass(frozen=True)
+class ModelHold:
+    """Why deployments of a model keep what they have."""
+
+    reason: Reason
+    message: str
 
 
 class SampleState(StrEnum):
@@ -158,6 +180,8 @@ class Observed:
     model: EdgeModel | None
     model_problem: str = ""
     """Why a model that exists cannot be read."""
+    model_hold: ModelHold | None = None
+    """Why what runs stays as it is, although the model can be read."""
     nodes: tuple[Node, ...] = ()
     """All nodes of the cluster."""
     pods: tuple[Pod, ...] = ()

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from skerry_operator.api.addresses import PVC
-from skerry_operator.api.v1alpha1.edgemodel import ModelSource, Source, Variant
+from skerry_operator.api.v1alpha1.edgemodel import Variant
+from skerry_operator.api.v1alpha1.edgemodel_source import ModelSource, Source
 from skerry_operator.decide.revision import Snapshot
 
 SECRET = "secret/"  # noqa: S105 (a prefix)

@@ -7,11 +7,14 @@ import json
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 
 from pydantic import ValidationError
 
+from skerry_operator.api.bounds import on_one_line
+from skerry_operator.api.v1alpha1.edgemodel_optimize import Built
 from skerry_operator.constants import (
     ANNOTATION_DIGEST,
     ANNOTATION_MODELS,
@@ -21,10 +24,12 @@ from skerry_operator.constants import (
     LABEL_TEMPLATE,
     LABEL_UNIT,
 )
+from skerry_operator.decide.builds.jobs import ObservedJob
 from skerry_operator.decide.observed import ObservedCell, ObservedTemplate
 from skerry_operator.decide.revision import Snapshot
 from skerry_operator.kube.owners import is_made_by_us
 from skerry_operator.kube.raw import Raw, metadata_of
+from skerry_operator.manifests.buildrecord import read_record
 from skerry_operator.manifests.snapshot import read_snapshot
 from skerry_operator.manifests.supplies import supplies_of
 from skerry_runtime.contract import ASSIGNMENT_FILE, Assignment
@@ -38,6 +43,9 @@ WORKLOADS = frozenset({"DaemonSet", "ReplicaSet"})
 CONTENT_LIMIT = 512 * 1024
 """Longest content, as JSON, that is looked at: an assignment of 1000 units takes 60 KiB. What is
 longer is none of ours, or blown up by somebody, and is applied again."""
+
+JOB_TEXT = 512
+"""Longest text about a Job that was given up."""
 
 TOO_LARGE = "tooLarge"
 """Stands in the place of a content that was cut off at the door (`kube/slim.py`)."""
@@ -84,6 +92,7 @@ class Child:
     fingerprint: str
     """Hash of what it holds; empty: it holds too much."""
     template: ObservedTemplate | None = None
+    job: ObservedJob | None = None
     weight: int = 0
     """About how many bytes it takes once it is read."""
     content: Content = field(default_factory=Content, compare=False, repr=False)
@@ -112,9 +121,20 @@ class Child:
         except ValidationError:  # not written by this operator
             return None
 
+    @cached_property
+    def record(self) -> Built | None:
+        """Return what is recorded of a build in a ControllerRevision."""
+        content = self._read("ControllerRevision")
+        if content is None:
+            return None
+        try:
+            return read_record(content)
+        except ValidationError:  # that of a revision, or not written by this operator
+            return None
+
     def settle(self) -> None:
         """Keep what was read of the content, and let the rest go: it is as it ought to be."""
-        _ = self.cell, self.snapshot
+        _ = self.cell, self.snapshot, self.record
         self.content.drop()
 
     def _read(self, kind: str) -> Raw | None:
@@ -134,8 +154,9 @@ def read_child(kind: str, raw: Raw) -> Child:
         is_ours=is_made_by_us(raw),
         fingerprint=hashlib.sha256(text).hexdigest() if fits else "",
         template=_template(raw) if kind in WORKLOADS and fits else None,
+        job=_job(raw) if kind == "Job" else None,
         weight=len(text) + FIELD_BYTES * text.count(b":"),
-        content=Content(text) if fits else Content(),
+        content=Content(text) if fits and kind != "Job" else Content(),
     )
 
 
@@ -168,6 +189,24 @@ def owner_uid_of(raw: Mapping[str, Any]) -> str:
     owners = metadata_of(raw).get("ownerReferences") or ()
     uids = [owner["uid"] for owner in owners if owner.get("controller")]
     return uids[0] if uids else ""
+
+
+def _job(raw: Raw) -> ObservedJob:
+    status = raw.get("status") or {}
+    ended = {
+        condition["type"]: f"{condition.get('reason', '')}: {condition.get('message', '')}"
+        for condition in status.get("conditions") or ()
+        if condition.get("status") == "True"
+    }
+    started = status.get("startTime")
+    return ObservedJob(
+        name=metadata_of(raw)["name"],
+        uid=metadata_of(raw).get("uid", ""),
+        is_complete="Complete" in ended,
+        failure=on_one_line(ended.get("Failed", ""), JOB_TEXT),
+        failed_pods=int(status.get("failed") or 0),
+        started_at=datetime.fromisoformat(started) if started else None,
+    )
 
 
 def _template(raw: Raw) -> ObservedTemplate:

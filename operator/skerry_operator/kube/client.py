@@ -15,6 +15,7 @@ skerry.dev                 edgemodels/status,                 patch
 (core)                     pods/proxy                         get  (only with status access Proxy)
 apps                       daemonsets, controllerrevisions    list watch create patch delete
 networking.k8s.io          networkpolicies                    list watch create patch delete
+batch                      jobs                               the same  (only with optimize.enabled)
 apps                       deployments (its own, by name)     get  (Role in its namespace)
 coordination.k8s.io        leases (its own, by name)          get update delete  (same Role)
 coordination.k8s.io        leases                             create      (same Role)

@@ -9,12 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from skerry_operator.constants import ANNOTATION_DIGEST, FIELD_MANAGER, LABEL_DEPLOYMENT
+from skerry_operator.constants import (
+    ANNOTATION_DIGEST,
+    FIELD_MANAGER,
+    LABEL_DEPLOYMENT,
+    LABEL_MODEL,
+)
 from skerry_operator.decide.names import bounded
 from skerry_operator.kube.paths import API_VERSIONS
 
-LABELLED_KIND = "EdgeDeployment"
-"""The kind whose name the label of a generated object tells."""
+LABELLED = {"EdgeDeployment": LABEL_DEPLOYMENT, "EdgeModel": LABEL_MODEL}
+"""Kind -> the label of a generated object that tells the name of its owner of that kind."""
 
 
 class Owner(NamedTuple):
@@ -55,8 +60,11 @@ def owner_of_child(raw: Mapping[str, Any]) -> Owner | None:
     if controller is not None:
         return controller
     metadata = raw["metadata"]
-    label = (metadata.get("labels") or {}).get(LABEL_DEPLOYMENT)
-    return Owner(LABELLED_KIND, metadata.get("namespace", ""), label, "") if label else None
+    labels = metadata.get("labels") or {}
+    for kind, name in LABELLED.items():
+        if label := labels.get(name):
+            return Owner(kind, metadata.get("namespace", ""), label, "")
+    return None
 
 
 def is_made_by_us(raw: Mapping[str, Any]) -> bool:

@@ -12,6 +12,7 @@ PLURALS = {
     "EdgeDeployment": "edgedeployments",
     "EdgeModel": "edgemodels",
     "Event": "events",
+    "Job": "jobs",
     "Lease": "leases",
     "NetworkPolicy": "networkpolicies",
     "Node": "nodes",
@@ -31,6 +32,7 @@ API_VERSIONS = {
     "EdgeDeployment": API_VERSION,
     "EdgeModel": API_VERSION,
     "Event": "v1",
+    "Job": "batch/v1",
     "Lease": "coordination.k8s.io/v1",
     "NetworkPolicy": "networking.k8s.io/v1",
     "Node": "v1",
@@ -51,6 +53,9 @@ CHILDREN = (
     "NetworkPolicy",
 )
 """Kinds that the operator generates."""
+
+BUILDS = ("Job",)
+"""Those that it generates besides where models are optimised."""
 
 
 def collection_path(kind: str, namespace: str = "") -> str:

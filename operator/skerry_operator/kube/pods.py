@@ -10,14 +10,16 @@ from skerry_operator.api.bounds import on_one_line
 from skerry_operator.constants import (
     ANNOTATION_EXTRAS,
     ANNOTATION_NUDGE,
+    LABEL_BUILD,
     LABEL_CELL,
     LABEL_PROFILE,
     LABEL_REVISION,
     LABEL_TEMPLATE,
     LABEL_UNIT,
 )
-from skerry_operator.decide.observed import Pod
+from skerry_operator.decide.observed import Ending, Pod
 from skerry_operator.kube.raw import Raw, metadata_of
+from skerry_runtime.contract import MAX_VERDICT_BYTES
 
 _ON_THE_WAY = frozenset({"ContainerCreating", "PodInitializing"})
 """Waiting reasons of a pod that starts as it should."""
@@ -64,7 +66,21 @@ def read_pod(raw: Raw) -> Pod:
         is_started=not over and _is_started(containers),
         last_exit=_exit_of(containers),
         disruption=_disruption(status) if "deletionTimestamp" in metadata else "",
+        ending=_ending(status) if over and LABEL_BUILD in labels else None,
     )
+
+
+def _ending(status: Mapping[str, Any]) -> Ending | None:
+    """Return how the one container of a Job's pod ended; None: nobody says."""
+    for container in status.get("containerStatuses") or ():
+        ended = (container.get("state") or {}).get("terminated")
+        if ended:
+            return Ending(
+                int(ended.get("exitCode", -1)),
+                on_one_line(ended.get("reason") or "", MESSAGE_LIMIT),
+                str(ended.get("message") or "")[:MAX_VERDICT_BYTES],
+            )
+    return None
 
 
 def _controller(owners: Iterable[Mapping[str, Any]]) -> str:

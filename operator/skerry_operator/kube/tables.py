@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from time import monotonic as machine_monotonic
 from typing import Any
@@ -46,7 +46,9 @@ class Cache:
         self,
         monotonic: Callable[[], float] = machine_monotonic,
         telemetry: Telemetry | None = None,
+        generated: Iterable[str] = CHILDREN,
     ) -> None:
+        """`generated` are the kinds of generated objects that are watched."""
         self._telemetry = telemetry
         resource: Rules[Raw] = Rules(most=RESOURCES_LIMIT)
         self.deployments: Table[Raw] = Table(monotonic, resource)
@@ -61,7 +63,7 @@ class Cache:
             weigh=lambda child: child.weight, most=OBJECTS_LIMIT, heaviest=CONTENT_LIMIT
         )
         self.children: Mapping[str, Table[Child]] = {
-            kind: Table(monotonic, rules) for kind in CHILDREN
+            kind: Table(monotonic, rules) for kind in generated
         }
         self.claims = Claims(self.maker_of)
         self.complaints = Complaints()

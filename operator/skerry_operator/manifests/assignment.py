@@ -13,9 +13,9 @@ from skerry_operator.api.v1alpha1.edgemodel import (
     EncryptionSpec,
     Golden,
     SignatureSpec,
-    Source,
     Variant,
 )
+from skerry_operator.api.v1alpha1.edgemodel_source import Source
 from skerry_operator.decide.observed import ObservedCell
 from skerry_operator.decide.placement.hardware import Hardware
 from skerry_operator.decide.placement.variants import variant_of

@@ -9,14 +9,16 @@ from skerry_operator.api.base import ObjectMeta
 from skerry_operator.constants import (
     ANNOTATION_DIGEST,
     API_VERSION,
+    LABEL_BUILD,
     LABEL_CELL,
     LABEL_DEPLOYMENT,
     LABEL_MANAGED_BY,
+    LABEL_MODEL,
     LABEL_TEMPLATE,
     MANAGED_BY,
 )
 from skerry_operator.decide.fleet.row import Berth
-from skerry_operator.decide.names import bounded
+from skerry_operator.decide.names import LABEL_LIMIT, bounded
 from skerry_operator.decide.planned import Manifest, ObjectRef
 from skerry_operator.decide.revision import content_hash
 
@@ -31,6 +33,7 @@ API_VERSIONS: Mapping[str, str] = {
     "ReplicaSet": "apps/v1",
     "ControllerRevision": "apps/v1",
     "NetworkPolicy": "networking.k8s.io/v1",
+    "Job": "batch/v1",
 }
 """Every kind that Skerry generates."""
 
@@ -64,6 +67,21 @@ def service_name(deployment: str, role: str = "") -> str:
 def network_policy_name(deployment: str) -> str:
     """Return the name of the NetworkPolicy of the deployment's pods."""
     return bounded(f"{deployment}-pods", NAME_LIMIT)
+
+
+def build_name(model: str, job: str, key: str) -> str:
+    """Return the name of a build's Job, and of the record of what came of it.
+
+    >>> build_name("digits", "int8", "0a" * 32)
+    'digits-int8-59b0aec2f4'
+    """
+    digest = content_hash([model, job, key])
+    return f"{bounded(f'{model}-{job}', LABEL_LIMIT - len(digest) - 1)}-{digest}"
+
+
+def build_labels(model: str, job: str) -> dict[str, str]:
+    """Return the labels of what belongs to a build."""
+    return {LABEL_MODEL: bounded(model), LABEL_BUILD: bounded(job)}
 
 
 def deployment_labels(owner: ObjectMeta) -> dict[str, str]:

@@ -11,9 +11,12 @@ from skerry_operator.api.trustpolicy import SigningPolicy
 from skerry_operator.api.v1alpha1.edgedeployment import RuntimeUpgrade
 from skerry_operator.api.v1alpha1.edgedeployment_network import NetworkPeer
 from skerry_operator.api.v1alpha1.edgedeployment_pods import PodExtras, is_ours
+from skerry_operator.api.v1alpha1.edgemodel_optimize import OptimizeStore
+from skerry_operator.manifests.buildjob import JobSettings
 from skerry_operator.manifests.networkpolicy import NetworkDefaults
+from skerry_operator.plan.model import OptimizeDefaults
 from skerry_operator.plan.settings import PlanSettings
-from skerry_operator.settings import BadSettings, Settings, variable_of
+from skerry_operator.settings import BadSettings, OptimizeSettings, Settings, variable_of
 from skerry_runtime.contract import (
     ENV_CA_BUNDLE,
     ENV_FETCH_ALLOW,
@@ -40,7 +43,33 @@ def plan_settings(settings: Settings) -> PlanSettings:
         network=NetworkDefaults(settings.network_policies, _admin_peers(settings)),
         pods=_model_pods(settings),
         trust=_trust(settings),
+        optimize=_optimize(settings),
     )
+
+
+def _optimize(settings: Settings) -> OptimizeDefaults | None:
+    given = settings.optimize
+    if given is None:
+        return None
+    if problem := _store_problem(given):
+        raise BadSettings(f"{variable_of('optimize')}: {problem}")
+    jobs = JobSettings(given.image, _fetch(settings), _model_pods(settings), given.node_selector)
+    return OptimizeDefaults(jobs, given.store, given.push_secret or None, given.pull_secret or None)
+
+
+def _store_problem(given: OptimizeSettings) -> str:
+    """Return why the usual store cannot be used; empty: it can, or there is none."""
+    if not given.store:
+        return ""
+    secrets = {"push_secret_ref": given.push_secret, "pull_secret_ref": given.pull_secret}
+    content = {name: {"name": one} for name, one in secrets.items() if one}
+    try:
+        OptimizeStore.model_validate({"uri": given.store, **content}, context=STRICT)
+    except ValidationError as error:
+        return f"store: {error.errors()[0]['msg']}"
+    if given.store.startswith("s3://") and not all(secrets.values()):
+        return "store: an s3:// store needs push_secret and pull_secret"
+    return ""
 
 
 def _fetch(settings: Settings) -> dict[str, str]:

@@ -10,6 +10,7 @@ from skerry_operator.api.v1alpha1.edgedeployment import RuntimeUpgrade
 from skerry_operator.api.v1alpha1.edgedeployment_pods import NO_EXTRAS, PodExtras
 from skerry_operator.decide.placement.place import DEFAULT_GRACE_S
 from skerry_operator.manifests.networkpolicy import NetworkDefaults
+from skerry_operator.plan.model import OptimizeDefaults
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class PlanSettings:
     """What all pods have besides."""
     trust: SigningPolicy = NO_POLICY
     """Whose word counts for models."""
+    optimize: OptimizeDefaults | None = None
+    """How builds are made; None: they are not."""
     unsettled_s: float = 5.0
     """How often to look while nothing is rolled out, but not every unit serves."""
     resync_s: float = 300.0

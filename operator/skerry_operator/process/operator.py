@@ -14,6 +14,7 @@ from skerry_operator.kube.causes import EventReader
 from skerry_operator.kube.client import KubeClient, Threads
 from skerry_operator.kube.events import Recorder
 from skerry_operator.kube.lease import Elector, LeaseLost, LeaseName
+from skerry_operator.kube.paths import BUILDS, CHILDREN
 from skerry_operator.kube.tables import Cache
 from skerry_operator.kube.writer import Writer
 from skerry_operator.metricsource.prometheus import Prometheus, PrometheusAddress
@@ -23,7 +24,7 @@ from skerry_operator.process.queue import Backlog, Workers
 from skerry_operator.process.sites import SiteKeeping
 from skerry_operator.process.status_proxy import ProxyFetch
 from skerry_operator.process.sweeper import Sweeper
-from skerry_operator.reconcile import Edges, Planner, Reconciler
+from skerry_operator.reconcile import Edges, JobLimits, Planner, Reconciler
 from skerry_operator.reports.base import DeploymentKey
 from skerry_operator.reports.cadence import Cadence
 from skerry_operator.reports.fetch import HttpFetch
@@ -59,7 +60,8 @@ class Operator:
         self._tasks: tuple[asyncio.Task[None], ...] = ()
         self._exit_status = 0
         self._is_ended = False
-        self._cache = Cache(telemetry=telemetry)
+        builds = BUILDS if settings.optimize else ()
+        self._cache = Cache(telemetry=telemetry, generated=(*CHILDREN, *builds))
         self._threads = Threads()
         self._fetch = self._build_fetch()
         self._prometheus = self._build_prometheus()
@@ -209,6 +211,10 @@ class Operator:
         self._client.fence = elector
         return elector
 
+    def _job_limits(self) -> JobLimits:
+        given = self._settings.optimize
+        return JobLimits(given.jobs_per_namespace, given.jobs) if given else JobLimits()
+
     def _build_edges(self, clock: Clock) -> Edges:
         recorder = Recorder(self._client, self._settings.identity, clock.now)
         return Edges(
@@ -219,6 +225,7 @@ class Operator:
             clock=clock,
             telemetry=self._telemetry,
             wake=self._wake,
+            job_limits=self._job_limits(),
             caches=lambda: self._sites.caches,
             ask_events=EventReader(self._client, self._threads, clock.now),
         )

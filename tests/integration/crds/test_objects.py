@@ -12,20 +12,25 @@ from kubernetes.client.exceptions import ApiException
 from crd_objects import (
     EVERYTHING_DEPLOYMENT,
     EVERYTHING_MODEL,
+    EXAM,
     HTTPS,
+    INT8,
     KEY,
     SHA,
     Object,
     builds,
     deployment,
     files,
+    job,
     metric,
     model,
+    optimized,
     placement,
     resources,
     rollout,
     serving,
     source,
+    step,
     steps,
     variant,
 )
@@ -138,6 +143,58 @@ def test_what_is_read_back_is_what_was_written(
             "spec.variants",
             "at most 16 items",
             id="too many variants",
+        ),
+        # builds
+        pytest.param(optimized(INT8, INT8), "jobs", "jobs must have different", id="two jobs"),
+        pytest.param(job(name="fp32"), "spec", "choose one that none has", id="a variant's name"),
+        pytest.param(job(**{"from": "x"}), "spec", "from must name a variant", id="no variant x"),
+        pytest.param(step(), "steps[0]", "a step is exactly one of", id="a step of nothing"),
+        pytest.param(
+            step(quantize={"mode": "Static"}, recover={}),
+            "steps[0]",
+            "a step is exactly one of",
+            id="two steps in one",
+        ),
+        pytest.param(step(quantize={"mode": "INT4"}), "mode", '"Static"', id="another mode"),
+        pytest.param(
+            step(prune={"mode": "Structured", "amount": "100%"}),
+            "amount",
+            '100% is no share of a layer: write "1%" to "99%"',
+            id="a layer of nothing",
+        ),
+        pytest.param(optimized(data=None), "optimize", "need data", id="Static without data"),
+        pytest.param(
+            optimized(data={"source": EXAM["source"]}),
+            "spec",
+            "an exam that was learnt",
+            id="learnt",
+        ),
+        pytest.param(
+            model(optimize={"jobs": [INT8], "guards": {"maxAccuracyDrop": "0.1"}}),
+            "spec",
+            "maxAccuracyDrop needs golden",
+            id="no exam",
+        ),
+        pytest.param(
+            optimized(guards={"maxSizeRatio": "-1"}),
+            "maxSizeRatio",
+            "no limit: write",
+            id="below 0",
+        ),
+        pytest.param(
+            optimized(store={"uri": "oci://r.example/a:1"}), "uri", "without tag and", id="a tag"
+        ),
+        pytest.param(
+            optimized(store={"uri": "s3://bucket/a"}), "store", "needs pushSecretRef", id="no keys"
+        ),
+        pytest.param(
+            optimized(activeDeadline="1s"), "activeDeadline", "1s is out of bounds", id="at once"
+        ),
+        pytest.param(
+            optimized(*({**INT8, "name": f"j{n}"} for n in range(9))),
+            "jobs",
+            "at most 8",
+            id="nine",
         ),
         pytest.param(variant(name="FP32"), "variants[0].name", "should match", id="upper case"),
         pytest.param(variant(format="PT"), "variants[0].format", '"ONNX", "ORT"', id="format"),

@@ -78,7 +78,7 @@ def test_images_for_special_hardware_are_built_only_when_asked_for() -> None:
 
     assert names(None) == ["runtime", "operator"]
     assert names("runtime-openvino") == ["runtime-openvino"]
-    assert names(None, everything=True) == ["runtime", "runtime-openvino", "operator"]
+    assert names(None, everything=True) == ["runtime", "runtime-openvino", "optimize", "operator"]
     assert names("tritonserver-python-test") == ["tritonserver-python-test"]
 
 

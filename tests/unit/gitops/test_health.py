@@ -14,7 +14,7 @@ from lua import run_lua
 from phase_stories import PHASES, Object, as_object, at_rest
 from skerry_operator.api.v1alpha1.edgedeployment_status import Phase
 from skerry_operator.constants import API_VERSION
-from skerry_operator.decide.told.validate import assess_model
+from skerry_operator.decide.told.models import assess_model
 from world import World
 
 ARGO_CD = Path(__file__).parents[3] / "docs" / "gitops" / "argo-cd"

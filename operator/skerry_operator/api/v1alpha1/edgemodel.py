@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 from pydantic import Field, StringConstraints
 
-from skerry_operator.api.addresses import ADDRESS, ASCII_ADDRESS, SOURCE_URI
 from skerry_operator.api.base import (
     Cel,
     Condition,
@@ -23,34 +22,29 @@ from skerry_operator.api.base import (
 )
 from skerry_operator.api.bounds import PLAIN, quantity_between
 from skerry_operator.api.tolerant import TolerantModel
+from skerry_operator.api.v1alpha1.edgemodel_optimize import (
+    MAX_JOBS,
+    ArtifactOrigin,
+    JobStatus,
+    OptimizeSpec,
+)
+from skerry_operator.api.v1alpha1.edgemodel_source import (
+    FileUri,
+    InputName,
+    ModelSource,
+    Shape,
+    Source,
+    Uri,
+)
 from skerry_runtime.contract import (
-    MAX_FILES,
     MAX_KEYS,
     EncryptionFormat,
-    FilePath,
     Format,
     GoldenMetric,
     KeyName,
     Open,
     PublicKeyText,
 )
-
-Uri = Annotated[
-    str, StringConstraints(pattern=f"^{ADDRESS}$", min_length=8, max_length=2048), PLAIN, SOURCE_URI
-]
-"""Address of a file; credentials in it are refused, they would end up in logs and status."""
-
-
-FileUri = Annotated[
-    str, StringConstraints(pattern=f"^{ASCII_ADDRESS}$", min_length=8, max_length=2048)
-]
-"""The same in the characters that RFC 3986 has: a pattern costs the API server nothing, and the
-rule for plain text would, in a list within a list."""
-
-InputName = Annotated[str, StringConstraints(min_length=1, max_length=256), PLAIN]
-Axis = Annotated[int, Field(ge=1, le=2**31 - 1)]
-Shape = Annotated[tuple[Axis, ...], Field(max_length=8)]
-
 
 _PATHS = {
     Format.ONNX: "model.onnx",
@@ -68,53 +62,6 @@ class Precision(StrEnum):
     FP16 = "FP16"
     INT8 = "INT8"
     MIXED = "Mixed"
-
-
-class SourceSecret(KubeModel):
-    """Names a Secret with credentials. The pods mount it; the operator never reads it."""
-
-    name: SecretName
-    """Name of the Secret, in the namespace of the EdgeDeployment."""
-
-
-class Source(KubeModel):
-    """Where a file is and what its bytes must hash to."""
-
-    cel: ClassVar[tuple[Cel, ...]] = (
-        Cel(
-            "!self.uri.startsWith('s3://') || has(self.secretRef)",
-            "an s3:// source needs secretRef: the Secret says which endpoint and keys to use",
-        ),
-    )
-
-    uri: Uri
-    """Address: https (or http), s3, oci, hf or pvc (docs/models.md). Pods fetch it; the
-    operator never opens it."""
-    sha256: Sha256
-    """sha256 of the file in lower-case hex (`sha256sum FILE`)."""
-    secret_ref: SourceSecret | None = None
-    """Secret with what the source wants to see. It is shown only to hosts that the Secret itself
-    names; docs/models.md lists its keys."""
-
-
-class SourceFile(KubeModel):
-    """A file that lies beside the one that the engine opens."""
-
-    path: FilePath
-    """Its place beside that file, as it names it: relative, no part begins with a dot."""
-    uri: FileUri
-    """Address, as that of the source, whose secretRef counts here too; any other character than
-    RFC 3986 has is written as %XX."""
-    sha256: Sha256
-    """sha256 of the file in lower-case hex."""
-
-
-class ModelSource(Source):
-    """The file that an engine opens, and those that it needs beside it."""
-
-    files: Annotated[tuple[SourceFile, ...], Field(max_length=MAX_FILES - 1)] = ()
-    """The model's other files: external data of an ONNX model, for example. All lie in one folder,
-    and nothing outside of it is opened."""
 
 
 class SignatureSpec(KubeModel):
@@ -223,6 +170,30 @@ class EdgeModelSpec(KubeModel):
             "self.variants.all(v, self.variants.exists_one(w, w.name == v.name))",
             "variants must have different names",
         ),
+        Cel(
+            "!has(self.optimize) || self.optimize.jobs.all(j, !self.variants.exists(v, "
+            "v.name == j.name))",
+            "optimize.jobs: each is the name of a new variant: choose one that none has",
+        ),
+        Cel(
+            "!has(self.optimize) || self.optimize.jobs.all(j, self.variants.exists(v, "
+            "v.name == j.from && v.format == 'ONNX'))",
+            "optimize.jobs: from must name a variant of format ONNX",
+        ),
+        Cel(
+            "!has(self.optimize) || size(self.variants) + size(self.optimize.jobs) <= 16",
+            "a model has at most 16 builds: variants and optimize.jobs together",
+        ),
+        Cel(
+            "!has(self.optimize) || !has(self.optimize.guards) || "
+            "!has(self.optimize.guards.maxAccuracyDrop) || has(self.golden)",
+            "optimize.guards.maxAccuracyDrop needs golden: nothing says what is right",
+        ),
+        Cel(
+            "!has(self.optimize) || !has(self.optimize.data) || !has(self.golden) || "
+            "self.optimize.data.source.sha256 != self.golden.source.sha256",
+            "optimize.data and golden are one file: an exam that was learnt proves nothing",
+        ),
     )
 
     version: Annotated[str, StringConstraints(min_length=1, max_length=64), PLAIN]
@@ -231,6 +202,9 @@ class EdgeModelSpec(KubeModel):
     """Builds of the model; within a cell the first that fits is taken."""
     golden: Golden | None = None
     """Exam for every copy; recommended."""
+    optimize: OptimizeSpec | None = None
+    """Smaller builds that are to be made of the variants; docs/optimise.md. It is no part of a
+    revision: what was made is."""
 
 
 class ArtifactStatus(TolerantModel):
@@ -246,8 +220,20 @@ class ArtifactStatus(TolerantModel):
     """sha256 of the file."""
     uri: Uri
     """Address of the file."""
-    origin: Literal["Source"] = "Source"
-    """Where the file comes from."""
+    origin: Open[ArtifactOrigin] = ArtifactOrigin.SOURCE
+    """Where the file comes from: Source, or Optimized."""
+    job: Name | None = None
+    """Job that made it."""
+    size_bytes: Annotated[int, Field(ge=0, le=2**53 - 1)] | None = None
+    """Size of what a job made."""
+    accuracy: Decimal | None = None
+    """Its result in the golden exam."""
+    accuracy_drop: Decimal | None = None
+    """How much worse that is than its origin's."""
+    latency_ratio: Decimal | None = None
+    """Time of a run, as a multiple of its origin's on the Job's CPU."""
+    peak_memory_bytes: Annotated[int, Field(ge=0, le=2**53 - 1)] | None = None
+    """Memory that loading and running it took."""
 
 
 class EdgeModelStatus(TolerantModel):
@@ -259,6 +245,8 @@ class EdgeModelStatus(TolerantModel):
     """Ready: the spec can be used by EdgeDeployments."""
     artifacts: Annotated[tuple[ArtifactStatus, ...], Field(max_length=32)] = ()
     """The files of the model."""
+    jobs: Annotated[tuple[JobStatus, ...], Field(max_length=MAX_JOBS)] = ()
+    """What became of the jobs of `spec.optimize`."""
 
 
 class EdgeModel(KubeModel):

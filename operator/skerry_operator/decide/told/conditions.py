@@ -37,6 +37,7 @@ NEEDS_A_PERSON = frozenset(
         Reason.MODEL_INVALID,
         Reason.INVALID_SPEC,
         Reason.PLACEMENT_HELD,
+        Reason.OPTIMIZATION_FAILED,
     }
 )
 """What does not mend itself: Stalled. A model or a node that is missing may still come."""
@@ -353,9 +354,12 @@ def _is_failure_pause(transition: Transition) -> bool:
 
 
 def _is_reconciling(standing: Standing, progressing: _Statement) -> bool:
-    """Tell whether the operator itself is at work; an apply that failed is tried again."""
+    """Tell whether the operator itself is at work; an apply that failed is tried again.
+
+    Builds of the model that are being made are work, too.
+    """
     hindrance = standing.hindrance
-    if hindrance is not None and hindrance.reason is Reason.APPLY_FAILED:
+    if hindrance is not None and hindrance.reason in (Reason.APPLY_FAILED, Reason.OPTIMIZING):
         return True
     return progressing.status is ConditionStatus.TRUE
 

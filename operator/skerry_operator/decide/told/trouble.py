@@ -53,6 +53,9 @@ def _model_trouble(observed: Observed) -> Hindrance | None:
             f"EdgeModel {name!r} does not exist in namespace {namespace!r}: create it, or correct "
             "spec.modelRef.name. Pods that run go on serving.",
         )
+    if observed.model_hold is not None:
+        hold = observed.model_hold
+        return Hindrance(hold.reason, f"EdgeModel {name!r}: {hold.message}")
     problems = model_problems(observed.model.spec)
     if problems:
         return Hindrance(Reason.MODEL_INVALID, f"EdgeModel {name!r}: {'; '.join(problems)}")

@@ -4,38 +4,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from datetime import datetime
 
-from skerry_operator.api.base import Condition, ConditionStatus
 from skerry_operator.api.bounds import PLAIN, is_plain
-from skerry_operator.api.v1alpha1.edgemodel import (
-    ArtifactStatus,
-    EdgeModel,
-    EdgeModelSpec,
-    EdgeModelStatus,
-    ModelSource,
-    Variant,
-)
-from skerry_operator.constants import ConditionType, Reason
-from skerry_operator.decide.planned import EventNote, ModelPlan
+from skerry_operator.api.v1alpha1.edgemodel import EdgeModelSpec
+from skerry_operator.api.v1alpha1.edgemodel_source import ModelSource
+from skerry_operator.decide.builds.wanted import optimize_problems
 from skerry_runtime.contract import GoldenMetric, clashing_paths
 
 
 def model_problems(spec: EdgeModelSpec) -> list[str]:
     """Return why the model cannot be used, each with its field and its remedy; empty: it can."""
     return [problem for check in _CHECKS for problem in check(spec)]
-
-
-def assess_model(model: EdgeModel, now: datetime) -> ModelPlan:
-    """Return the status of a model: whether it can be used, and its files."""
-    problems = model_problems(model.spec)
-    ready = _ready(model, problems, now)
-    status = EdgeModelStatus(
-        observed_generation=model.metadata.generation,
-        conditions=(ready, *_stalled(ready)),
-        artifacts=() if problems else tuple(_artifact(v) for v in model.spec.variants),
-    )
-    return ModelPlan(status, _events(_previous(model), ready))
 
 
 def _unique_names(spec: EdgeModelSpec) -> Iterable[str]:
@@ -115,56 +94,5 @@ _CHECKS = (
     _places_for_files,  # a pod would have no place for one of them
     _secrets_where_needed,  # no pod could fetch it
     _threshold_in_range,  # an exam that everything or nothing passes
+    optimize_problems,  # builds that no Job could make
 )
-
-
-def _ready(model: EdgeModel, problems: list[str], now: datetime) -> Condition:
-    previous = _previous(model)
-    status = ConditionStatus.FALSE if problems else ConditionStatus.TRUE
-    is_same = previous is not None and previous.status is status
-    return Condition(
-        type=ConditionType.READY,
-        status=status,
-        reason=Reason.INVALID_SPEC if problems else Reason.VALID,
-        message="; ".join(problems)[:4096] or _praise(model.spec),
-        last_transition_time=previous.last_transition_time if previous and is_same else now,
-        observed_generation=model.metadata.generation,
-    )
-
-
-def _stalled(ready: Condition) -> tuple[Condition, ...]:
-    """Return the condition by which kstatus knows that only a person can help."""
-    if ready.status is ConditionStatus.TRUE:
-        return ()
-    changes = {"type": ConditionType.STALLED, "status": ConditionStatus.TRUE}
-    return (ready.model_copy(update=changes),)
-
-
-def _praise(spec: EdgeModelSpec) -> str:
-    variants = ", ".join(variant.name for variant in spec.variants)
-    exam = "with a golden exam" if spec.golden else "without a golden exam: add spec.golden"
-    return f"version {spec.version}, variants {variants}, {exam}"
-
-
-def _previous(model: EdgeModel) -> Condition | None:
-    ready = [c for c in model.status.conditions if c.type == ConditionType.READY]
-    return ready[0] if ready else None
-
-
-def _events(previous: Condition | None, ready: Condition) -> tuple[EventNote, ...]:
-    """Say it once: when a model becomes invalid, or invalid for another reason."""
-    if ready.status is ConditionStatus.TRUE:
-        return ()
-    is_known = previous is not None and previous.message == ready.message
-    return () if is_known else (EventNote(True, ready.reason, ready.message),)
-
-
-def _artifact(variant: Variant) -> ArtifactStatus:
-    return ArtifactStatus(
-        variant=variant.name,
-        format=variant.format,
-        precision=variant.precision,
-        sha256=variant.source.sha256,
-        uri=variant.source.uri,
-        origin="Source",
-    )

@@ -9,8 +9,10 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Protocol
+from pathlib import Path
+from typing import IO, Protocol
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -48,6 +50,23 @@ class Keys(Protocol):
     def trust(self, place: str, /) -> ssl.SSLContext | None:
         """Return whom to believe about this host; None: the system's authorities."""
         ...
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A request that is no plain GET."""
+
+    method: str = "GET"
+    body: bytes | Path = b""
+    """What is sent, or the file that is."""
+
+    @property
+    def size(self) -> int:
+        """Return how many bytes are sent."""
+        return self.body.stat().st_size if isinstance(self.body, Path) else len(self.body)
+
+
+_PLAIN = Sent()
 
 
 class NoKeys:
@@ -99,6 +118,22 @@ class Client:
         text = f"GET {shown(self._uri)}: more than {MAX_REDIRECTS} redirects"
         raise Refused(FailureReason.FETCH_FAILED, text)
 
+    @asynccontextmanager
+    async def send(
+        self, sent: Sent, place: str, headers: Mapping[str, str], *, is_encoded: bool = False
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Ask once, with a body; no redirect is followed.
+
+        Raises:
+            Refused, Transient: there is no answer, or none may be had.
+        """
+        asked = URL(place, encoded=True) if is_encoded else place
+        async with (
+            self._session() as session,
+            self._answer(session, asked, headers, sent) as response,
+        ):
+            yield response
+
     async def text(self, response: aiohttp.ClientResponse, limit: int) -> bytes:
         """Read the body of a small answer.
 
@@ -144,17 +179,28 @@ class Client:
 
     @asynccontextmanager
     async def _answer(
-        self, session: aiohttp.ClientSession, place: str | URL, headers: Mapping[str, str]
+        self,
+        session: aiohttp.ClientSession,
+        place: str | URL,
+        headers: Mapping[str, str],
+        sent: Sent = _PLAIN,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         self._gate.begin()
         limit_s = self._tuning.connect_timeout_s + self._tuning.idle_timeout_s
+        limit_s += sent.size * self._tuning.trickle_window_s / self._tuning.trickle_bytes
         shown_to = self._keys.headers(str(place), headers)
         trust = with_bundle(self._keys.trust(str(place)), self._tuning)
         proxy = self._proxy(str(place))
         try:
             async with asyncio.timeout(limit_s):  # also for a head that drips in
-                response = await session.get(
-                    place, headers=shown_to, allow_redirects=False, ssl=trust or True, proxy=proxy
+                response = await session.request(
+                    sent.method,
+                    place,
+                    headers=shown_to,
+                    data=_opened(sent.body),
+                    allow_redirects=False,
+                    ssl=trust or True,
+                    proxy=proxy,
                 )
         except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError, UnicodeError) as err:
             raise Refused(
@@ -187,6 +233,11 @@ class Client:
         # write an EdgeModel need not be able to look around in the cluster's network.
         way = " (asked by way of the proxy that the operator names)" if is_proxied else ""
         return Transient(f"GET {shown(self._uri)}: {_UNREACHED}{way}")
+
+
+def _opened(body: bytes | Path) -> bytes | IO[bytes] | None:
+    """Return what aiohttp sends; it closes a file itself."""
+    return body.open("rb") if isinstance(body, Path) else body or None
 
 
 def range_headers(begun: Begun) -> dict[str, str]:

@@ -45,7 +45,7 @@ class OciSource:
         self._order = order
         self._tuning = tuning
         self._reference = parse(order.uri)
-        base = _base(self._reference.registry, order.credentials)
+        base = registry_base(self._reference.registry, order.credentials)
         self._repository = f"{base}/v2/{self._reference.repository}"
         self._login = Login(base, order.credentials)
         self._client = Client(tuning, order.uri, self._login)
@@ -121,7 +121,7 @@ def source(order: Order, tuning: Tuning) -> OciSource:
     return OciSource(order, tuning)
 
 
-def _base(registry: str, credentials: Keyring | None) -> str:
+def registry_base(registry: str, credentials: Keyring | None) -> str:
     """Return the registry's address: https, unless the Secret names it as http://REGISTRY."""
     name = _DOCKER_HUB.get(registry, registry).lower()
     plain = f"http://{name}"

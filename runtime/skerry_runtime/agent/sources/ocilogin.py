@@ -29,10 +29,11 @@ _DOCKER_HUB = frozenset({"docker.io", "index.docker.io", "registry-1.docker.io",
 class Login:
     """Shows each host what it may see: the registry a token, its realm a password."""
 
-    def __init__(self, base: str, credentials: Keyring | None) -> None:
+    def __init__(self, base: str, credentials: Keyring | None, actions: str = "pull") -> None:
         self._base = base
         self._registry = host_of(base)
         self._credentials = credentials
+        self._actions = actions
         self._user = _user(base, credentials) if credentials else None
         self._trust = credentials.trust() if credentials else None
         self._shown: dict[Host | None, str] = {}
@@ -66,7 +67,9 @@ class Login:
         elif self._user is not None and any(one.lower().startswith("basic") for one in asked):
             self._shown = {self._registry: self._user}
         else:
-            text = f"GET {shown(uri)}: HTTP 401: name a Secret in source.secretRef that may pull"
+            field = "source.secretRef" if self._actions == "pull" else "store.pushSecretRef"
+            may = self._actions.rpartition(",")[2]
+            text = f"{shown(uri)}: HTTP 401: name a Secret in {field} that may {may}"
             raise Refused(FailureReason.FETCH_FAILED, text)
 
     async def _token(
@@ -74,7 +77,7 @@ class Login:
     ) -> str:
         realm = fields.get("realm", "")
         self._check_realm(realm, uri)
-        scope = {"scope": f"repository:{repository}:pull"}
+        scope = {"scope": f"repository:{repository}:{self._actions}"}
         service = {"service": fields["service"]} if "service" in fields else {}
         joint = "&" if "?" in realm else "?"
         place = f"{realm}{joint}{urlencode({**service, **scope})}"

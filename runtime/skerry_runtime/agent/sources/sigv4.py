@@ -1,4 +1,4 @@
-"""AWS Signature Version 4 for requests without a body. Pure.
+"""AWS Signature Version 4. Pure.
 
 Written after the description in the documentation of Amazon S3, "Authenticating Requests: Using
 the Authorization Header"; its examples are the tests.
@@ -27,10 +27,26 @@ class AccessKey:
     session_token: str | None = field(default=None, repr=False)
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What a request does, and the sha256 of its body."""
+
+    method: str = "GET"
+    payload_sha256: str = _EMPTY
+
+
+_GET = Asked()
+
+
 def signed(
-    url: str, headers: Mapping[str, str], key: AccessKey, now: datetime, service: str = "s3"
+    url: str,
+    headers: Mapping[str, str],
+    key: AccessKey,
+    now: datetime,
+    service: str = "s3",
+    asked: Asked = _GET,
 ) -> dict[str, str]:
-    """Return the headers of a GET with its signature.
+    """Return the headers of a request with its signature.
 
     Args:
         url: the address, its path percent-encoded as it will be sent.
@@ -38,9 +54,10 @@ def signed(
         key: who asks.
         now: the time in UTC, as the server's clock has it.
         service: name of the service.
+        asked: the request; a GET unless it says another thing.
     """
     stamp = now.strftime("%Y%m%dT%H%M%SZ")
-    added = {"x-amz-content-sha256": _EMPTY, "x-amz-date": stamp}
+    added = {"x-amz-content-sha256": asked.payload_sha256, "x-amz-date": stamp}
     if key.session_token:
         added["x-amz-security-token"] = key.session_token
     parts = urlsplit(url)
@@ -48,13 +65,13 @@ def signed(
     names = ";".join(sorted(lines))
     canonical = "\n".join(
         [
-            "GET",
+            asked.method,
             parts.path or "/",
             _query(parts.query),
             *(f"{name}:{lines[name]}" for name in sorted(lines)),
             "",
             names,
-            _EMPTY,
+            asked.payload_sha256,
         ]
     )
     scope = f"{stamp[:8]}/{key.region}/{service}/aws4_request"

@@ -12,6 +12,7 @@ from skerry_operator.ctl.answer import Declined, Exit
 from skerry_operator.ctl.cli import main
 from skerry_operator.ctl.cluster import CHILDREN, Cluster
 from skerry_operator.kube.access import Access
+from skerry_operator.kube.paths import BUILDS
 from skerry_operator.manifests.metadata import API_VERSIONS
 
 PAGE = Answer(404, b"404 page not found")
@@ -52,7 +53,7 @@ def test_a_cluster_without_our_definitions_says_so(kube: FakeKube, cluster: Clus
 
 
 def test_every_kind_that_the_operator_generates_is_read() -> None:
-    assert set(CHILDREN) == set(API_VERSIONS)
+    assert {*CHILDREN, *BUILDS} == set(API_VERSIONS)
 
 
 def test_a_list_in_a_cluster_without_our_definitions_says_so(

@@ -17,7 +17,12 @@ from json_paths import leaves, put
 from skerry_operator.api.v1alpha1.edgedeployment import EdgeDeployment
 from skerry_operator.api.v1alpha1.edgedeployment_status import EdgeDeploymentStatus, Stage
 from skerry_operator.api.v1alpha1.edgemodel import EdgeModel
+from skerry_operator.decide.builds.effective import effective_spec, hold_of
+from skerry_operator.decide.builds.jobs import ObservedJob
+from skerry_operator.decide.observed import Ending, Pod
+from skerry_operator.manifests.buildjob import JobSettings
 from skerry_operator.plan import plan_model
+from skerry_operator.plan.model import BuildsObserved, OptimizeDefaults
 from skerry_runtime.contract import StatusReport
 from spec_values import specs
 from world import World
@@ -25,6 +30,7 @@ from world import World
 RECORD = json.loads(
     (Path(__file__).parents[3] / "record" / "edgedeployment-status.json").read_text()
 )
+BUILDS = OptimizeDefaults(JobSettings("registry.example/skerry/optimize:1"), "oci://r.example/a")
 LOOKS = 4
 COMMON = settings(
     max_examples=30,
@@ -85,15 +91,27 @@ def test_no_spec_of_a_deployment_ends_a_look(spec: dict[str, Any]) -> None:
     look(world)
 
 
-@given(specs(EdgeModel))
+@given(specs(EdgeModel), st.text(max_size=200) | st.just("{}"))
 @COMMON
-def test_no_spec_of_a_model_ends_a_look(spec: dict[str, Any]) -> None:
+def test_no_spec_of_a_model_ends_a_look(spec: dict[str, Any], words: str) -> None:
     world = settled()
     raw = {"metadata": {"name": "digits", "uid": "m", "generation": 2}, "spec": spec}
     model = EdgeModel.model_validate(raw)
-    plan_model(model, world.now)
-    world.model = model
+    made = plan_model(model, world.now, BuildsObserved(free=9), BUILDS)
+    json.dumps([one.body for one in made.objects])
+    found = {
+        name: ObservedJob(name, "u", is_complete=True, pods=(pod_that_said(words),))
+        for name in (one.ref.name for one in made.objects)
+    }
+    over = plan_model(model, world.now, BuildsObserved(jobs=found), BUILDS)
+    json.dumps([over.status.to_dict(), *(one.body for one in over.records)])
+    world.model = model.model_copy(update={"spec": effective_spec(model.spec, {})})
+    world.model_hold = hold_of(model.spec, {})
     look(world)
+
+
+def pod_that_said(words: str) -> Pod:
+    return Pod("p", "", "", "", is_over=True, ending=Ending(0, "Completed", words))
 
 
 @given(statuses(), st.booleans())
