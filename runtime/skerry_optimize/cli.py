@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from skerry_optimize.errors import BadPlan, StepRefused
 from skerry_optimize.job import measured_origin, read_material, report_of, run_plan
-from skerry_optimize.plan import DataFile, read_plan
+from skerry_optimize.plan import DataFile, OptimizePlan, read_plan
 from skerry_optimize.report import table
 from skerry_runtime.agent.npz import Arrays, BadArchive, read_npz
 
@@ -25,6 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     data cannot be used.
     """
     options = _parser().parse_args(arguments)
+    _tell_progress()
     try:
         return run(options.plan, options.model, options.out)
     except (BadPlan, StepRefused, OSError) as err:
@@ -43,7 +45,8 @@ def run(plan_path: Path, model: Path, folder: Path) -> int:
     plan = read_plan(_text(plan_path))
     folder.mkdir(parents=True, exist_ok=True)
     data, golden = (_arrays(plan_path, one) for one in (plan.data, plan.golden))
-    material = read_material(model, data, golden)
+    metric = plan.golden.metric if plan.golden else None
+    material = read_material(model, data, golden, metric, _students(plan_path, plan))
     origin = measured_origin(plan, material)
     jobs = []
     for job in run_plan(plan, material, origin, folder):
@@ -54,6 +57,15 @@ def run(plan_path: Path, model: Path, folder: Path) -> int:
     _show(table(report))
     print(f"times are of {report.cpu}, one thread, one sample a run")
     return 0 if report.is_good else REFUSED
+
+
+def _tell_progress() -> None:
+    """Let training say a line of JSON an epoch where logs are read."""
+    logger = logging.getLogger("skerry_optimize.progress")
+    if not logger.handlers:
+        logger.addHandler(logging.StreamHandler())
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
 
 
 def _text(path: Path) -> str:
@@ -72,6 +84,13 @@ def _arrays(plan: Path, wanted: DataFile | None) -> Arrays | None:
         return read_npz(path)
     except BadArchive as err:
         raise BadPlan(f"{path}: {err}") from err
+
+
+def _students(path: Path, plan: OptimizePlan) -> dict[str, Path]:
+    """Return where the students lie that the plan names as files."""
+    steps = (step.distil for job in plan.jobs for step in job.steps)
+    names = (step.student.file for step in steps if step is not None)
+    return {name: path.parent / name for name in names if name is not None}
 
 
 def _show(rows: Sequence[tuple[str, ...]]) -> None:
