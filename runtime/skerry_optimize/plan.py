@@ -249,26 +249,33 @@ def _out_of_order(actions: list[Action]) -> str:
 
 
 def _after(one: Action, before: list[Action]) -> str:
-    """Return why a step cannot come after others."""
+    """Return why a step cannot come after others; nothing: it can."""
     last = before[-1] if before else None
-    if isinstance(last, Convert) and not (last.format == "TFLite" and isinstance(one, Quantize)):
-        return "convert must be the last step; after TFLite only quantize may come"
+    converted = isinstance(last, Convert)
     quantized = any(isinstance(other, Quantize) for other in before)
-    match one:
-        case Quantize() if quantized:
-            return "a model is quantised once: drop a step"
-        case Quantize(mode=QuantizeMode.FLOAT16) if isinstance(last, Convert):
-            return "a TFLite model is quantised Dynamic or Static"
-        case Convert(format="TFLite") if quantized:
-            return "quantize comes after convert to TFLite"
-        case Prune() | Recover() | Distil() if quantized:
-            return f"{type(one).__name__.lower()} comes before quantize"
-        case Recover() if not any(isinstance(other, Prune) for other in before):
-            return "recover comes after prune: there is nothing to recover from"
-        case Distil() if before:
-            return "distil is the first step: it begins with the student"
-        case _:
-            return ""
+    pruned = any(isinstance(other, Prune) for other in before)
+    trains = isinstance(one, Prune | Recover | Distil)
+    problems = {
+        "convert must be the last step; after TFLite only quantize may come": (
+            isinstance(last, Convert)
+            and not (last.format == "TFLite" and isinstance(one, Quantize))
+        ),
+        "a model is quantised once: drop a step": quantized and isinstance(one, Quantize),
+        "a TFLite model is quantised Dynamic or Static": (
+            converted and isinstance(one, Quantize) and one.mode is QuantizeMode.FLOAT16
+        ),
+        "quantize comes after convert to TFLite": (
+            quantized and isinstance(one, Convert) and one.format == "TFLite"
+        ),
+        f"{type(one).__name__.lower()} comes before quantize": quantized and trains,
+        "recover comes after prune: there is nothing to recover from": (
+            isinstance(one, Recover) and not pruned
+        ),
+        "distil is the first step: it begins with the student": (
+            isinstance(one, Distil) and bool(before)
+        ),
+    }
+    return next((text for text, holds in problems.items() if holds), "")
 
 
 class DataFile(_PlanModel):

@@ -88,22 +88,32 @@ def _changed(model: onnx.ModelProto, action: Action, given: Supplies) -> onnx.Mo
     match action:
         case FixShapes(inputs=wanted):
             return fix_shapes(model, wanted)
-        case Prune(mode=PruneMode.MAGNITUDE, share=share):
-            return prune_magnitude(model, share)
-        case Prune(share=share):
-            return prune_structured(model, share).model
+        case Prune():
+            return _pruned(model, action)
         case Recover():
             return _recovered(model, action, given)
         case Distil():
             return _distilled(action, given)
-        case Quantize(mode=QuantizeMode.DYNAMIC):
-            return quantize_dynamic(model)
-        case Quantize(mode=QuantizeMode.STATIC):
-            return quantize_static(model, feeds_of(given.data, model))
         case Quantize():
-            return to_float16(model)
+            return _quantized(model, action, given)
         case Convert():
             raise AssertionError(action)  # taken by its caller
+
+
+def _pruned(model: onnx.ModelProto, action: Prune) -> onnx.ModelProto:
+    if action.mode is PruneMode.MAGNITUDE:
+        return prune_magnitude(model, action.share)
+    return prune_structured(model, action.share).model
+
+
+def _quantized(model: onnx.ModelProto, action: Quantize, given: Supplies) -> onnx.ModelProto:
+    match action.mode:
+        case QuantizeMode.DYNAMIC:
+            return quantize_dynamic(model)
+        case QuantizeMode.STATIC:
+            return quantize_static(model, feeds_of(given.data, model))
+        case QuantizeMode.FLOAT16:
+            return to_float16(model)
 
 
 def _recovered(model: onnx.ModelProto, action: Recover, given: Supplies) -> onnx.ModelProto:

@@ -18,7 +18,7 @@ def max_pool(node: GraphNode, x: Tensor) -> Tensor:
     if len(node.outputs) > 1:
         raise node.refuse("tells where its largest values were")
     moves = window(node, x.shape[2:], node.get("kernel_shape"))
-    lowest = -np.inf if jnp.issubdtype(x.dtype, jnp.floating) else jnp.iinfo(x.dtype).min
+    lowest = -np.inf if jnp.issubdtype(x.dtype, jnp.floating) else np.iinfo(x.dtype).min
     return _reduced(x, moves, _behind(node, x, moves), lowest, lax.max)
 
 

@@ -22,7 +22,7 @@ Step = Callable[..., Any]
 
 
 @operator("LSTM", last=22)
-def lstm(
+def lstm(  # noqa: PLR0913, PLR0917 (as ONNX has it)
     node: GraphNode,
     x: Tensor,
     weights: Tensor,
@@ -59,7 +59,7 @@ def _lstm_step(w: Tensor, r: Tensor, b: Tensor, f: Any, g: Any, h: Any) -> Step:
 
 
 @operator("GRU", last=22)
-def gru(
+def gru(  # noqa: PLR0913, PLR0917 (as ONNX has it)
     node: GraphNode,
     x: Tensor,
     weights: Tensor,
@@ -98,7 +98,7 @@ def _gru_step(w: Tensor, r: Tensor, b: Tensor, f: Any, g: Any, *, after: bool) -
 
 
 @operator("RNN", last=22)
-def rnn(
+def rnn(  # noqa: PLR0913, PLR0917 (as ONNX has it)
     node: GraphNode,
     x: Tensor,
     weights: Tensor,

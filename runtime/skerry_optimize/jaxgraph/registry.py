@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import defs, helper
+from typing_extensions import override
 
 Tensor = Any
 """A numpy array where its value is known beforehand, one of JAX elsewhere; None: not given."""
@@ -60,6 +61,7 @@ class GraphNode:
         """Return the error for a use of the operator that is not known."""
         return UnknownOperator(f"{self} {what}")
 
+    @override
     def __str__(self) -> str:
         return f"node {self.name!r} ({self.kind})"
 

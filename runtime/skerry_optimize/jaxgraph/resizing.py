@@ -14,7 +14,7 @@ Matrix = np.ndarray[Any, np.dtype[np.float64]]
 
 @operator("Resize", last=19, first=11)
 def resize(
-    node: GraphNode, x: Tensor, roi: Tensor = None, scales: Tensor = None, sizes: Tensor = None
+    node: GraphNode, x: Tensor, _: Tensor = None, scales: Tensor = None, sizes: Tensor = None
 ) -> Tensor:
     """Change the sizes of axes."""
     _require_known(node)

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-import numpy as np
 import onnx
 
+from skerry_optimize.apart import apart, silenced
 from skerry_optimize.calibration import inputs_of
 from skerry_optimize.errors import StepRefused
 from skerry_optimize.graphs import first_line, shapes_of
@@ -27,7 +27,8 @@ def to_tflite(model: onnx.ModelProto) -> bytes:
         StepRefused: an operator or an axis cannot be converted, or the converter is not installed.
     """
     try:
-        return _written(_stablehlo(model), list(inputs_of(model)), _outputs(model))
+        module, inputs, outputs = _stablehlo(model), list(inputs_of(model)), _outputs(model)
+        return apart("convert", _written, module, inputs, outputs)
     except UnknownOperator as err:
         raise StepRefused(f"convert: {err}: leave TFLite out, or export another graph") from err
 
@@ -36,7 +37,7 @@ def _outputs(model: onnx.ModelProto) -> list[str]:
     return [one.name for one in model.graph.output]
 
 
-def _stablehlo(model: onnx.ModelProto) -> bytes:
+def _stablehlo(model: onnx.ModelProto) -> str:
     from jax import export  # noqa: PLC0415 (is no attribute of jax before it is imported)
 
     graph, names, outputs = JaxGraph(model), list(inputs_of(model)), _outputs(model)
@@ -47,13 +48,15 @@ def _stablehlo(model: onnx.ModelProto) -> bytes:
 
     with jax.enable_x64(True):  # inputs keep their 64-bit types, as callers send them
         shapes = _shapes(model)
-        return bytes(export.export(jax.jit(function))(*shapes.values()).mlir_module_serialized)
+        return str(export.export(jax.jit(function))(*shapes.values()).mlir_module())
 
 
 def _shapes(model: onnx.ModelProto) -> Mapping[str, jax.ShapeDtypeStruct]:
     shapes = shapes_of(model)
     return {
-        name: jax.ShapeDtypeStruct(_fixed(name, shapes.get(name)), dtype)
+        name: jax.ShapeDtypeStruct(  # type: ignore[no-untyped-call] # has types in part
+            _fixed(name, shapes.get(name)), dtype
+        )
         for name, dtype in inputs_of(model).items()
     }
 
@@ -67,7 +70,9 @@ def _fixed(name: str, shape: tuple[int, ...] | None) -> tuple[int, ...]:
     return (max(1, shape[0]), *shape[1:]) if shape else ()
 
 
-def _written(module: bytes, inputs: list[str], outputs: list[str]) -> bytes:
+def _written(module: str, inputs: list[str], outputs: list[str]) -> bytes:
+    """Run in a process of its own: at a module that it does not like, the converter crashes."""
+    silenced()
     try:
         from litert_converter.mlir import ir, passmanager  # noqa: PLC0415 (a large library)
         from litert_converter.mlir._mlir_libs import (  # noqa: PLC0415
@@ -94,8 +99,6 @@ def _written(module: bytes, inputs: list[str], outputs: list[str]) -> bytes:
             config.model_origin_framework = "JAX"
             config.unsafe_fuse_dynamic_shaped_broadcast = True
             converter.run_convert_to_tfl_passes(whole, passmanager.PassManager(), config)
-            return bytes(converter.export_flatbuffer_to_bytes(whole))
+            return bytes(converter.export_flatbuffer_to_bytes(whole.operation))
     except Exception as err:  # the converter raises what it likes
         raise StepRefused(f"convert: the converter cannot do it: {first_line(err)}") from err
-
-

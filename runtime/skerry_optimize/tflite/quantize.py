@@ -5,9 +5,9 @@ Inputs and outputs keep their types, so that every build of a model takes the sa
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
+from skerry_optimize.apart import apart, silenced
 from skerry_optimize.calibration import Feed, Feeds
 from skerry_optimize.errors import StepRefused
 from skerry_optimize.graphs import first_line
@@ -20,7 +20,7 @@ def quantize_tflite_dynamic(content: bytes) -> bytes:
     Raises:
         StepRefused: the quantizer is not installed, or cannot do it.
     """
-    return _quantized(content, None)
+    return apart("quantize", _quantized, content, None)
 
 
 def quantize_tflite_static(content: bytes, feeds: Feeds) -> bytes:
@@ -29,10 +29,12 @@ def quantize_tflite_static(content: bytes, feeds: Feeds) -> bytes:
     Raises:
         StepRefused: the quantizer is not installed, or cannot do it.
     """
-    return _quantized(content, feeds)
+    return apart("quantize", _quantized, content, list(feeds))
 
 
-def _quantized(content: bytes, feeds: Feeds | None) -> bytes:
+def _quantized(content: bytes, feeds: list[Feed] | None) -> bytes:
+    """Run in a process of its own: the tool paints on the terminal."""
+    silenced()
     try:
         from ai_edge_quantizer import quantizer, recipe  # noqa: PLC0415 (a large library)
     except ImportError as err:
@@ -46,7 +48,7 @@ def _quantized(content: bytes, feeds: Feeds | None) -> bytes:
             found = tool.quantize(enable_progress_report=False)
         else:
             tool = quantizer.Quantizer(content, _static_recipe())
-            ranges = tool.calibrate({SIGNATURE: _one_by_one(feeds)}, num_threads=1)
+            ranges = tool.calibrate({SIGNATURE: feeds}, num_threads=1)
             found = tool.quantize(ranges, enable_progress_report=False)
     except Exception as err:  # the tool raises what it likes
         raise StepRefused(f"quantize: {first_line(err)}") from err
@@ -69,7 +71,3 @@ def _static_recipe() -> Any:
             regex=".*", operation_name=edge, algorithm_key=AlgorithmName.NO_QUANTIZE
         )
     return recipes.get_quantization_recipe()
-
-
-def _one_by_one(feeds: Feeds) -> Iterator[Feed]:
-    yield from feeds

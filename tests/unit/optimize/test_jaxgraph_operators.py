@@ -141,6 +141,13 @@ def same(expected: list[np.ndarray], got: list[np.ndarray]) -> None:
         )
 
 
+def answers_or_refusal(case: Case) -> list[np.ndarray] | str:
+    try:
+        return list(run(*beforehand(case)).values())
+    except UnknownOperator as err:
+        return str(err)
+
+
 @pytest.mark.parametrize("kind", sorted(kinds()))
 def test_an_operator_says_what_onnx_runtime_says(kind: str) -> None:
     shown, allowed = 0, REFUSED.get(kind, [])
@@ -148,12 +155,11 @@ def test_an_operator_says_what_onnx_runtime_says(kind: str) -> None:
         expected = answers_of_onnx_runtime(case.model, named(case))
         if expected is None:
             continue
-        try:
-            got = run(*beforehand(case))
-        except UnknownOperator as err:
-            assert any(text in str(err) for text in allowed), case.name
+        got = answers_or_refusal(case)
+        if isinstance(got, str):
+            assert any(text in got for text in allowed), case.name
             continue
-        same(expected, list(got.values()))
+        same(expected, got)
         shown += 1
         if shown == MOST:
             break
