@@ -110,11 +110,13 @@ lock: $(STAMP) ## Resolve dependencies again (needs `pip install uv`)
 	uv pip compile -q $(LOCK) --no-deps --group tritonserver-python-test -o requirements/tritonserver-python-test.txt
 	uv pip compile -q $(LOCK) --group model-signing-test -o requirements/model-signing-test.txt
 	uv pip compile -q $(LOCK) --no-deps --group tflite -o requirements/tflite.txt
-	uv pip compile -q $(LOCK) $(BOARD) pyproject.toml --extra runtime --extra optimize -c requirements/runtime.txt -o requirements/optimize.txt
+	uv pip compile -q $(LOCK) $(BOARD) $(CONVERTER) pyproject.toml --extra runtime --extra optimize --group tflite -c requirements/runtime.txt -o requirements/optimize.txt
 	uv pip compile -q $(LOCK) pyproject.toml --extra operator -o requirements/operator.txt
 	uv pip compile -q $(LOCK) pyproject.toml --extra operator --extra runtime --extra otel --extra optimize --group test --group demo --group lint -o requirements/dev.txt
 # tritonclient wants 0.5, whose wheel is 23 MB more on every board and does nothing else for it
 BOARD := --override <(echo "ml-dtypes>=0.6")
+# the converter asks for xdsl, which wants an older one than pydantic; nothing that is called imports it
+CONVERTER := --override <(echo "typing-extensions>=4.16") --no-emit-package xdsl --no-emit-package ordered-set --no-emit-package lark
 LOCK := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock"
 
 ##@ Cluster

@@ -51,8 +51,7 @@ def run(plan_path: Path, model: Path, folder: Path) -> int:
     plan = read_plan(_text(plan_path))
     folder.mkdir(parents=True, exist_ok=True)
     data, golden = (_arrays(plan_path, one) for one in (plan.data, plan.golden))
-    metric = plan.golden.metric if plan.golden else None
-    material = read_material(model, data, golden, metric, _students(plan_path, plan))
+    material = read_material(model, data, golden, _students(plan_path, plan))
     origin = measured_origin(plan, material)
     jobs = []
     for job in run_plan(plan, material, origin, folder):

@@ -6,7 +6,7 @@ import hashlib
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import onnx
@@ -40,7 +40,7 @@ class Material:
     metric: GoldenMetric | None = None
     """Of the exam."""
     files: Mapping[str, Path] = field(default_factory=dict)
-    """File, address or variant that the plan names -> where it lies."""
+    """File, address or variant that the plan names -> where it lies; else files lie beside `path`."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,6 @@ def read_material(
     path: Path,
     data: Arrays | None,
     golden: Arrays | None,
-    metric: GoldenMetric | None = None,
     files: Mapping[str, Path] | None = None,
 ) -> Material:
     """Return the model, what it is measured with, and where the files lie that a plan names.
@@ -70,7 +69,7 @@ def read_material(
         OSError: the file cannot be read.
         StepRefused: it is no model that steps can work on.
     """
-    return Material(path, read_graph(path.read_bytes()), data, golden, metric, files or {})
+    return Material(path, read_graph(path.read_bytes()), data, golden, files=files or {})
 
 
 def measured_origin(plan: OptimizePlan, material: Material) -> Origin:
@@ -95,6 +94,7 @@ def run_plan(
     Raises:
         BadPlan: data or golden file do not fit the model.
     """
+    material = replace(material, metric=plan.golden.metric if plan.golden else None)
     for job in plan.jobs:
         yield _run_job(job, plan, material, origin, folder)
 
@@ -123,7 +123,13 @@ def make(job: Job, material: Material) -> Build:
         StepRefused: a step cannot be done with it.
         BadPlan: the data does not fit it.
     """
-    given = Supplies(material.model, material.data or {}, material.metric, material.files)
+    given = Supplies(
+        material.model,
+        material.path.parent,
+        material.data or {},
+        material.metric,
+        material.files,
+    )
     made = Made(material.model)
     for step in job.steps:
         made = stepped(made, step.action, given)

@@ -44,6 +44,8 @@ class Supplies:
     """What steps are given beside the model."""
 
     origin: onnx.ModelProto
+    folder: Path
+    """Where files lie that `files` does not know."""
     data: Arrays = field(default_factory=dict)
     metric: GoldenMetric | None = None
     """Of the exam: says whether outputs tell classes."""
@@ -143,8 +145,8 @@ def _lesson(action: Distil, given: Supplies) -> Lesson:
 
 def _student(student: Student, given: Supplies) -> onnx.ModelProto:
     name = student.file or student.uri or ""
-    path = given.files.get(name)
-    if path is None:
+    path = given.files.get(name, given.folder / (student.file or "."))
+    if not path.is_file():
         raise BadPlan(f"distil.student: {name!r} is not here: fetch it, and name the file")
     content = path.read_bytes()
     found = hashlib.sha256(content).hexdigest()

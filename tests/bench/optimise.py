@@ -60,7 +60,7 @@ def built(subject: Subject, folder: Path) -> Report:
     student.write_bytes(subject.student)
     plan = plan_of(subject)
     files = {"student.onnx": student} if subject.student else {}
-    material = read_material(model, dict(subject.data), dict(subject.golden), subject.metric, files)
+    material = read_material(model, dict(subject.data), dict(subject.golden), files)
     origin = measured_origin(plan, material)
     jobs = []
     for job in run_plan(plan, material, origin, folder):

@@ -204,7 +204,9 @@ def test_a_plan_teaches_a_student_and_quantises_it(tmp_path: Path) -> None:
     digest = hashlib.sha256(tiny()).hexdigest()
     build = make(read_plan(plan_with(f", sha256: '{digest}'")).jobs[0], given)
     assert "MatMulInteger" in {node.op_type for node in build.model.graph.node}
+    other = read_plan(plan_with(f", sha256: '{'0' * 64}'")).jobs[0]
     with pytest.raises(BadPlan, match=f"has sha256 {digest}"):
-        make(read_plan(plan_with(f", sha256: '{'0' * 64}'")).jobs[0], given)
+        make(other, given)
+    elsewhere = Material(tmp_path / "other" / "m.onnx", read_graph(mlp()), data_of("mlp"))
     with pytest.raises(BadPlan, match="is not here"):
-        make(read_plan(plan_with("")).jobs[0], Material(path, read_graph(mlp()), data_of("mlp")))
+        make(read_plan(plan_with("")).jobs[0], elsewhere)
