@@ -7,7 +7,7 @@ PYTHON ?= python3
 VENV   := .venv
 PY     := $(VENV)/bin/python
 CLUSTER = $(PY) hack/cluster/main.py
-STAMP  := $(VENV)/.installed-$(shell cat requirements/dev.txt pyproject.toml | sha256sum | cut -c1-16)
+STAMP  := $(VENV)/.installed-$(shell cat requirements/dev.txt requirements/tflite.txt pyproject.toml | sha256sum | cut -c1-16)
 
 ##@ Use
 .PHONY: help demo
@@ -62,6 +62,10 @@ bench-placement: $(STAMP) ## CPU of placing 1000 deployments on 1000 nodes, and 
 bench-shadow: $(STAMP) ## What live requests feel of a shadow compare: p50 and p99 with and without, in one run
 	PYTHONPATH=tests:runtime $(PY) -P -m bench.shadow
 
+.PHONY: bench-optimise
+bench-optimise: $(STAMP) ## Accuracy, bytes, p50 and memory of all kinds of builds of four models (ARGS="--only cnn")
+	PYTHONPATH=tests:runtime $(PY) -P -m bench.optimise $(ARGS)
+
 .PHONY: bench-supply
 bench-supply: $(STAMP) ## Bytes that 50 units of a site take over its line, and the memory of its cache (ARGS="--units 20")
 	PYTHONPATH=tests:runtime:operator $(PY) -P -m bench.supply $(ARGS)
@@ -103,13 +107,16 @@ generate: $(STAMP) ## Write CRDs, API docs and protocol stubs from their sources
 lock: $(STAMP) ## Resolve dependencies again (needs `pip install uv`)
 	uv pip compile -q $(LOCK) $(BOARD) pyproject.toml --extra runtime -o requirements/runtime.txt
 	uv pip compile -q $(LOCK) $(BOARD) pyproject.toml --extra runtime --group openvino --no-emit-package onnxruntime -c requirements/runtime.txt -o requirements/runtime-openvino.txt
-	uv pip compile -q $(LOCK) $(BOARD) pyproject.toml --extra runtime --extra optimize -c requirements/runtime.txt -o requirements/optimize.txt
 	uv pip compile -q $(LOCK) --no-deps --group tritonserver-python-test -o requirements/tritonserver-python-test.txt
 	uv pip compile -q $(LOCK) --group model-signing-test -o requirements/model-signing-test.txt
+	uv pip compile -q $(LOCK) --no-deps --group tflite -o requirements/tflite.txt
+	uv pip compile -q $(LOCK) $(BOARD) $(CONVERTER) pyproject.toml --extra runtime --extra optimize --group tflite -c requirements/runtime.txt -o requirements/optimize.txt
 	uv pip compile -q $(LOCK) pyproject.toml --extra operator -o requirements/operator.txt
 	uv pip compile -q $(LOCK) pyproject.toml --extra operator --extra runtime --extra otel --extra optimize --group test --group demo --group lint -o requirements/dev.txt
 # tritonclient wants 0.5, whose wheel is 23 MB more on every board and does nothing else for it
 BOARD := --override <(echo "ml-dtypes>=0.6")
+# the converter asks for xdsl, which wants an older one than pydantic; nothing that is called imports it
+CONVERTER := --override <(echo "typing-extensions>=4.16") --no-emit-package xdsl --no-emit-package ordered-set --no-emit-package lark
 LOCK := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock"
 
 ##@ Cluster
@@ -130,6 +137,7 @@ $(STAMP):
 	@echo "installing the development environment into $(VENV)"
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install -q --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(PY) -m pip install -q --disable-pip-version-check --no-deps --require-hashes -r requirements/tflite.txt
 	$(PY) -m pip install -q --disable-pip-version-check --no-deps -e .
 	rm -f $(VENV)/.installed-*
 	touch $@

@@ -55,6 +55,11 @@ class GraphBuilder:
     def drawn(self, *shape: int) -> str:
         return self.weight(self.random.normal(size=shape).astype(np.float32))
 
+    def he(self, taken: int, made: int) -> str:
+        """Weights of a layer, drawn so that answers keep in range (He et al. 2015)."""
+        drawn = self.random.normal(size=(taken, made)) * (2 / taken) ** 0.5
+        return self.weight(drawn.astype(np.float32))
+
     def add(self, kind: str, *inputs: str, **attributes: Any) -> str:
         name = f"t{len(self.nodes)}"
         self.nodes.append(
@@ -115,6 +120,14 @@ def cnn() -> bytes:
     weights = made.weight(trained.coef_.T.astype(np.float32))
     bias = made.weight(trained.intercept_.astype(np.float32))
     return made.model(made.add("Gemm", tip, weights, bias), ("n", 10))
+
+
+@cache
+def tiny() -> bytes:
+    """64-16-10, drawn: a student of `mlp`, more than eight times smaller."""
+    made = GraphBuilder(("n", 64), seed=4)
+    hidden = made.add("Relu", made.add("MatMul", "x", made.he(64, 16)))
+    return made.model(made.add("MatMul", hidden, made.he(16, 10)), ("n", 10))
 
 
 def data_of(model: str) -> dict[str, npt.NDArray[Any]]:

@@ -16,6 +16,7 @@ from skerry_runtime.agent.npz import Arrays
 
 MOST_SAMPLES = 200
 """Ranges change little beyond; what is more is passed over."""
+EVERY_SAMPLE = 2**31
 Feed = dict[str, npt.NDArray[np.generic]]
 
 
@@ -35,8 +36,10 @@ class Feeds:
             yield {name: array[start : start + self.rows] for name, array in self.arrays.items()}
 
 
-def feeds_of(arrays: Arrays, model: onnx.ModelProto) -> Feeds:
+def feeds_of(arrays: Arrays, model: onnx.ModelProto, most: int = MOST_SAMPLES) -> Feeds:
     """Fit arrays to the inputs of a model; labels and the like are passed over.
+
+    At most so many samples are taken.
 
     Raises:
         BadPlan: an input is missing, or has another shape.
@@ -46,7 +49,7 @@ def feeds_of(arrays: Arrays, model: onnx.ModelProto) -> Feeds:
     counts = {len(array) for array in fitted.values()}
     if len(counts) != 1:
         raise BadPlan(f"data: the inputs have different numbers of samples: {sorted(counts)}")
-    count = min(counts.pop(), MOST_SAMPLES)
+    count = min(counts.pop(), most)
     fixed = [shapes[name][0] for name in inputs if shapes.get(name, (-1,))[0] > 0]
     rows = fixed[0] if fixed else 1
     if count < rows:

@@ -1,22 +1,27 @@
-"""`skerry-optimize run PLAN MODEL`: makes the builds of a plan on this computer."""
+"""`skerry-optimize run PLAN MODEL` makes the builds of a plan, and `plot REPORT` draws them."""
 
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from skerry_optimize.errors import BadPlan, StepRefused
 from skerry_optimize.job import measured_origin, read_material, report_of, run_plan
 from skerry_optimize.jobcommand import add_parser, do_job
-from skerry_optimize.plan import DataFile, read_plan
-from skerry_optimize.report import table
+from skerry_optimize.plan import DataFile, OptimizePlan, read_plan
+from skerry_optimize.plot import picture
+from skerry_optimize.report import Report, table
 from skerry_runtime.agent.npz import Arrays, BadArchive, read_npz
 
 BAD_USAGE = 2
 REFUSED = 1
 REPORT_FILE = "report.json"
+MAX_REPORT_BYTES = 16 * 1024**2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,9 +31,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     data cannot be used.
     """
     options = _parser().parse_args(arguments)
+    _tell_progress()
     try:
         if options.command == "job":
             return do_job(options)
+        if options.command == "plot":
+            return plot(options.report, options.out)
         return run(options.plan, options.model, options.out)
     except (BadPlan, StepRefused, OSError) as err:
         print(f"skerry-optimize: {err}", file=sys.stderr)
@@ -46,7 +54,7 @@ def run(plan_path: Path, model: Path, folder: Path) -> int:
     plan = read_plan(_text(plan_path))
     folder.mkdir(parents=True, exist_ok=True)
     data, golden = (_arrays(plan_path, one) for one in (plan.data, plan.golden))
-    material = read_material(model, data, golden)
+    material = read_material(model, data, golden, _students(plan_path, plan))
     origin = measured_origin(plan, material)
     jobs = []
     for job in run_plan(plan, material, origin, folder):
@@ -57,6 +65,34 @@ def run(plan_path: Path, model: Path, folder: Path) -> int:
     _show(table(report))
     print(f"times are of {report.cpu}, one thread, one sample a run")
     return 0 if report.is_good else REFUSED
+
+
+def plot(report: Path, target: Path | None) -> int:
+    """Draw a report beside it, or where it is asked for.
+
+    Raises:
+        BadPlan: it is no report, or one without accuracies.
+        OSError: a file cannot be read or written.
+    """
+    if report.stat().st_size > MAX_REPORT_BYTES:
+        raise BadPlan(f"{report} is no report: it has more than {MAX_REPORT_BYTES} bytes")
+    try:
+        read = Report.model_validate_json(report.read_bytes())
+    except ValidationError as err:
+        raise BadPlan(f"{report} is no report of `skerry-optimize run`") from err
+    drawn = target or report.with_suffix(".svg")
+    drawn.write_text(picture(read), "utf-8")
+    print(drawn)
+    return 0
+
+
+def _tell_progress() -> None:
+    """Let training say a line of JSON an epoch where logs are read."""
+    logger = logging.getLogger("skerry_optimize.progress")
+    if not logger.handlers:
+        logger.addHandler(logging.StreamHandler())
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
 
 
 def _text(path: Path) -> str:
@@ -77,6 +113,13 @@ def _arrays(plan: Path, wanted: DataFile | None) -> Arrays | None:
         raise BadPlan(f"{path}: {err}") from err
 
 
+def _students(path: Path, plan: OptimizePlan) -> dict[str, Path]:
+    """Return where the students lie that the plan names as files."""
+    steps = (step.distil for job in plan.jobs for step in job.steps)
+    names = (step.student.file for step in steps if step is not None)
+    return {name: path.parent / name for name in names if name is not None}
+
+
 def _show(rows: Sequence[tuple[str, ...]]) -> None:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
     for row in rows:
@@ -92,4 +135,7 @@ def _parser() -> argparse.ArgumentParser:
     running.add_argument("model", type=Path, help="the ONNX file")
     running.add_argument("--out", type=Path, default=Path("builds"), help="folder for the builds")
     add_parser(commands)
+    drawing = commands.add_parser("plot", help="draw a report: accuracy against bytes and time")
+    drawing.add_argument("report", type=Path, help="report.json of a run")
+    drawing.add_argument("--out", type=Path, help="the SVG; without it, beside the report")
     return parser

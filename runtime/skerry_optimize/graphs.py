@@ -14,6 +14,13 @@ from skerry_optimize.errors import StepRefused
 
 MIN_OPSET = 13
 """From here on quantised operators have a scale for each channel."""
+INVALID = (
+    checker.ValidationError,
+    shape_inference.InferenceError,
+    RuntimeError,
+    ValueError,
+)
+"""What ONNX raises at a graph that does not fit together."""
 Weights = npt.NDArray[np.generic]
 
 
@@ -40,7 +47,7 @@ def read_graph(content: bytes) -> onnx.ModelProto:
         fold_constants(model)
         model = with_shapes(_modern(model))
         checker.check_model(model)
-    except (checker.ValidationError, RuntimeError, ValueError, TypeError) as err:
+    except (*INVALID, TypeError) as err:
         raise StepRefused(f"the file is no valid ONNX model: {first_line(err)}") from err
     return model
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import onnx
 
-from skerry_optimize.calibration import feeds_of
 from skerry_optimize.errors import StepRefused
 from skerry_optimize.graphs import read_graph
 from skerry_optimize.guards import BuildFigures, broken
@@ -22,25 +21,11 @@ from skerry_optimize.measure import (
     peak_bytes,
     question,
 )
-from skerry_optimize.ortformat import to_ort
-from skerry_optimize.plan import (
-    BuildStep,
-    Convert,
-    FixShapes,
-    Job,
-    OptimizePlan,
-    Prune,
-    PruneMode,
-    Quantize,
-    QuantizeMode,
-)
-from skerry_optimize.prune.magnitude import prune_magnitude
-from skerry_optimize.prune.structured import prune_structured
-from skerry_optimize.quantize import quantize_dynamic, quantize_static, to_float16
+from skerry_optimize.plan import Job, OptimizePlan
 from skerry_optimize.report import BuiltArtifact, JobPhase, JobReport, Origin, Report
-from skerry_optimize.shapes import fix_shapes
+from skerry_optimize.steps import Made, Supplies, stepped
 from skerry_runtime.agent.npz import Arrays
-from skerry_runtime.contract import Format
+from skerry_runtime.contract import Format, GoldenMetric
 
 
 @dataclass(frozen=True)
@@ -52,6 +37,10 @@ class Material:
     """Tidied."""
     data: Arrays | None = None
     golden: Arrays | None = None
+    metric: GoldenMetric | None = None
+    """Of the exam."""
+    files: Mapping[str, Path] = field(default_factory=dict)
+    """File, address or variant that the plan names -> where it lies; else files lie beside `path`."""
 
 
 @dataclass(frozen=True)
@@ -65,17 +54,22 @@ class Build:
     @property
     def ending(self) -> str:
         """Return what its file's name ends with."""
-        return ".ort" if self.format is Format.ORT else ".onnx"
+        return {Format.ORT: ".ort", Format.TFLITE: ".tflite"}.get(self.format, ".onnx")
 
 
-def read_material(path: Path, data: Arrays | None, golden: Arrays | None) -> Material:
-    """Return the model and what it is measured with.
+def read_material(
+    path: Path,
+    data: Arrays | None,
+    golden: Arrays | None,
+    files: Mapping[str, Path] | None = None,
+) -> Material:
+    """Return the model, what it is measured with, and where the files lie that a plan names.
 
     Raises:
         OSError: the file cannot be read.
         StepRefused: it is no model that steps can work on.
     """
-    return Material(path, read_graph(path.read_bytes()), data, golden)
+    return Material(path, read_graph(path.read_bytes()), data, golden, files=files or {})
 
 
 def measured_origin(plan: OptimizePlan, material: Material) -> Origin:
@@ -100,6 +94,7 @@ def run_plan(
     Raises:
         BadPlan: data or golden file do not fit the model.
     """
+    material = replace(material, metric=plan.golden.metric if plan.golden else None)
     for job in plan.jobs:
         yield _run_job(job, plan, material, origin, folder)
 
@@ -128,31 +123,17 @@ def make(job: Job, material: Material) -> Build:
         StepRefused: a step cannot be done with it.
         BadPlan: the data does not fit it.
     """
-    model, content, form = material.model, b"", Format.ONNX
+    given = Supplies(
+        material.model,
+        material.path.parent,
+        material.data or {},
+        material.metric,
+        material.files,
+    )
+    made = Made(material.model)
     for step in job.steps:
-        if isinstance(step.action, Convert):
-            content, form = to_ort(model), Format.ORT
-        else:
-            model = _stepped(model, step, material.data)
-    return Build(model, content or model.SerializeToString(), form)
-
-
-def _stepped(model: onnx.ModelProto, step: BuildStep, data: Arrays | None) -> onnx.ModelProto:
-    match step.action:
-        case FixShapes(inputs=wanted):
-            return fix_shapes(model, wanted)
-        case Prune(mode=PruneMode.MAGNITUDE, share=share):
-            return prune_magnitude(model, share)
-        case Prune(share=share):
-            return prune_structured(model, share).model
-        case Quantize(mode=QuantizeMode.DYNAMIC):
-            return quantize_dynamic(model)
-        case Quantize(mode=QuantizeMode.STATIC):
-            return quantize_static(model, feeds_of(data or {}, model))
-        case Quantize():
-            return to_float16(model)
-        case Convert():
-            raise AssertionError(step)  # taken by its caller
+        made = stepped(made, step.action, given)
+    return Build(made.model, made.content, made.format)
 
 
 def _judged(

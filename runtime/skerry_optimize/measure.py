@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import statistics
 import time
 from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 
+from skerry_optimize.apart import apart
 from skerry_optimize.calibration import Feed, inputs_of
 from skerry_optimize.errors import BadPlan, StepRefused
 from skerry_optimize.graphs import first_line, shapes_of
+from skerry_optimize.runners import Runner, opened
 from skerry_runtime.agent import exam
 from skerry_runtime.agent.npz import Arrays
 from skerry_runtime.agent.score import InvalidExam
-from skerry_runtime.backends.base import LoadError, LoadRequest
+from skerry_runtime.backends.base import Backend, LoadError, LoadRequest
 from skerry_runtime.backends.onnx import OnnxBackend
 from skerry_runtime.contract import Execution, Format, GoldenExam, GoldenMetric
 from skerry_runtime.errors import InferenceFailed, InvalidRequest
@@ -58,7 +55,7 @@ def examined(path: Path, form: Format, golden: Arrays, metric: GoldenMetric) -> 
     """
     asked = GoldenExam(uri="file:///golden", sha256="0" * 64, metric=metric, threshold="0")
     try:
-        model = OnnxBackend().load(LoadRequest(path, form, Execution(profile="cpu"), threads=1))
+        model = _engine(form).load(LoadRequest(path, form, Execution(profile="cpu"), threads=1))
     except LoadError as err:
         raise StepRefused(f"the model cannot be opened: {first_line(err)}") from err
     try:
@@ -69,6 +66,14 @@ def examined(path: Path, form: Format, golden: Arrays, metric: GoldenMetric) -> 
         raise StepRefused(f"the model fails in the exam: {first_line(err)}") from err
     finally:
         model.close()
+
+
+def _engine(form: Format) -> Backend:
+    if form is Format.TFLITE:
+        from skerry_runtime.backends.litert import LiteRtBackend  # noqa: PLC0415 (another engine)
+
+        return LiteRtBackend()
+    return OnnxBackend()
 
 
 def question(model: onnx.ModelProto) -> Feed:
@@ -89,11 +94,11 @@ def compare_speed(before: Path, after: Path, feed: Feed) -> Speed:
         StepRefused: one of them cannot be opened, or does not take the feed.
     """
     try:
-        sessions = [_session(path) for path in (before, after)]
-        for session in sessions:
-            _times(session, feed, WARM_UP)
-        rounds = [[_times(session, feed, RUNS) for session in sessions] for _ in range(ROUNDS)]
-    except Exception as err:  # ONNX Runtime has no base of its own for what it raises
+        runners = [opened(path) for path in (before, after)]
+        for run in runners:
+            _times(run, feed, WARM_UP)
+        rounds = [[_times(run, feed, RUNS) for run in runners] for _ in range(ROUNDS)]
+    except Exception as err:  # the engines have no base of their own for what they raise
         raise StepRefused(f"the model does not run: {first_line(err)}") from err
     medians = [[statistics.median(times) for times in pair] for pair in rounds]
     return Speed(
@@ -103,19 +108,12 @@ def compare_speed(before: Path, after: Path, feed: Feed) -> Speed:
     )
 
 
-def _session(path: Path) -> Any:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 4
-    return ort.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
-
-
-def _times(session: Any, feed: Feed, runs: int) -> list[float]:
+def _times(run: Runner, feed: Feed, runs: int) -> list[float]:
     """Return the seconds of each run."""
     found = []
     for _ in range(runs):
         began = time.perf_counter()
-        session.run(None, feed)
+        run(feed)
         found.append(time.perf_counter() - began)
     return found
 
@@ -126,20 +124,13 @@ def peak_bytes(path: Path, feed: Feed) -> int:
     Raises:
         StepRefused: the process ended by itself.
     """
-    context = multiprocessing.get_context("spawn")
-    try:
-        with ProcessPoolExecutor(1, mp_context=context) as pool:
-            return pool.submit(_peak, path, feed).result()
-    except BrokenProcessPool as err:
-        raise StepRefused(
-            "the process that ran the model ended by itself: too little memory?"
-        ) from err
+    return apart("measuring its memory", _peak, path, feed)
 
 
 def _peak(path: Path, feed: Feed) -> int:
     """Run in a process of its own, which has done nothing yet."""
     before = _memory()["VmRSS"]
-    _times(_session(path), feed, 3)
+    _times(opened(path), feed, 3)
     return max(0, _memory()["VmHWM"] - before)
 
 

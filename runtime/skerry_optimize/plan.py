@@ -6,8 +6,12 @@ guards: {maxAccuracyDrop: "0.01", maxSizeRatio: "0.6"}
 jobs:
 - name: slim-int8
   steps:
-  - prune: {mode: Structured, amount: 25%}
+  - prune: {mode: Structured, amount: 50%}
+  - recover: {epochs: 15}
   - quantize: {mode: Static}
+- name: student
+  steps:
+  - distil: {student: {file: student.onnx}, temperature: 4, epochs: 60}
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     StringConstraints,
@@ -34,6 +39,7 @@ from skerry_runtime.contract import GoldenMetric
 MAX_PLAN_BYTES = 256 * 1024
 MAX_JOBS = 32
 MAX_STEPS = 8
+MAX_EPOCHS = 1000
 
 JobName = Annotated[
     str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)
@@ -82,6 +88,28 @@ Share = Annotated[
 ]
 """For example 50%."""
 DecimalText = Annotated[str, StringConstraints(max_length=32), AfterValidator(_decimal)]
+Epochs = Annotated[int, Field(ge=1, le=MAX_EPOCHS)]
+"""How often training goes over the data."""
+
+
+def _positive(text: str) -> str:
+    if not Decimal(text) > 0:
+        raise ValueError(f"{text!r} must be above 0")
+    return text
+
+
+def _share_of_one(text: str) -> str:
+    if Decimal(text) > 1:
+        raise ValueError(f"{text!r} must be between 0 and 1")
+    return text
+
+
+def _as_text(value: object) -> object:
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+Number = Annotated[DecimalText, BeforeValidator(_as_text)]
+"""A decimal number, written as a number or as text."""
 Axis = Annotated[int, Field(ge=1, le=2**31 - 1)]
 
 
@@ -115,7 +143,45 @@ class FixShapes(_PlanModel):
 class Convert(_PlanModel):
     """Writes the model in another format."""
 
-    format: Literal["ORT"]
+    format: Literal["ORT", "TFLite"]
+
+
+class Recover(_PlanModel):
+    """Trains what was pruned to say what its origin says; data needs no labels."""
+
+    epochs: Epochs
+
+
+class Student(_PlanModel):
+    """The graph that is to be trained; its weights are where training begins."""
+
+    file: Annotated[str, StringConstraints(min_length=1, max_length=4096)] | None = None
+    uri: Annotated[str, StringConstraints(min_length=1, max_length=4096)] | None = None
+    sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")] | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Student:
+        if (self.file is None) == (self.uri is None):
+            raise ValueError("student is either a file or a uri")
+        if self.uri is not None and self.sha256 is None:
+            raise ValueError("student.uri needs sha256: what is fetched is checked")
+        return self
+
+
+class Distil(_PlanModel):
+    """Trains a smaller model to say what a larger one says (Hinton et al. 2015)."""
+
+    teacher: JobName | None = None
+    """A variant; absent: what the job begins with."""
+    student: Student
+    temperature: Annotated[Number, AfterValidator(_positive)] = "4"
+    """Divides logits before they become shares: the higher, the softer."""
+    alpha: Annotated[Number, AfterValidator(_share_of_one)] = "1"
+    """Share of the teacher's word in the loss; the rest is the labels'."""
+    epochs: Epochs
+
+
+Action = Quantize | Prune | FixShapes | Convert | Recover | Distil
 
 
 class BuildStep(_PlanModel):
@@ -125,6 +191,8 @@ class BuildStep(_PlanModel):
     prune: Prune | None = None
     fix_shapes: FixShapes | None = None
     convert: Convert | None = None
+    recover: Recover | None = None
+    distil: Distil | None = None
 
     @model_validator(mode="after")
     def _one(self) -> BuildStep:
@@ -135,10 +203,10 @@ class BuildStep(_PlanModel):
         return self
 
     @property
-    def action(self) -> Quantize | Prune | FixShapes | Convert:
+    def action(self) -> Action:
         """Return what is to be done."""
-        found = self.quantize or self.prune or self.fix_shapes or self.convert
-        assert found is not None  # noqa: S101 (checked when it was read)
+        given = (getattr(self, name) for name in BuildStep.model_fields)
+        found: Action = next(one for one in given if one is not None)
         return found
 
 
@@ -150,19 +218,64 @@ class Job(_PlanModel):
 
     @model_validator(mode="after")
     def _in_order(self) -> Job:
-        actions = [step.action for step in self.steps]
-        if any(isinstance(one, Convert) for one in actions[:-1]):
-            raise ValueError(f"job {self.name!r}: convert must be the last step")
-        quantized = [n for n, one in enumerate(actions) if isinstance(one, Quantize)]
-        if len(quantized) > 1:
-            raise ValueError(f"job {self.name!r}: a model is quantised once: drop a step")
-        if quantized and any(isinstance(one, Prune) for one in actions[quantized[0] :]):
-            raise ValueError(f"job {self.name!r}: prune comes before quantize")
+        problem = _out_of_order([step.action for step in self.steps])
+        if problem:
+            raise ValueError(f"job {self.name!r}: {problem}")
         return self
+
+    @property
+    def needs_data(self) -> str:
+        """Return the step that cannot be done without data; none: an empty text."""
+        if self.has(QuantizeMode.STATIC):
+            return "static quantisation"
+        return next(
+            (n for n in ("recover", "distil") if any(getattr(s, n) for s in self.steps)), ""
+        )
 
     def has(self, mode: QuantizeMode) -> bool:
         """Tell whether the job quantises in this mode."""
         return any(one.quantize and one.quantize.mode is mode for one in self.steps)
+
+
+def _out_of_order(actions: list[Action]) -> str:
+    """Return what is wrong with the order of steps; nothing: an empty text."""
+    before: list[Action] = []
+    for one in actions:
+        problem = _after(one, before)
+        if problem:
+            return problem
+        before.append(one)
+    return ""
+
+
+def _after(one: Action, before: list[Action]) -> str:
+    """Return why a step cannot come after others; nothing: it can."""
+    last = before[-1] if before else None
+    converted = isinstance(last, Convert)
+    quantized = any(isinstance(other, Quantize) for other in before)
+    pruned = any(isinstance(other, Prune) for other in before)
+    trains = isinstance(one, Prune | Recover | Distil)
+    problems = {
+        "convert must be the last step; after TFLite only quantize may come": (
+            isinstance(last, Convert)
+            and not (last.format == "TFLite" and isinstance(one, Quantize))
+        ),
+        "a model is quantised once: drop a step": quantized and isinstance(one, Quantize),
+        "a TFLite model is quantised Dynamic or Static": (
+            converted and isinstance(one, Quantize) and one.mode is QuantizeMode.FLOAT16
+        ),
+        "quantize comes after convert to TFLite": (
+            quantized and isinstance(one, Convert) and one.format == "TFLite"
+        ),
+        f"{type(one).__name__.lower()} comes before quantize": quantized and trains,
+        "recover comes after prune: there is nothing to recover from": (
+            isinstance(one, Recover) and not pruned
+        ),
+        "distil is the first step: it begins with the student": (
+            isinstance(one, Distil) and bool(before)
+        ),
+    }
+    return next((text for text, holds in problems.items() if holds), "")
 
 
 class DataFile(_PlanModel):
@@ -203,12 +316,12 @@ class OptimizePlan(_PlanModel):
             raise ValueError(f"two jobs are named {twice[0]!r}: names must differ")
         if self.guards.max_accuracy_drop is not None and self.golden is None:
             raise ValueError("guards.maxAccuracyDrop needs golden: nothing says what is right")
-        static = [job.name for job in self.jobs if job.has(QuantizeMode.STATIC)]
-        if static and self.data is None:
-            raise ValueError(
-                f"job {static[0]!r}: static quantisation needs data: an .npz of inputs to "
-                "calibrate with, and not the golden file"
-            )
+        for job in self.jobs:
+            if job.needs_data and self.data is None:
+                raise ValueError(
+                    f"job {job.name!r}: {job.needs_data} needs data: an .npz of inputs, and not "
+                    "the golden file"
+                )
         if self.data and self.golden and self.data.file == self.golden.file:
             raise ValueError("data and golden are one file: an exam that was learnt proves nothing")
         return self

@@ -8,7 +8,7 @@ import onnx
 from onnx import checker
 
 from skerry_optimize.errors import StepRefused
-from skerry_optimize.graphs import first_line, shapes_of, weights_of, with_shapes
+from skerry_optimize.graphs import INVALID, first_line, shapes_of, weights_of, with_shapes
 
 
 def fix_shapes(model: onnx.ModelProto, wanted: Mapping[str, tuple[int, ...]]) -> onnx.ModelProto:
@@ -36,7 +36,7 @@ def fix_shapes(model: onnx.ModelProto, wanted: Mapping[str, tuple[int, ...]]) ->
     try:
         found = with_shapes(fixed)
         checker.check_model(found, full_check=True)
-    except (checker.ValidationError, RuntimeError, ValueError) as err:
+    except INVALID as err:
         raise StepRefused(f"fixShapes: the model cannot have them: {first_line(err)}") from err
     return found
 

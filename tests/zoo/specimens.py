@@ -57,7 +57,7 @@ class Specimen:
 
 def of_packages(*packages: str) -> Iterator[Specimen]:
     """Yield the model files of packages in the lock; none named: of all."""
-    for wheel in _wheels(packages):
+    for wheel in wheels(packages):
         with zipfile.ZipFile(wheel) as archive:
             for name in sorted(archive.namelist()):
                 kind = FORMATS.get(Path(name).suffix)
@@ -110,7 +110,7 @@ def _zipped(body: bytes, arrays: list[np.ndarray]) -> dict[str, np.ndarray]:
     return dict(zip(names, arrays, strict=False))
 
 
-def _wheels(packages: tuple[str, ...]) -> list[Path]:
+def wheels(packages: tuple[str, ...]) -> list[Path]:
     """Return the packages' files, fetched once for each version of the lock."""
     blocks = [b for b in LOCK.read_text().replace("\\\n", " ").splitlines() if "==" in b]
     chosen = [b for b in blocks if not packages or b.partition("==")[0] in packages]

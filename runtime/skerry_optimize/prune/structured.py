@@ -16,6 +16,7 @@ from onnx import checker
 
 from skerry_optimize.errors import StepRefused
 from skerry_optimize.graphs import (
+    INVALID,
     Weights,
     first_line,
     put_weights,
@@ -134,7 +135,7 @@ def _checked(model: onnx.ModelProto) -> onnx.ModelProto:
     try:
         found = with_shapes(model)
         checker.check_model(found, full_check=True)
-    except (checker.ValidationError, RuntimeError, ValueError) as err:
+    except INVALID as err:
         raise StepRefused(
             f"prune: the graph does not fit together any more: {first_line(err)}"
         ) from err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -82,3 +83,34 @@ def test_a_file_that_is_not_there_is_named(
 ) -> None:
     assert run(folder, "other.onnx") == 2
     assert "other.onnx" in capsys.readouterr().err
+
+
+def test_a_report_is_drawn(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report = folder / "builds/report.json"
+    assert run(folder) == 0
+    assert main(["plot", str(report)]) == 0
+    drawn = (folder / "builds/report.svg").read_text()
+    assert capsys.readouterr().out.splitlines()[-1] == str(folder / "builds/report.svg")
+    tree = ElementTree.fromstring(drawn)  # noqa: S314 (just drawn)
+    texts = ["".join(one.itertext()) for one in tree.iter("{http://www.w3.org/2000/svg}text")]
+    assert texts.count("int8") == texts.count("origin") == 2
+    assert len(list(tree.iter("{http://www.w3.org/2000/svg}circle"))) == 4
+
+
+@pytest.mark.parametrize("content", ["hello", "{}", '{"cpu": 1}'])
+def test_what_is_no_report_is_not_drawn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str
+) -> None:
+    path = tmp_path / "report.json"
+    path.write_text(content)
+    assert main(["plot", str(path)]) == 2
+    assert "no report" in capsys.readouterr().err
+
+
+def test_a_report_without_an_exam_cannot_be_drawn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "report.json"
+    path.write_text('{"cpu": "x", "origin": {"sha256": "0", "sizeBytes": 1}, "jobs": []}')
+    assert main(["plot", str(path)]) == 2
+    assert "has no accuracy" in capsys.readouterr().err

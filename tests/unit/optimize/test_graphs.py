@@ -89,6 +89,13 @@ def test_a_graph_whose_nodes_do_not_fit_is_refused() -> None:
         read_graph(model.SerializeToString())
 
 
+def test_an_operator_of_a_domain_that_is_not_imported_is_refused() -> None:
+    model = onnx.ModelProto.FromString(mlp())
+    model.graph.node[0].domain = "com.example"
+    with pytest.raises(StepRefused, match=r"com\.example"):
+        read_graph(model.SerializeToString())
+
+
 def test_a_function_of_the_model_is_written_out() -> None:
     made = GraphBuilder((2, 4))
     model = onnx.ModelProto.FromString(made.model(made.gemm("x", 4, 4), (2, 4)))

@@ -42,6 +42,23 @@ STATIC, DYNAMIC = "quantize: {mode: Static}", "quantize: {mode: Dynamic}"
 PRUNE = "prune: {mode: Magnitude, amount: 50%}"
 
 
+def distil(student: str, more: str = "alpha: 1") -> str:
+    return f"{{distil: {{student: {{{student}}}, epochs: 3, {more}}}}}"
+
+
+def test_distilling_takes_numbers_as_numbers_and_as_texts() -> None:
+    text = jobs(distil("file: s.onnx", 'temperature: 2.5, alpha: "0.3", teacher: fp32'))
+    step = read_plan(text).jobs[0].steps[0].distil
+    assert step is not None
+    assert (step.temperature, step.alpha, step.teacher) == ("2.5", "0.3", "fp32")
+    assert step.student.file == "s.onnx"
+
+
+def test_a_tflite_build_may_be_quantised() -> None:
+    steps = read_plan(jobs("{convert: {format: TFLite}}", f"{{{STATIC}}}")).jobs[0].steps
+    assert [one.action for one in steps] == [steps[0].convert, steps[1].quantize]
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -50,13 +67,29 @@ PRUNE = "prune: {mode: Magnitude, amount: 50%}"
         ("jobs: []", "jobs"),
         ("a" * (MAX_PLAN_BYTES + 1), "bytes"),
         (jobs("{quantise: {mode: Static}}"), "jobs.0.steps.0.quantise"),
-        (jobs("{}"), "exactly one of: quantize, prune, fixShapes, convert"),
+        (jobs("{}"), "exactly one of: quantize, prune, fixShapes, convert, recover, distil"),
         (jobs(f"{{{STATIC}, {PRUNE}}}"), "exactly one"),
         (jobs("{quantize: {mode: int4}}"), "jobs.0.steps.0.quantize.mode"),
         (jobs("{prune: {mode: Structured, amount: 100%}}"), "amount"),
         (jobs("{prune: {mode: Structured, amount: 0%}}"), "between 1% and 99%"),
         (jobs("{prune: {mode: Structured, amount: 0.5}}"), "amount"),
-        (jobs("{convert: {format: TFLite}}"), "format"),
+        (jobs("{convert: {format: PTE}}"), "format"),
+        (jobs("{convert: {format: TFLite}}", "{quantize: {mode: Float16}}"), "Dynamic or Static"),
+        (jobs("{convert: {format: TFLite}}", f"{{{PRUNE}}}"), "after TFLite only quantize"),
+        (jobs(f"{{{DYNAMIC}}}", "{convert: {format: TFLite}}"), "comes after convert to TFLite"),
+        (jobs("{recover: {epochs: 3}}"), "nothing to recover from"),
+        (jobs(f"{{{PRUNE}}}", "{recover: {epochs: 0}}"), "recover.epochs"),
+        (jobs(f"{{{PRUNE}}}", "{recover: {epochs: 1001}}"), "recover.epochs"),
+        (jobs(f"{{{PRUNE}}}", "{recover: {epochs: 3}}", data=False), "recover needs data"),
+        (jobs(f"{{{PRUNE}}}", f"{{{DYNAMIC}}}", "{recover: {epochs: 3}}"), "comes before quantize"),
+        (jobs(distil("file: s.onnx"), data=False), "distil needs data"),
+        (jobs(f"{{{PRUNE}}}", distil("file: s.onnx")), "distil is the first step"),
+        (jobs(distil("")), "either a file or a uri"),
+        (jobs(distil("file: s.onnx, uri: 'https://x.example/s'")), "either a file or a uri"),
+        (jobs(distil("uri: 'https://x.example/s'")), "needs sha256"),
+        (jobs(distil("file: s.onnx", "temperature: 0")), "distil.temperature"),
+        (jobs(distil("file: s.onnx", 'alpha: "1.5"')), "between 0 and 1"),
+        (jobs(distil("file: s.onnx", "alpha: true")), "distil.alpha"),
         (jobs("{convert: {format: ORT}}", f"{{{DYNAMIC}}}"), "convert must be the last"),
         (jobs(f"{{{DYNAMIC}}}", f"{{{STATIC}}}"), "quantised once"),
         (jobs(f"{{{DYNAMIC}}}", f"{{{PRUNE}}}"), "prune comes before quantize"),
