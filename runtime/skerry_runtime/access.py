@@ -93,8 +93,10 @@ class Tls:
             BadSecret: it holds no certificate with its key.
         """
         self.folder = folder
-        self.context = _server_context()
+        self.context = _server_context("http/1.1")
         """For new connections; those that stand keep what they began with."""
+        self.http2_context = _server_context("h2")
+        """The same for gRPC on our own HTTP/2."""
         self.pair = KeyPair(b"", b"")
         self.refresh()
 
@@ -108,15 +110,16 @@ class Tls:
         pair = KeyPair(_read(place / CERTIFICATE), _read(place / KEY))
         if pair == self.pair:
             return
-        for context in (_server_context(), self.context):  # the first only tries
+        first = _server_context("h2")  # only tries
+        for context in (first, self.context, self.http2_context):
             _load(context, place)
         self.pair = pair
 
 
-def _server_context() -> ssl.SSLContext:
+def _server_context(protocol: str) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
+    context.set_alpn_protocols([protocol])
     return context
 
 

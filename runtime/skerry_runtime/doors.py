@@ -6,6 +6,7 @@ import asyncio
 import logging
 import resource
 from dataclasses import dataclass
+from functools import partial
 
 import grpc.aio
 
@@ -21,12 +22,14 @@ from skerry_runtime.rest.guard import GuardedApp
 from skerry_runtime.rest.handshakes import HandshakeLimits
 from skerry_runtime.rest.http import App
 from skerry_runtime.rest.hub import ListenerLimits
-from skerry_runtime.rest.listener import Listener, bind_all
+from skerry_runtime.rest.listener import Listener, bind, bind_all
 from skerry_runtime.rest.observed import ObservedApp
+from skerry_runtime.rpc.aio import build_server
 from skerry_runtime.rpc.guard import TokenInterceptor, credentials
+from skerry_runtime.rpc.methods import methods_of
 from skerry_runtime.rpc.observed import ObservingInterceptor
-from skerry_runtime.rpc.servicer import RpcLimits, Servicer, build_server
-from skerry_runtime.settings import RuntimeSettings
+from skerry_runtime.rpc.servicer import RpcLimits, Servicer
+from skerry_runtime.settings import GrpcServer, RuntimeSettings
 from skerry_runtime.trace import Observer
 
 SPARE_FILES = 256
@@ -62,13 +65,8 @@ class Doors:
             OSError: a port is taken.
         """
         _raise_file_limit(settings)
-        limits, tls = rpc_limits(settings), self._credentials.tls
-        self._rpc = build_server(
-            Servicer(self._dataplane, limits),
-            limits,
-            _interceptors(self._observer, self._credentials.tokens),
-        )
-        grpc_port = _bind_rpc(self._rpc, settings.host, settings.grpc_port, tls)
+        tls = self._credentials.tls
+        self._rpc, grpc_port = self._open_rpc(settings)
         http, admin = bind_all(settings.host, settings.http_port, settings.admin_port)
         budget = BodyBudget(settings.max_body_bytes, settings.max_buffered_bytes)
         self._rest = Listener(
@@ -81,6 +79,40 @@ class Doors:
         self._admin = Listener(self._admin_app, admin, admin_limits(settings), BodyBudget(0, 0))
         await asyncio.gather(self._rpc.start(), self._rest.start(), self._admin.start())
         return Ports(self._rest.port, grpc_port, self._admin.port)
+
+    def _open_rpc(self, settings: RuntimeSettings) -> tuple[grpc.aio.Server | Listener, int]:
+        """Return what speaks gRPC, and its port.
+
+        Raises:
+            OSError: the port is taken.
+        """
+        limits, tls = rpc_limits(settings), self._credentials.tls
+        servicer = Servicer(self._dataplane, limits)
+        if settings.grpc_server is GrpcServer.GRPCIO:
+            interceptors = _interceptors(self._observer, self._credentials.tokens)
+            server = build_server(servicer, limits, interceptors)
+            return server, _bind_rpc(server, settings.host, settings.grpc_port, tls)
+        # An import here, so that a process whose gRPC is grpcio's pays nothing for it.
+        from skerry_runtime.front.connection import FrontConnection  # noqa: PLC0415
+        from skerry_runtime.front.desk import Desk  # noqa: PLC0415
+
+        budget = BodyBudget(settings.max_body_bytes, settings.max_buffered_bytes)
+        desk = Desk(
+            methods_of(servicer, limits),
+            limits,
+            self._credentials.tokens,
+            self._observer if self._observer.is_needed else None,
+            self._rest_app(settings, budget),
+        )
+        listener = Listener(
+            desk.app,
+            bind(settings.host, settings.grpc_port),
+            rest_limits(settings),
+            budget,
+            tls.http2_context if tls else None,
+            partial(FrontConnection, desk=desk),
+        )
+        return listener, listener.port
 
     def drain(self) -> None:
         """End every REST connection with its next answer; new ones are still taken."""

@@ -6,6 +6,7 @@ import os
 import re
 import socket
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -70,6 +71,13 @@ def _quota_of_version_1(folder: Path) -> list[str]:
         return [(folder / name).read_text().strip() for name in names]
     except OSError:
         return []
+
+
+class GrpcServer(StrEnum):
+    """Whose HTTP/2 the gRPC port speaks."""
+
+    GRPCIO = "grpcio"
+    HTTP2 = "http2"
 
 
 class RuntimeSettings(BaseModel):
@@ -152,6 +160,9 @@ class RuntimeSettings(BaseModel):
     """Folder with tls.crt and tls.key; with it REST and gRPC speak TLS only."""
     secrets_poll_s: float = Field(default=5.0, gt=0)
     """How often both folders are read again."""
+    grpc_server: GrpcServer = GrpcServer.GRPCIO
+    """What speaks gRPC: grpcio, or http2, our own HTTP/2, which costs a fraction of the time a
+    call and is on trial."""
     reflection: bool = False
     """Whether gRPC reflection tells tools such as grpcurl what there is to call."""
     cors_origins: CorsOrigins = ""

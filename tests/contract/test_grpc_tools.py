@@ -30,9 +30,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return models.product(tmp_path_factory.mktemp("models") / "m.onnx")
 
 
-@pytest.fixture
-def server() -> Iterator[InThread]:
-    with running(reflection=True) as server:
+@pytest.fixture(params=["grpcio", "http2"])
+def server(request: pytest.FixtureRequest) -> Iterator[InThread]:
+    with running(reflection=True, grpc_server=request.param) as server:
         yield server
 
 

@@ -70,6 +70,8 @@ ORAS = Module("oras", ("oras",))
 """Pushes files to a registry as people do; used by tests only."""
 AGE = Module("age", ("age", "age-keygen"))
 """Encrypts files as people do; used by tests only."""
+H2SPEC = Module("h2spec", ("h2spec",))
+"""Asks an HTTP/2 server whether it keeps to the standard; used by tests only."""
 
 
 def cache_key(sources: dict[str, bytes], go_version: str, flags: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from collections.abc import Callable
 from contextlib import ExitStack
 
 from skerry_runtime.rest.acceptor import Acceptor
@@ -29,7 +30,9 @@ class Listener:
         limits: ListenerLimits,
         budget: BodyBudget,
         tls: ssl.SSLContext | None = None,
+        protocol: Callable[[Hub], asyncio.BaseProtocol] = Connection,
     ) -> None:
+        self._protocol = protocol
         self._bound = bound
         self._tls = tls
         self._hub = Hub(app, limits, budget)
@@ -63,8 +66,8 @@ class Listener:
         self._handshakes.give_up()
         await self._hub.end(timeout_s)
 
-    def _connection(self) -> Connection:
-        return Connection(self._hub)
+    def _connection(self) -> asyncio.BaseProtocol:
+        return self._protocol(self._hub)
 
 
 def bind_all(host: str, *ports: int) -> tuple[socket.socket, ...]:

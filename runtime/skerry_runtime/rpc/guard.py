@@ -11,10 +11,8 @@ from typing_extensions import override
 
 from skerry_runtime.access import KeyPair, Tls, Tokens
 from skerry_runtime.errors import Unauthenticated
+from skerry_runtime.rpc.methods import is_open
 from skerry_runtime.rpc.statuses import STATUSES
-
-OPEN = ("/ServerLive", "/ServerReady", "/grpc.health.v1.Health/Check")
-"""Methods that load balancers and probes call without a token."""
 
 
 class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc has no types
@@ -32,7 +30,7 @@ class TokenInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grp
         """Return the method's handler, or one that refuses."""
         details = handler_call_details
         handler = await continuation(details)
-        if handler is None or details.method.endswith(OPEN) or self._admits(details):
+        if handler is None or is_open(details.method) or self._admits(details):
             return handler
         return self._stream_refusal if handler.request_streaming else self._refusal
 

@@ -149,8 +149,8 @@ def ask(
 
 
 @contextmanager
-def guarded(**folders: Path) -> Iterator[InThread]:
-    with running(secrets_poll_s=0.02, **folders) as server:
+def guarded(**settings: object) -> Iterator[InThread]:
+    with running(secrets_poll_s=0.02, **settings) as server:
         server.registry.switch(serving(FakeModel()))
         yield server
 
@@ -246,12 +246,13 @@ def trusting(*pems: bytes) -> ssl.SSLContext:
     return context
 
 
+@pytest.mark.parametrize("grpc_server", ["grpcio", "http2"])
 def test_both_protocols_speak_tls_and_a_new_certificate_drops_no_connection(
-    tmp_path: Path,
+    tmp_path: Path, grpc_server: str
 ) -> None:
     old, new = certificate(tmp_path, "old"), certificate(tmp_path, "new")
     secret = Secret(tmp_path / "tls", **old)
-    with guarded(tls_dir=secret.folder) as server:
+    with guarded(tls_dir=secret.folder, grpc_server=grpc_server) as server:
         context = trusting(old["tls_crt"], new["tls_crt"])
         with closing(http.client.HTTPSConnection(server.http, timeout=30, context=context)) as kept:
             kept.request("POST", INFER, BODY)

@@ -1,0 +1,549 @@
+"""A server's connection: bytes in, events and bytes out; no socket, no clock of its own.
+
+What a peer breaks ends its stream or the connection, as RFC 9113 says. What a peer may do as
+often as it likes and brings nothing is paid from a purse, so that the cost of a connection is
+bounded by what it is used for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from skerry_runtime.http2 import frames
+from skerry_runtime.http2.errors import BrokenConnection, BrokenStream, ErrorCode
+from skerry_runtime.http2.events import Asked, Came, Ended, Event, GivenUp, Heard
+from skerry_runtime.http2.fields import Field, FieldReader, block_of
+from skerry_runtime.http2.frames import PREFACE
+from skerry_runtime.http2.heads import Head, Malformed, check_fields, head_of
+from skerry_runtime.http2.limits import Http2Limits, Purse
+from skerry_runtime.http2.sender import Sender
+from skerry_runtime.http2.streams import Books, Stream
+
+KEPT_HEADS, KEPT_HEAD_BYTES = 64, 1024
+"""How many heads a connection keeps by their block, and of what length."""
+
+A_FRAME, A_WINDOW, A_RESET, A_REQUEST = 1.0, 0.5, 3.0, 2.0
+"""What is paid for a frame that brings nothing, for more window, for a stream that is cut short;
+and what a request brings: less than its reset costs."""
+SETTINGS_IN_A_FRAME = 8
+
+_STREAM_ID = 0x7FFF_FFFF
+_TOO_LARGE = block_of(((b":status", b"431"),))
+
+
+class _Block(NamedTuple):
+    """A header block that is not whole yet."""
+
+    stream_id: int
+    is_end: bool
+    fragments: list[bytes]
+
+
+class Connection:
+    """The protocol's state; lives wherever its bytes come and go."""
+
+    def __init__(self, limits: Http2Limits, clock: Callable[[], float]) -> None:
+        """`clock`: monotonic seconds."""
+        self._limits = limits
+        self._clock = clock
+        self._purse = Purse(limits.purse, limits.purse_per_s)
+        self._books = Books()
+        self._sender = Sender(limits, self._books, self._purse, clock)
+        self._fields = FieldReader(limits.max_header_bytes, limits.max_fields)
+        self._heads: dict[bytes, Head] = {}
+        self._heads_hold_until = 0  # changes of the fields' table
+        self._window = limits.connection_window_bytes
+        self._credit = 0
+        self._rest = bytearray()
+        self._missing = len(PREFACE)
+        self._is_greeted = False
+        self._is_settled = False
+        self._block: _Block | None = None
+        self._last_taken: int | None = None  # of streams, when no more are taken
+        self.is_over = False
+        """Nothing can come of it any more; what it has to say still goes out."""
+        self.complaint = ""
+        """Why it is over, when that is the peer's doing."""
+        self._takers = (  # by the number of the frame's type
+            self._take_data,
+            self._take_headers,
+            self._take_priority,
+            self._take_rst_stream,
+            self._take_settings,
+            self._take_push_promise,
+            self._take_ping,
+            self._take_goaway,
+            self._take_window_update,
+            self._take_continuation,
+        )
+        self._greet()
+
+    def _greet(self) -> None:
+        limits = self._limits
+        own = (
+            (frames.MAX_CONCURRENT_STREAMS, limits.max_streams),
+            (frames.INITIAL_WINDOW_SIZE, limits.window_bytes),
+            (frames.MAX_FRAME_SIZE, limits.max_frame_bytes),
+            (frames.MAX_HEADER_LIST_SIZE, limits.max_header_bytes),
+        )
+        more = limits.connection_window_bytes - frames.DEFAULT_WINDOW
+        self._sender.out += (frames.settings(own), frames.window_update(0, more))
+
+    @property
+    def open_streams(self) -> int:
+        """Streams whose work has not ended."""
+        return len(self._books.open)
+
+    @property
+    def waits_for_head(self) -> bool:
+        """Whether something has begun that is no request yet: a greeting, or a head."""
+        return not self._is_settled or self._block is not None
+
+    @property
+    def has_part_of_frame(self) -> bool:
+        """Whether a frame has begun to come."""
+        return bool(self._rest)
+
+    def take(self) -> Sequence[bytes | memoryview]:
+        """Return what goes out, and forget it."""
+        out, self._sender.out = self._sender.out, []
+        return out
+
+    def receive(self, data: bytes) -> list[Event]:
+        """Use up the next bytes of the connection; return what they mean. Events keep views."""
+        if self.is_over:
+            return []
+        if len(self._rest) + len(data) < self._missing:
+            self._rest += data
+            return []
+        if self._rest:
+            data, self._rest = bytes(self._rest) + data, bytearray()
+        try:
+            self._consume(data)
+        except BrokenConnection as error:
+            self.end(error.code, str(error))
+        events, self._sender.events = self._sender.events, []
+        return events
+
+    def end(self, code: ErrorCode, text: str = "") -> None:
+        """Say goodbye for good."""
+        self._sender.out.append(frames.goaway(self._books.last_id, code, text))
+        self.is_over = True
+        self.complaint = text
+
+    def retire(self, *, is_final: bool) -> None:
+        """Take no more streams: first said without a number, so that none under way is lost."""
+        last = self._books.last_id if is_final else _STREAM_ID
+        self._last_taken = self._books.last_id if is_final else None
+        self._sender.out.append(frames.goaway(last, ErrorCode.NO_ERROR))
+        if not is_final:
+            self._sender.out.append(frames.ping(frames.GOODBYE))
+
+    def head(self, stream_id: int, block: bytes, *, is_end: bool = False) -> None:
+        """Send the head of an answer; `is_end`: it is all of it."""
+        stream = self._books.open.get(stream_id)
+        if stream is not None:
+            self._sender.head(stream, block, is_end=is_end)
+
+    def body(self, stream_id: int, body: bytes) -> bool:
+        """Send bytes of an answer; return whether some wait: then `Taken` tells when none do."""
+        stream = self._books.open.get(stream_id)
+        if stream is None:
+            return False
+        self._sender.body(stream, body)
+        return bool(stream.out)
+
+    def finish(self, stream_id: int, trailers: bytes | None = None) -> None:
+        """End an answer, with a block of trailers or without."""
+        stream = self._books.open.get(stream_id)
+        if stream is not None:
+            self._sender.end(stream, trailers)
+
+    def reply(self, stream_id: int, head: bytes, body: bytes, trailers: bytes) -> None:
+        """Send a whole answer, and release its stream."""
+        stream = self._books.open.get(stream_id)
+        if stream is not None:
+            stream.is_released = True
+            self._sender.reply(stream, head, body, trailers)
+
+    def reset(self, stream_id: int, code: ErrorCode) -> None:
+        """Cut a stream short from this side."""
+        if stream_id in self._books.open:
+            self._sender.reset(stream_id, code)
+
+    def release(self, stream_id: int) -> None:
+        """Say that nobody works for a stream any more."""
+        stream = self._books.open.get(stream_id)
+        if stream is not None:
+            stream.is_released = True
+            self._books.settle(stream)
+
+    def reset_stalled(self, since: float) -> list[int]:
+        """Cut the streams short whose peer has taken nothing since then; return them."""
+        stalled = [s.id for s in self._books.open.values() if s.out and s.moved_at < since]
+        for stream_id in stalled:
+            self._sender.reset(stream_id, ErrorCode.CANCEL)
+        return stalled
+
+    def credit(self, stream_id: int, count: int) -> None:
+        """Say that so many bytes of a body were used up: the peer may send as many more."""
+        self._credit_connection(count)
+        stream = self._books.open.get(stream_id)
+        if stream is None or stream.request_ended or stream.is_dead:
+            return
+        stream.credit += count
+        if 2 * stream.credit >= self._limits.window_bytes:
+            self._sender.out.append(frames.window_update(stream_id, stream.credit))
+            stream.receive_window += stream.credit
+            stream.credit = 0
+
+    def _credit_connection(self, count: int) -> None:
+        self._credit += count
+        if 2 * self._credit >= self._limits.connection_window_bytes:
+            self._sender.out.append(frames.window_update(0, self._credit))
+            self._window += self._credit
+            self._credit = 0
+
+    def _pay(self, price: float) -> None:
+        if not self._purse.pay(price, self._clock()):
+            text = "too many frames that bring nothing"
+            raise BrokenConnection(ErrorCode.ENHANCE_YOUR_CALM, text)
+
+    def _consume(self, data: bytes) -> None:
+        at, size = self._greeted(data), len(data)
+        view = memoryview(data)
+        self._missing = frames.HEAD_BYTES
+        while size - at >= frames.HEAD_BYTES:
+            high, low, kind, flags, stream_id = frames.unpack_head(data, at)
+            length = high << 16 | low
+            if length > self._limits.max_frame_bytes:
+                raise BrokenConnection(ErrorCode.FRAME_SIZE_ERROR, "a frame is too long")
+            end = at + frames.HEAD_BYTES + length
+            if end > size:
+                self._missing = end - at
+                break
+            self._take(kind, flags, stream_id & _STREAM_ID, view[at + frames.HEAD_BYTES : end])
+            at = end
+        if at < size:
+            self._rest += view[at:]
+
+    def _greeted(self, data: bytes) -> int:
+        """Check the preface, once; return where frames begin."""
+        if self._is_greeted:
+            return 0
+        if not data.startswith(PREFACE):
+            raise BrokenConnection(ErrorCode.PROTOCOL_ERROR, "this port speaks HTTP/2")
+        self._is_greeted = True
+        return len(PREFACE)
+
+    def _take(self, kind: int, flags: int, stream_id: int, payload: memoryview) -> None:
+        """Use up one frame."""
+        if self._block is not None and kind != frames.CONTINUATION:
+            raise BrokenConnection(ErrorCode.PROTOCOL_ERROR, "a frame stands within a header block")
+        if not self._is_settled and kind != frames.SETTINGS:
+            raise BrokenConnection(ErrorCode.PROTOCOL_ERROR, "the first frame must be SETTINGS")
+        try:
+            if kind < len(self._takers):
+                self._takers[kind](flags, stream_id, payload)
+            else:
+                self._pay(A_FRAME)
+        except BrokenStream as error:
+            self._break(error)
+
+    def _break(self, error: BrokenStream) -> None:
+        self._pay(A_RESET)
+        is_open = error.stream_id in self._books.open
+        self._sender.reset(error.stream_id, error.code)
+        if is_open:
+            self._sender.events.append(GivenUp(error.stream_id))
+
+    def _take_data(self, flags: int, stream_id: int, payload: memoryview) -> None:
+        size = len(payload)
+        if size > self._window:
+            raise BrokenConnection(ErrorCode.FLOW_CONTROL_ERROR, "more data than the window takes")
+        stream = self._books.open.get(stream_id)
+        if stream is None:
+            self._require_not_idle(stream_id)
+        self._window -= size
+        if stream is None or stream.is_dead or stream.request_ended:
+            self._credit_connection(size)
+            self._refuse_data(stream, stream_id)
+            return
+        if size > stream.receive_window:
+            self._credit_connection(size)
+            text = "more data than the stream's window takes"
+            raise BrokenStream(stream_id, ErrorCode.FLOW_CONTROL_ERROR, text)
+        stream.receive_window -= size
+        body = _without_padding(flags, payload)
+        if len(body) != size:
+            self.credit(stream_id, size - len(body))
+        self._grow(stream, body, is_end=bool(flags & frames.END_STREAM))
+
+    def _grow(self, stream: Stream, body: memoryview, *, is_end: bool) -> None:
+        stream.body_bytes += len(body)
+        if is_end:
+            self._end_request(stream)
+        elif not body:
+            self._pay(A_FRAME)
+        elif stream.declared is not None and stream.body_bytes > stream.declared:
+            raise _other_length(stream.id)
+        if body:
+            self._sender.events.append(Came(stream.id, body, is_end))
+        elif is_end:
+            self._sender.events.append(Ended(stream.id))
+
+    def _end_request(self, stream: Stream) -> None:
+        if stream.declared is not None and stream.body_bytes != stream.declared:
+            raise _other_length(stream.id)
+        stream.request_ended = True
+
+    def _refuse_data(self, stream: Stream | None, stream_id: int) -> None:
+        """Heed data that nobody waits for."""
+        self._pay(A_FRAME)
+        if stream is not None and stream.is_cut_short:
+            return
+        if stream is not None or not self._books.was_cut_short(stream_id):
+            raise BrokenStream(stream_id, ErrorCode.STREAM_CLOSED, "data behind the end")
+
+    def _take_headers(self, flags: int, stream_id: int, payload: memoryview) -> None:
+        if not stream_id & 1:
+            raise BrokenConnection(ErrorCode.PROTOCOL_ERROR, "a request's stream has an odd number")
+        body = _without_padding(flags, payload)
+        if flags & frames.PRIORITISED:
+            if len(body) < _PRIORITY_BYTES:
+                raise BrokenConnection(ErrorCode.FRAME_SIZE_ERROR, "HEADERS is too short")
+            _check_dependency(stream_id, body)
+            body = body[_PRIORITY_BYTES:]
+        is_end = bool(flags & frames.END_STREAM)
+        if flags & frames.END_HEADERS:
+            self._take_block(stream_id, bytes(body), is_end=is_end)
+        else:
+            self._block = _Block(stream_id, is_end, [])
+            self._add_fragment(self._block, bytes(body))
+
+    def _take_continuation(self, flags: int, stream_id: int, payload: memoryview) -> None:
+        block = self._block
+        if block is None or block.stream_id != stream_id:
+            raise BrokenConnection(ErrorCode.PROTOCOL_ERROR, "CONTINUATION continues nothing")
+        self._add_fragment(block, bytes(payload))
+        if flags & frames.END_HEADERS:
+            self._block = None
+            self._take_block(stream_id, b"".join(block.fragments), is_end=block.is_end)
+
+    def _add_fragment(self, block: _Block, fragment: bytes) -> None:
+        block.fragments.append(fragment)
+        size = sum(map(len, block.fragments))
+        limits = self._limits
+        if len(block.fragments) > limits.max_fragments or size > 2 * limits.max_header_bytes:
+            raise BrokenConnection(ErrorCode.ENHANCE_YOUR_CALM, "a header block is too long")
+
+    def _take_block(self, stream_id: int, block: bytes, *, is_end: bool) -> None:
+        """Use up a whole header block: a request's head, or its trailers."""
+        if len(block) > 2 * self._limits.max_header_bytes:
+            raise BrokenConnection(ErrorCode.ENHANCE_YOUR_CALM, "a header block is too long")
+        stream = self._books.open.get(stream_id)
+        if stream is not None or stream_id <= self._books.last_id:
+            fields, _ = self._fields.read(block)
+            self._take_trailers(stream, stream_id, fields, is_end=is_end)
+            return
+        self._purse.earn(A_REQUEST)
+        head = self._heads.get(block) if self._heads_hold_until == self._fields.changes else None
+        self._open(stream_id, head or self._read_head(stream_id, block), is_end=is_end)
+
+    def _take_trailers(
+        self, stream: Stream | None, stream_id: int, fields: Sequence[Field], *, is_end: bool
+    ) -> None:
+        if stream is None or stream.is_dead:
+            is_late = stream is not None and stream.is_cut_short
+            self._refuse_headers(stream_id, is_late=is_late)
+            return
+        if stream.request_ended:
+            raise BrokenStream(stream_id, ErrorCode.STREAM_CLOSED, "fields behind the end")
+        if not is_end:
+            raise BrokenStream(stream_id, ErrorCode.PROTOCOL_ERROR, "a second head")
+        _check(stream_id, fields)
+        self._end_request(stream)
+        self._sender.events.append(Ended(stream_id))
+
+    def _refuse_headers(self, stream_id: int, *, is_late: bool) -> None:
+        self._pay(A_FRAME)
+        if is_late or self._books.was_cut_short(stream_id):
+            return
+        is_gone = stream_id in self._books.open or self._books.is_known_to_be_gone(stream_id)
+        code = ErrorCode.STREAM_CLOSED if is_gone else ErrorCode.PROTOCOL_ERROR
+        raise BrokenConnection(code, "fields of a stream that is closed")
+
+    def _read_head(self, stream_id: int, block: bytes) -> Head | None:
+        """Return the head of a new stream; None: it is larger than allowed."""
+        before = self._fields.changes
+        fields, is_all = self._fields.read(block)
+        if not is_all:
+            return None
+        try:
+            head = head_of(fields)
+        except Malformed as err:
+            self._books.last_id = stream_id
+            self._books.remember(stream_id, is_cut_short=True)
+            raise BrokenStream(stream_id, ErrorCode.PROTOCOL_ERROR, str(err)) from err
+        if self._fields.changes == before and len(block) <= KEPT_HEAD_BYTES:
+            self._keep(block, head)
+        return head
+
+    def _keep(self, block: bytes, head: Head) -> None:
+        """Keep what a block says, until the table that it refers to changes."""
+        if self._heads_hold_until != self._fields.changes or len(self._heads) >= KEPT_HEADS:
+            self._heads.clear()
+            self._heads_hold_until = self._fields.changes
+        self._heads[block] = head
+
+    def _open(self, stream_id: int, head: Head | None, *, is_end: bool) -> None:
+        """Open a stream for a request, or refuse it."""
+        if self._last_taken is not None:
+            return  # the peer has been told that it was not taken
+        stream = Stream(stream_id, self._limits.window_bytes, self._sender.first_window)
+        is_full = len(self._books.open) >= self._limits.max_streams
+        self._books.add(stream)
+        stream.request_ended = is_end
+        if is_full:
+            stream.is_released = True
+            raise BrokenStream(stream_id, ErrorCode.REFUSED_STREAM, "too many streams")
+        if head is None:
+            stream.is_released = True
+            self._sender.head(stream, _TOO_LARGE, is_end=True)
+            return
+        stream.declared = head.length
+        if is_end:
+            self._end_request(stream)
+        self._sender.events.append(Asked(stream_id, head, is_end))
+
+    def _take_priority(self, _: int, stream_id: int, payload: memoryview) -> None:
+        self._pay(A_FRAME)
+        if not stream_id:
+            raise BrokenConnection(ErrorCode.PROTOCOL_ERROR, "PRIORITY of the connection")
+        if len(payload) != _PRIORITY_BYTES:
+            raise BrokenStream(stream_id, ErrorCode.FRAME_SIZE_ERROR, "PRIORITY has five bytes")
+        _check_dependency(stream_id, payload)
+
+    def _take_rst_stream(self, _: int, stream_id: int, payload: memoryview) -> None:
+        self._pay(A_RESET)
+        _require_size(payload, 4)
+        self._require_not_idle(stream_id)
+        stream = self._books.open.get(stream_id)
+        if stream is not None and not stream.is_dead:
+            self._sender.drop(stream)
+            self._sender.events.append(GivenUp(stream_id))
+
+    def _take_settings(self, flags: int, stream_id: int, payload: memoryview) -> None:
+        _require_connection(stream_id)
+        if flags & frames.ACK:
+            _require_size(payload, 0)
+            self._pay(A_FRAME)
+            return
+        if len(payload) % 6:
+            raise BrokenConnection(ErrorCode.FRAME_SIZE_ERROR, "SETTINGS ends within a setting")
+        found = list(frames.unpack_setting(payload))
+        self._pay(A_FRAME + len(found) / SETTINGS_IN_A_FRAME)
+        for name, value in found:
+            _check_setting(name, value)
+        self._heed(dict(found))
+        self._is_settled = True
+        self._sender.out.append(frames.SETTINGS_ACK)
+
+    def _heed(self, settings: dict[int, int]) -> None:
+        size = settings.get(frames.MAX_FRAME_SIZE)
+        if size is not None:
+            self._sender.set_most_frame(size)
+        window = settings.get(frames.INITIAL_WINDOW_SIZE)
+        if window is not None:
+            self._sender.set_first_window(window)
+
+    def _take_push_promise(self, _: int, __: int, ___: memoryview) -> None:
+        raise BrokenConnection(ErrorCode.PROTOCOL_ERROR, "a client pushes nothing")
+
+    def _take_ping(self, flags: int, stream_id: int, payload: memoryview) -> None:
+        self._pay(A_FRAME)
+        _require_connection(stream_id)
+        _require_size(payload, 8)
+        if not flags & frames.ACK:
+            self._sender.out.append(frames.ping_ack(bytes(payload)))
+        elif payload == frames.GOODBYE:
+            self._sender.events.append(Heard())
+
+    def _take_goaway(self, _: int, stream_id: int, payload: memoryview) -> None:
+        """Heed that the peer asks nothing more; what is under way it still wants."""
+        self._pay(A_FRAME)
+        _require_connection(stream_id)
+        if len(payload) < 8:
+            raise BrokenConnection(ErrorCode.FRAME_SIZE_ERROR, "GOAWAY is too short")
+
+    def _take_window_update(self, _: int, stream_id: int, payload: memoryview) -> None:
+        self._pay(A_WINDOW)
+        _require_size(payload, 4)
+        count = frames.unpack_number(payload)[0] & frames.MOST_WINDOW
+        if not stream_id:
+            if not count:
+                raise BrokenConnection(ErrorCode.PROTOCOL_ERROR, "a window grows by nothing")
+            self._sender.widen(count)
+            return
+        self._require_not_idle(stream_id)
+        if not count:
+            raise BrokenStream(stream_id, ErrorCode.PROTOCOL_ERROR, "a window grows by nothing")
+        stream = self._books.open.get(stream_id)
+        if stream is not None and not stream.is_dead:
+            self._sender.widen_stream(stream, count)
+
+    def _require_not_idle(self, stream_id: int) -> None:
+        """Raise BrokenConnection for a stream that no request has opened."""
+        if not stream_id or not stream_id & 1 or stream_id > self._books.last_id:
+            if self._last_taken is not None and stream_id > self._last_taken:
+                return
+            raise BrokenConnection(ErrorCode.PROTOCOL_ERROR, "the stream was never opened")
+
+
+_PRIORITY_BYTES = 5
+
+
+def _other_length(stream_id: int) -> BrokenStream:
+    text = "the body is not as long as content-length says"
+    return BrokenStream(stream_id, ErrorCode.PROTOCOL_ERROR, text)
+
+
+def _without_padding(flags: int, payload: memoryview) -> memoryview:
+    if not flags & frames.PADDED:
+        return payload
+    if not payload or payload[0] >= len(payload):
+        raise BrokenConnection(ErrorCode.PROTOCOL_ERROR, "the padding is longer than its frame")
+    return payload[1 : len(payload) - payload[0]]
+
+
+def _check_dependency(stream_id: int, payload: memoryview) -> None:
+    if frames.unpack_number(payload)[0] & _STREAM_ID == stream_id:
+        raise BrokenStream(stream_id, ErrorCode.PROTOCOL_ERROR, "a stream depends on itself")
+
+
+def _check(stream_id: int, trailers: Sequence[Field]) -> None:
+    try:
+        check_fields(trailers)
+    except Malformed as err:
+        raise BrokenStream(stream_id, ErrorCode.PROTOCOL_ERROR, str(err)) from err
+
+
+def _check_setting(name: int, value: int) -> None:
+    if name == frames.ENABLE_PUSH and value > 1:
+        raise BrokenConnection(ErrorCode.PROTOCOL_ERROR, "ENABLE_PUSH is 0 or 1")
+    if name == frames.INITIAL_WINDOW_SIZE and value > frames.MOST_WINDOW:
+        raise BrokenConnection(ErrorCode.FLOW_CONTROL_ERROR, "INITIAL_WINDOW_SIZE is too large")
+    is_size = frames.LEAST_FRAME_SIZE <= value <= frames.MOST_FRAME_SIZE
+    if name == frames.MAX_FRAME_SIZE and not is_size:
+        raise BrokenConnection(ErrorCode.PROTOCOL_ERROR, "MAX_FRAME_SIZE is out of its range")
+
+
+def _require_connection(stream_id: int) -> None:
+    if stream_id:
+        raise BrokenConnection(ErrorCode.PROTOCOL_ERROR, "a frame of the connection on a stream")
+
+
+def _require_size(payload: memoryview, size: int) -> None:
+    if len(payload) != size:
+        raise BrokenConnection(ErrorCode.FRAME_SIZE_ERROR, "a frame has not the size of its type")
