@@ -26,7 +26,7 @@ from unit.runtime.secrets_folder import Secret
 KINDS = ("grpcio", "http2")
 SERVICE = "/inference.GRPCInferenceService/"
 LIMIT = 1024 * 1024
-TOKEN = "a-token-that-is-long-enough"
+TOKEN = "a-token-that-is-long-enough"  # noqa: S105 (of this test alone)
 
 
 class Outcome(NamedTuple):

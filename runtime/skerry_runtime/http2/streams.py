@@ -87,7 +87,8 @@ class Books:
 
     def settle(self, stream: Stream) -> None:
         """Take a stream out when it is over."""
-        if stream.is_over and self.open.pop(stream.id, None):
+        if stream.is_over and stream.id in self.open:
+            del self.open[stream.id]
             self.remember(stream.id, is_cut_short=stream.is_cut_short)
 
     def remember(self, stream_id: int, *, is_cut_short: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
+from collections.abc import Callable
 
 import pytest
 
@@ -234,6 +235,15 @@ def test_a_stream_whose_peer_takes_nothing_is_cut_short(peer: Peer) -> None:
     assert peer.core.reset_stalled(peer.now - 30) == [1]
 
 
+ANSWERS: tuple[Callable[[Connection, int], object], ...] = (
+    lambda core, number: core.reply(number, HEAD, b"x" * 100_000, END),
+    lambda core, number: core.credit(number, 100),
+    lambda core, number: core.release(number),
+    lambda core, number: core.reset(number, ErrorCode.CANCEL),
+    lambda _, __: None,
+)
+
+
 def test_random_orders_of_frames_never_raise() -> None:
     for seed in range(300):
         rng, peer = random.Random(seed), Peer()
@@ -249,14 +259,6 @@ def test_random_orders_of_frames_never_raise() -> None:
             )
             peer.send(frame(kind, body, rng.randrange(256), stream_id))
             for number in (1, 3, 5, 7):
-                rng.choice(
-                    (
-                        lambda n=number: peer.core.reply(n, HEAD, b"x" * 100_000, END),
-                        lambda n=number: peer.core.credit(n, 100),
-                        lambda n=number: peer.core.release(n),
-                        lambda n=number: peer.core.reset(n, ErrorCode.CANCEL),
-                        lambda n=number: None,
-                    )
-                )()
+                rng.choice(ANSWERS)(peer.core, number)
         cut(b"".join(peer.core.take()))
         assert peer.core.open_streams <= 4
