@@ -11,10 +11,17 @@ from skerry_runtime.front import calls
 from skerry_runtime.front.desk import Desk
 from skerry_runtime.front.exchanges import Answering
 from skerry_runtime.front.requests import RestCall
-from skerry_runtime.http2.connection import Connection
+from skerry_runtime.http2.connection import ServerCore
 from skerry_runtime.http2.errors import ErrorCode
-from skerry_runtime.http2.events import Asked, Came, Ended, Event, Heard, Taken
-from skerry_runtime.http2.heads import Head
+from skerry_runtime.http2.events import (
+    AnswerTaken,
+    Event,
+    GoodbyeHeard,
+    PieceCame,
+    RequestCame,
+    RequestEnded,
+)
+from skerry_runtime.http2.heads import RequestHead
 from skerry_runtime.rest.crowd import A_REQUEST, AN_ANSWER, NOTHING
 from skerry_runtime.rest.hub import Hub
 from skerry_runtime.rpc.framing import CONTENT_TYPE
@@ -32,7 +39,7 @@ class FrontConnection(asyncio.Protocol):
     def __init__(self, hub: Hub, desk: Desk) -> None:
         self.desk = desk
         self.loop = hub.loop
-        self.core = Connection(desk.http2, hub.loop.time)
+        self.core = ServerCore(desk.http2, hub.loop.time)
         self._hub = hub
         self._answering: dict[int, Answering] = {}
         self._transport: asyncio.Transport
@@ -175,26 +182,26 @@ class FrontConnection(asyncio.Protocol):
         return self.loop.time() + self._hub.limits.read_timeout_s
 
     def _heed(self, event: Event) -> None:
-        if isinstance(event, Asked):
+        if isinstance(event, RequestCame):
             self._begin(event)
             return
-        if isinstance(event, Heard):
+        if isinstance(event, GoodbyeHeard):
             self._part()
             return
         answering = self._answering.get(event.stream_id)
         if answering is None:
-            if isinstance(event, Came):
+            if isinstance(event, PieceCame):
                 self.core.credit(event.stream_id, len(event.piece))
-        elif isinstance(event, Came):
+        elif isinstance(event, PieceCame):
             answering.take(event.piece, is_last=event.is_last)
-        elif isinstance(event, Ended):
+        elif isinstance(event, RequestEnded):
             answering.end()
-        elif isinstance(event, Taken):
+        elif isinstance(event, AnswerTaken):
             answering.go_on()
         else:
             self._give_up(event.stream_id)
 
-    def _begin(self, event: Asked) -> None:
+    def _begin(self, event: RequestCame) -> None:
         answering = self._answering_of(event.stream_id, event.head)
         if answering is None:
             return
@@ -202,7 +209,7 @@ class FrontConnection(asyncio.Protocol):
         if event.is_whole:
             answering.end()
 
-    def _answering_of(self, stream_id: int, head: Head) -> Answering | None:
+    def _answering_of(self, stream_id: int, head: RequestHead) -> Answering | None:
         """Return who answers; None: it is answered already."""
         kind = head.get(b"content-type") or b""
         if kind[: len(CONTENT_TYPE)] == CONTENT_TYPE and kind[len(CONTENT_TYPE) :][:1] in _ENDS:

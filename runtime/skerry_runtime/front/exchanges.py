@@ -6,14 +6,14 @@ import asyncio
 from typing import Protocol
 
 from skerry_runtime.front.desk import Desk
-from skerry_runtime.http2.connection import Connection
+from skerry_runtime.http2.connection import ServerCore
 
 
-class Line(Protocol):
+class ClientLine(Protocol):
     """The connection as a call sees it."""
 
     desk: Desk
-    core: Connection
+    core: ServerCore
     loop: asyncio.AbstractEventLoop
 
     def flush(self) -> None:

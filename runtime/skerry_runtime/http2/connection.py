@@ -12,13 +12,20 @@ from typing import NamedTuple
 
 from skerry_runtime.http2 import frames
 from skerry_runtime.http2.errors import BrokenConnection, BrokenStream, ErrorCode
-from skerry_runtime.http2.events import Asked, Came, Ended, Event, GivenUp, Heard
+from skerry_runtime.http2.events import (
+    Event,
+    GivenUp,
+    GoodbyeHeard,
+    PieceCame,
+    RequestCame,
+    RequestEnded,
+)
 from skerry_runtime.http2.fields import Field, FieldReader, block_of
 from skerry_runtime.http2.frames import PREFACE
-from skerry_runtime.http2.heads import Head, Malformed, check_fields, head_of
+from skerry_runtime.http2.heads import Malformed, RequestHead, check_fields, head_of
 from skerry_runtime.http2.limits import Http2Limits, Purse
 from skerry_runtime.http2.sender import Sender
-from skerry_runtime.http2.streams import Books, Stream
+from skerry_runtime.http2.streams import Books, HttpStream
 
 KEPT_HEADS, KEPT_HEAD_BYTES = 64, 1024
 """How many heads a connection keeps by their block, and of what length."""
@@ -40,7 +47,7 @@ class _Block(NamedTuple):
     fragments: list[bytes]
 
 
-class Connection:
+class ServerCore:
     """The protocol's state; lives wherever its bytes come and go."""
 
     def __init__(self, limits: Http2Limits, clock: Callable[[], float]) -> None:
@@ -51,7 +58,7 @@ class Connection:
         self._books = Books()
         self._sender = Sender(limits, self._books, self._purse, clock)
         self._fields = FieldReader(limits.max_header_bytes, limits.max_fields)
-        self._heads: dict[bytes, Head] = {}
+        self._heads: dict[bytes, RequestHead] = {}
         self._heads_hold_until = 0  # changes of the fields' table
         self._window = limits.connection_window_bytes
         self._credit = 0
@@ -147,7 +154,7 @@ class Connection:
             self._sender.head(stream, block, is_end=is_end)
 
     def body(self, stream_id: int, body: bytes) -> bool:
-        """Send bytes of an answer; return whether some wait: then `Taken` tells when none do."""
+        """Send bytes of an answer; return whether some wait, until `AnswerTaken`."""
         stream = self._books.open.get(stream_id)
         if stream is None:
             return False
@@ -280,7 +287,7 @@ class Connection:
             self.credit(stream_id, size - len(body))
         self._grow(stream, body, is_end=bool(flags & frames.END_STREAM))
 
-    def _grow(self, stream: Stream, body: memoryview, *, is_end: bool) -> None:
+    def _grow(self, stream: HttpStream, body: memoryview, *, is_end: bool) -> None:
         stream.body_bytes += len(body)
         if is_end:
             self._end_request(stream)
@@ -289,16 +296,16 @@ class Connection:
         elif stream.declared is not None and stream.body_bytes > stream.declared:
             raise _other_length(stream.id)
         if body:
-            self._sender.events.append(Came(stream.id, body, is_end))
+            self._sender.events.append(PieceCame(stream.id, body, is_end))
         elif is_end:
-            self._sender.events.append(Ended(stream.id))
+            self._sender.events.append(RequestEnded(stream.id))
 
-    def _end_request(self, stream: Stream) -> None:
+    def _end_request(self, stream: HttpStream) -> None:
         if stream.declared is not None and stream.body_bytes != stream.declared:
             raise _other_length(stream.id)
         stream.request_ended = True
 
-    def _refuse_data(self, stream: Stream | None, stream_id: int) -> None:
+    def _refuse_data(self, stream: HttpStream | None, stream_id: int) -> None:
         """Heed data that nobody waits for."""
         self._pay(A_FRAME)
         if stream is not None and stream.is_cut_short:
@@ -352,7 +359,7 @@ class Connection:
         self._open(stream_id, head or self._read_head(stream_id, block), is_end=is_end)
 
     def _take_trailers(
-        self, stream: Stream | None, stream_id: int, fields: Sequence[Field], *, is_end: bool
+        self, stream: HttpStream | None, stream_id: int, fields: Sequence[Field], *, is_end: bool
     ) -> None:
         if stream is None or stream.is_dead:
             is_late = stream is not None and stream.is_cut_short
@@ -364,7 +371,7 @@ class Connection:
             raise BrokenStream(stream_id, ErrorCode.PROTOCOL_ERROR, "a second head")
         _check(stream_id, fields)
         self._end_request(stream)
-        self._sender.events.append(Ended(stream_id))
+        self._sender.events.append(RequestEnded(stream_id))
 
     def _refuse_headers(self, stream_id: int, *, is_late: bool) -> None:
         self._pay(A_FRAME)
@@ -374,7 +381,7 @@ class Connection:
         code = ErrorCode.STREAM_CLOSED if is_gone else ErrorCode.PROTOCOL_ERROR
         raise BrokenConnection(code, "fields of a stream that is closed")
 
-    def _read_head(self, stream_id: int, block: bytes) -> Head | None:
+    def _read_head(self, stream_id: int, block: bytes) -> RequestHead | None:
         """Return the head of a new stream; None: it is larger than allowed."""
         before = self._fields.changes
         fields, is_all = self._fields.read(block)
@@ -390,18 +397,18 @@ class Connection:
             self._keep(block, head)
         return head
 
-    def _keep(self, block: bytes, head: Head) -> None:
+    def _keep(self, block: bytes, head: RequestHead) -> None:
         """Keep what a block says, until the table that it refers to changes."""
         if self._heads_hold_until != self._fields.changes or len(self._heads) >= KEPT_HEADS:
             self._heads.clear()
             self._heads_hold_until = self._fields.changes
         self._heads[block] = head
 
-    def _open(self, stream_id: int, head: Head | None, *, is_end: bool) -> None:
+    def _open(self, stream_id: int, head: RequestHead | None, *, is_end: bool) -> None:
         """Open a stream for a request, or refuse it."""
         if self._last_taken is not None:
             return  # the peer has been told that it was not taken
-        stream = Stream(stream_id, self._limits.window_bytes, self._sender.first_window)
+        stream = HttpStream(stream_id, self._limits.window_bytes, self._sender.first_window)
         is_full = len(self._books.open) >= self._limits.max_streams
         self._books.add(stream)
         stream.request_ended = is_end
@@ -415,7 +422,7 @@ class Connection:
         stream.declared = head.length
         if is_end:
             self._end_request(stream)
-        self._sender.events.append(Asked(stream_id, head, is_end))
+        self._sender.events.append(RequestCame(stream_id, head, is_end))
 
     def _take_priority(self, _: int, stream_id: int, payload: memoryview) -> None:
         self._pay(A_FRAME)
@@ -468,7 +475,7 @@ class Connection:
         if not flags & frames.ACK:
             self._sender.out.append(frames.ping_ack(bytes(payload)))
         elif payload == frames.GOODBYE:
-            self._sender.events.append(Heard())
+            self._sender.events.append(GoodbyeHeard())
 
     def _take_goaway(self, _: int, stream_id: int, payload: memoryview) -> None:
         """Heed that the peer asks nothing more; what is under way it still wants."""

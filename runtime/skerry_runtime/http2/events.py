@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from skerry_runtime.http2.heads import Head
+from skerry_runtime.http2.heads import RequestHead
 
 
 @dataclass(slots=True)
-class Asked:
+class RequestCame:
     """A request's head has come; `is_whole`: nothing follows."""
 
     stream_id: int
-    head: Head
+    head: RequestHead
     is_whole: bool
 
 
 @dataclass(slots=True)
-class Came:
+class PieceCame:
     """A piece of a request's body has come; it must be credited when it is used up."""
 
     stream_id: int
@@ -26,7 +26,7 @@ class Came:
 
 
 @dataclass(slots=True)
-class Ended:
+class RequestEnded:
     """The request is whole, and its end brought no bytes."""
 
     stream_id: int
@@ -40,15 +40,15 @@ class GivenUp:
 
 
 @dataclass(slots=True)
-class Taken:
+class AnswerTaken:
     """All that was sent on a stream has gone out; only told where something had to wait."""
 
     stream_id: int
 
 
 @dataclass(slots=True)
-class Heard:
+class GoodbyeHeard:
     """The peer has heard of the retirement: it has begun no stream since that is not here."""
 
 
-Event = Asked | Came | Ended | GivenUp | Taken | Heard
+Event = RequestCame | PieceCame | RequestEnded | GivenUp | AnswerTaken | GoodbyeHeard

@@ -23,7 +23,7 @@ class Malformed(ValueError):  # noqa: N818 (says what the head is)
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class RequestHead:
     """A checked head; the same block may share it with later requests."""
 
     method: bytes
@@ -41,7 +41,7 @@ class Head:
         return None
 
 
-def head_of(fields: Sequence[Field]) -> Head:
+def head_of(fields: Sequence[Field]) -> RequestHead:
     """Return the head that fields say.
 
     Raises:
@@ -52,7 +52,7 @@ def head_of(fields: Sequence[Field]) -> Head:
     check_fields(rest)
     if not all(pseudo.get(name) for name in _NEEDED):
         raise Malformed("a request needs :method, :scheme and :path")
-    return Head(pseudo[b":method"], pseudo[b":path"], rest, _length(rest))
+    return RequestHead(pseudo[b":method"], pseudo[b":path"], rest, _length(rest))
 
 
 def check_fields(fields: Iterable[Field]) -> None:

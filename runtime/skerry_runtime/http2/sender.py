@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from skerry_runtime.http2 import frames
 from skerry_runtime.http2.errors import BrokenConnection, BrokenStream, ErrorCode
-from skerry_runtime.http2.events import Event, Taken
+from skerry_runtime.http2.events import AnswerTaken, Event
 from skerry_runtime.http2.limits import Http2Limits, Purse
-from skerry_runtime.http2.streams import Books, Stream
+from skerry_runtime.http2.streams import Books, HttpStream
 
 BYTES_WORTH_A_FRAME = 4096
 """So many bytes that a peer takes pay for one of its frames that bring nothing."""
@@ -27,7 +27,7 @@ class Sender:
         self._window = frames.DEFAULT_WINDOW
         self._first_window = frames.DEFAULT_WINDOW
         self._most_frame = frames.LEAST_FRAME_SIZE
-        self._waiting: dict[int, Stream] = {}  # for the connection's window
+        self._waiting: dict[int, HttpStream] = {}  # for the connection's window
         self.out: list[bytes | memoryview] = []
         self.events: list[Event] = []
 
@@ -36,14 +36,14 @@ class Sender:
         """Window of a stream that begins now."""
         return self._first_window
 
-    def head(self, stream: Stream, block: bytes, *, is_end: bool = False) -> None:
+    def head(self, stream: HttpStream, block: bytes, *, is_end: bool = False) -> None:
         """Send the fields of an answer's head."""
         if not stream.is_dead:
             self.out.append(self._fields(stream.id, block, is_end=is_end))
             if is_end:
                 self._ended(stream)
 
-    def body(self, stream: Stream, body: bytes) -> None:
+    def body(self, stream: HttpStream, body: bytes) -> None:
         """Send bytes, or let them wait for the peer's window."""
         if stream.is_dead or not body:
             return
@@ -55,7 +55,7 @@ class Sender:
             stream.moved_at = self._clock()
             self._pump(stream)
 
-    def end(self, stream: Stream, block: bytes | None = None) -> None:
+    def end(self, stream: HttpStream, block: bytes | None = None) -> None:
         """End the answer behind all that waits: with trailers, or without any."""
         if stream.is_dead:
             return
@@ -69,7 +69,7 @@ class Sender:
             self.out.append(frame)
             self._ended(stream)
 
-    def reply(self, stream: Stream, head: bytes, body: bytes, trailers: bytes) -> None:
+    def reply(self, stream: HttpStream, head: bytes, body: bytes, trailers: bytes) -> None:
         """Send a whole answer: one piece where it fits the windows and one frame."""
         size = len(body)
         if stream.is_dead or size > self._room(stream):
@@ -97,7 +97,7 @@ class Sender:
             stream.is_cut_short = True
             self.drop(stream)
 
-    def drop(self, stream: Stream) -> None:
+    def drop(self, stream: HttpStream) -> None:
         """Send nothing more on a stream."""
         stream.is_dead = True
         stream.out.clear()
@@ -134,7 +134,7 @@ class Sender:
         while self._waiting and self._window > 0:
             self._pump(self._waiting.pop(next(iter(self._waiting))))  # first come, first served
 
-    def widen_stream(self, stream: Stream, count: int) -> None:
+    def widen_stream(self, stream: HttpStream, count: int) -> None:
         """Heed that the peer takes more on a stream.
 
         Raises:
@@ -146,10 +146,10 @@ class Sender:
             raise BrokenStream(stream.id, ErrorCode.FLOW_CONTROL_ERROR, text)
         self._pump(stream)
 
-    def _room(self, stream: Stream) -> int:
+    def _room(self, stream: HttpStream) -> int:
         return min(self._window, stream.send_window, self._most_frame)
 
-    def _pump(self, stream: Stream) -> None:
+    def _pump(self, stream: HttpStream) -> None:
         """Send of what waits as much as the windows take."""
         if not stream.out:
             return
@@ -162,21 +162,21 @@ class Sender:
             if stream.send_window > 0:
                 self._waiting[stream.id] = stream
             return
-        self.events.append(Taken(stream.id))
+        self.events.append(AnswerTaken(stream.id))
         if stream.end is not None:
             self.out.append(stream.end)
             self._ended(stream)
 
-    def _data(self, stream: Stream, body: bytes | memoryview, size: int) -> None:
+    def _data(self, stream: HttpStream, body: bytes | memoryview, size: int) -> None:
         self.out += (frames.head(size, frames.DATA, 0, stream.id), body)
         self._spend(stream, size)
 
-    def _spend(self, stream: Stream, size: int) -> None:
+    def _spend(self, stream: HttpStream, size: int) -> None:
         self._window -= size
         stream.send_window -= size
         self._purse.earn(size / BYTES_WORTH_A_FRAME)
 
-    def _ended(self, stream: Stream) -> None:
+    def _ended(self, stream: HttpStream) -> None:
         """Note the end of an answer; a peer that still sends its request may stop."""
         stream.answer_ended = True
         if not stream.request_ended:

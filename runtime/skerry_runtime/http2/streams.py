@@ -8,7 +8,7 @@ KEPT_GONE = 1024
 """How many streams are remembered after their end: frames for them may be under way."""
 
 
-class Stream:
+class HttpStream:
     """The state of a request and its answer on a connection."""
 
     __slots__ = (
@@ -75,17 +75,17 @@ class Books:
     """
 
     def __init__(self) -> None:
-        self.open: dict[int, Stream] = {}
+        self.open: dict[int, HttpStream] = {}
         self.last_id = 0
         self._gone: deque[int] = deque(maxlen=KEPT_GONE)
         self._cut_short: set[int] = set()
 
-    def add(self, stream: Stream) -> None:
+    def add(self, stream: HttpStream) -> None:
         """Open a stream."""
         self.open[stream.id] = stream
         self.last_id = stream.id
 
-    def settle(self, stream: Stream) -> None:
+    def settle(self, stream: HttpStream) -> None:
         """Take a stream out when it is over."""
         if stream.is_over and stream.id in self.open:
             del self.open[stream.id]

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import hpack
 
 from skerry_runtime.http2 import frames
-from skerry_runtime.http2.connection import Connection
+from skerry_runtime.http2.connection import ServerCore
 from skerry_runtime.http2.errors import ErrorCode
 from skerry_runtime.http2.events import Event
 from skerry_runtime.http2.limits import Http2Limits
@@ -46,11 +46,11 @@ class Peer:
 
     limits: Http2Limits = field(default_factory=Http2Limits)
     now: float = 1000.0
-    core: Connection = field(init=False)
+    core: ServerCore = field(init=False)
     encoder: hpack.Encoder = field(default_factory=hpack.Encoder)
 
     def __post_init__(self) -> None:
-        self.core = Connection(self.limits, lambda: self.now)
+        self.core = ServerCore(self.limits, lambda: self.now)
         self.send(frames.PREFACE, frames.settings(()))
         self.said()
 

@@ -9,9 +9,16 @@ from collections.abc import Callable
 import pytest
 
 from skerry_runtime.http2 import frames
-from skerry_runtime.http2.connection import Connection
+from skerry_runtime.http2.connection import ServerCore
 from skerry_runtime.http2.errors import ErrorCode
-from skerry_runtime.http2.events import Asked, Came, Ended, GivenUp, Heard, Taken
+from skerry_runtime.http2.events import (
+    AnswerTaken,
+    GivenUp,
+    GoodbyeHeard,
+    PieceCame,
+    RequestCame,
+    RequestEnded,
+)
 from skerry_runtime.http2.fields import block_of
 from skerry_runtime.http2.limits import Http2Limits
 from unit.runtime.http2.peer import POST, Peer, cut, data, frame, headers, reset, window
@@ -33,9 +40,9 @@ def kinds(peer: Peer) -> list[str]:
 def test_a_request_and_its_answer(peer: Peer) -> None:
     events = peer.send(headers(1, peer.block()), data(1, b"question", is_end=True))
     asked, came = events
-    assert isinstance(asked, Asked)
+    assert isinstance(asked, RequestCame)
     assert (asked.head.method, asked.head.path, asked.is_whole) == (b"POST", b"/a", False)
-    assert isinstance(came, Came)
+    assert isinstance(came, PieceCame)
     assert (bytes(came.piece), came.is_last) == (b"question", True)
     peer.core.reply(1, HEAD, b"answer", END)
     head, body, trailers = peer.said()
@@ -50,12 +57,12 @@ def test_bytes_may_come_in_pieces_of_any_size(size: int) -> None:
     other = Peer()
     sent = frames.PREFACE + frames.settings(()) + headers(1, other.block())
     sent += data(1, b"x" * 3000) + data(1, b"y" * 2000, is_end=True)
-    core = Connection(Http2Limits(), lambda: 0.0)
+    core = ServerCore(Http2Limits(), lambda: 0.0)
     events = [
         event for at in range(0, len(sent), size) for event in core.receive(sent[at : at + size])
     ]
-    assert isinstance(events[0], Asked)
-    bodies = [bytes(event.piece) for event in events if isinstance(event, Came)]
+    assert isinstance(events[0], RequestCame)
+    bodies = [bytes(event.piece) for event in events if isinstance(event, PieceCame)]
     assert bodies == [b"x" * 3000, b"y" * 2000]
 
 
@@ -65,10 +72,10 @@ def test_the_same_head_is_read_once_and_another_is_not_taken_for_it(peer: Peer) 
     again = peer.ask(5, a="1")[0]
     other = peer.ask(7, a="2")[0]
     after = peer.ask(9, a="1")[0]
-    assert isinstance(first, Asked)
-    assert isinstance(again, Asked)
-    assert isinstance(other, Asked)
-    assert isinstance(after, Asked)
+    assert isinstance(first, RequestCame)
+    assert isinstance(again, RequestCame)
+    assert isinstance(other, RequestCame)
+    assert isinstance(after, RequestCame)
     assert again.head is first.head
     assert (first.head.get(b"a"), other.head.get(b"a"), after.head.get(b"a")) == (b"1", b"2", b"1")
 
@@ -83,7 +90,7 @@ def test_an_answer_waits_for_the_stream_s_window_and_says_when_all_is_taken(peer
     assert [f.body for f in peer.said() if f.kind == frames.DATA] == [b"0123456789"]
     assert peer.send(window(1, 3)) == []
     assert [f.body for f in peer.said()] == [b"abc"]
-    assert peer.send(window(1, 100)) == [Taken(1)]
+    assert peer.send(window(1, 100)) == [AnswerTaken(1)]
     last, trailers = peer.said()
     assert last.body == b"de"
     assert trailers.flags & frames.END_STREAM
@@ -112,7 +119,7 @@ def test_a_window_below_zero_holds_until_it_is_above(peer: Peer) -> None:
     peer.said()
     peer.send(window(1, 60_000))
     assert not [f for f in peer.said() if f.kind == frames.DATA]
-    assert peer.send(window(1, 1)) == [Taken(1)]
+    assert peer.send(window(1, 1)) == [AnswerTaken(1)]
 
 
 def test_no_frame_is_longer_than_the_peer_takes(peer: Peer) -> None:
@@ -157,7 +164,7 @@ def test_a_stream_counts_until_its_work_has_ended_not_until_it_is_given_up() -> 
     peer.ask(5)
     assert peer.resets() == {5: ErrorCode.REFUSED_STREAM}
     peer.core.release(1)
-    assert isinstance(peer.ask(7)[0], Asked)
+    assert isinstance(peer.ask(7)[0], RequestCame)
 
 
 def test_a_head_that_is_too_large_is_answered_and_the_connection_goes_on(peer: Peer) -> None:
@@ -167,7 +174,7 @@ def test_a_head_that_is_too_large_is_answered_and_the_connection_goes_on(peer: P
     sent += frame(frames.CONTINUATION, rest, frames.END_HEADERS, 1)
     assert peer.send(sent) == []
     assert [f.flags & frames.END_STREAM for f in peer.said()] == [frames.END_STREAM]
-    assert isinstance(peer.ask(3)[0], Asked)
+    assert isinstance(peer.ask(3)[0], RequestCame)
 
 
 @pytest.mark.parametrize(
@@ -193,7 +200,7 @@ def test_a_malformed_head_ends_its_stream_alone(
 ) -> None:
     assert peer.send(headers(1, peer.block(fields))) == []
     assert peer.resets() == {1: ErrorCode.PROTOCOL_ERROR}
-    assert isinstance(peer.ask(3)[0], Asked)
+    assert isinstance(peer.ask(3)[0], RequestCame)
 
 
 @pytest.mark.parametrize("body", [b"", b"ab", b"abcd"])
@@ -205,7 +212,7 @@ def test_a_body_is_as_long_as_its_head_says(peer: Peer, body: bytes) -> None:
 
 def test_trailers_end_a_request(peer: Peer) -> None:
     peer.ask(1)
-    assert peer.send(headers(1, peer.block((("x", "y"),)), is_end=True)) == [Ended(1)]
+    assert peer.send(headers(1, peer.block((("x", "y"),)), is_end=True)) == [RequestEnded(1)]
     assert peer.send(data(1, b"more")) == [GivenUp(1)]
     assert peer.resets() == {1: ErrorCode.STREAM_CLOSED}
 
@@ -214,8 +221,8 @@ def test_the_end_is_said_twice_so_that_no_request_under_way_is_lost(peer: Peer) 
     peer.core.retire(is_final=False)
     goaway, ping = peer.said()
     assert goaway.number == frames.MOST_WINDOW
-    assert isinstance(peer.ask(1)[0], Asked)  # was on its way
-    assert peer.send(frame(frames.PING, ping.body, frames.ACK)) == [Heard()]
+    assert isinstance(peer.ask(1)[0], RequestCame)  # was on its way
+    assert peer.send(frame(frames.PING, ping.body, frames.ACK)) == [GoodbyeHeard()]
     peer.core.retire(is_final=True)
     assert [f.number for f in peer.said()] == [1]
     assert peer.ask(3) == []
@@ -235,7 +242,7 @@ def test_a_stream_whose_peer_takes_nothing_is_cut_short(peer: Peer) -> None:
     assert peer.core.reset_stalled(peer.now - 30) == [1]
 
 
-ANSWERS: tuple[Callable[[Connection, int], object], ...] = (
+ANSWERS: tuple[Callable[[ServerCore, int], object], ...] = (
     lambda core, number: core.reply(number, HEAD, b"x" * 100_000, END),
     lambda core, number: core.credit(number, 100),
     lambda core, number: core.release(number),
