@@ -154,7 +154,7 @@ class ServerCore:
             self._sender.head(stream, block, is_end=is_end)
 
     def body(self, stream_id: int, body: bytes) -> bool:
-        """Send bytes of an answer; return whether some wait, until `AnswerTaken`."""
+        """Send bytes of an answer; return whether some wait for the peer."""
         stream = self._books.open.get(stream_id)
         if stream is None:
             return False
