@@ -20,9 +20,18 @@ from e2e.conftest import HELM_WAITS, RELEASE
 from e2e.guarded_server import GuardedServer
 from e2e.lab import NODES, Lab
 from e2e.test_offline import outside_down
-from e2e.test_sources import FOLDER, HTPASSWD, PASSWORD, USER, claim, run_on_nodes, secret, uids
+from e2e.test_sources import (
+    FOLDER,
+    HTPASSWD,
+    PASSWORD,
+    USER,
+    claim,
+    registry,
+    run_on_nodes,
+    secret,
+    uids,
+)
 from fetching import sha256_of
-from local_registry import running_registry
 from local_s3 import KEY_ID, SECRET_KEY, running_s3
 from skerry_runtime.agent.ports import Tuning
 from sources.oras import Oras
@@ -78,15 +87,9 @@ class Places:
         self._registries = {name: self._registry(name, REGISTRIES[name][1]) for name in REGISTRIES}
 
     def _registry(self, name: str, users: str) -> Oras:
-        folder = self._folder / name
-        folder.mkdir()
-        (folder / "users").write_text(users)
-        auth = f"auth: {{htpasswd: {{realm: models, path: {folder}/users}}}}" if users else ""
         self._stops[name] = ExitStack()
-        starting = running_registry(folder, auth, self._lab.access.host_address)
-        found = self._stops[name].enter_context(starting)
-        login = ("--username", USER, "--password", PASSWORD) if users else ()
-        return Oras(found, folder / "files", login)
+        starting = registry(self._folder / name, self._lab.access.host_address, users)
+        return self._stops[name].enter_context(starting)
 
     def close(self) -> None:
         for one in (self._running, self._bucket, *self._stops.values()):

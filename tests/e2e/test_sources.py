@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,17 @@ HTPASSWD = f"{USER}:$2a$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW
 SECRET = "models"  # noqa: S105 (its name)
 
 
+@contextmanager
+def registry(folder: Path, host: str, users: str = "") -> Iterator[Oras]:
+    """Run a registry with a login for those users; without any it lets everybody in."""
+    folder.mkdir()
+    (folder / "users").write_text(users)
+    auth = f"auth: {{htpasswd: {{realm: models, path: {folder}/users}}}}" if users else ""
+    login = ("--username", USER, "--password", PASSWORD) if users else ()
+    with running_registry(folder, auth, host) as running:
+        yield Oras(running, folder / "files", login)
+
+
 class Stores:
     """A bucket and a registry with the models, until they are switched off."""
 
@@ -29,21 +40,17 @@ class Stores:
         self._files = files
         self._running = ExitStack()
         self.s3 = self._bucket(folder / "s3")
-        self.closed = self._registry(folder / "closed", HTPASSWD)
-        self.open = self._registry(folder / "open")
+        host = lab.access.host_address
+        closed, everybodys = (
+            registry(folder / "closed", host, HTPASSWD),
+            registry(folder / "open", host),
+        )
+        self.closed = self._running.enter_context(closed)
+        self.open = self._running.enter_context(everybodys)
 
     def _bucket(self, folder: Path) -> S3Server:
         folder.mkdir()
         return self._running.enter_context(running_s3(folder, self._lab.access.host_address))
-
-    def _registry(self, folder: Path, users: str = "") -> Oras:
-        folder.mkdir()
-        (folder / "users").write_text(users)
-        auth = f"auth: {{htpasswd: {{realm: models, path: {folder}/users}}}}" if users else ""
-        starting = running_registry(folder, auth, self._lab.access.host_address)
-        registry = self._running.enter_context(starting)
-        login = ("--username", USER, "--password", PASSWORD) if users else ()
-        return Oras(registry, folder / "files", login)
 
     def switch_off(self) -> None:
         self._running.close()
