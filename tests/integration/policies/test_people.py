@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bare_api import Kubectl
-from crd_objects import HTTPS, deployment, model, source, variant
+from crd_objects import HTTPS, deployment, model, optimized, source, variant
 from integration.policies.asking import NAMESPACE, SYSTEM, As, Install, eventually
 from skerry_operator.kube.client import KubeClient
 from skerry_operator.kube.errors import Forbidden, Invalid
@@ -73,6 +73,21 @@ def auth(name: str) -> Raw:
     return deployment(serving={"auth": {"tokenSecretName": name}})
 
 
+def built_with(
+    push: str = "tls-push", pull: str = "tls-pull", data: str = "tokens", student: str = "tls-s"
+) -> Raw:
+    """A model whose builds need Secrets."""
+    store = {
+        "uri": "s3://models/builds",
+        "pushSecretRef": {"name": push},
+        "pullSecretRef": {"name": pull},
+    }
+    distil = {"student": {**HTTPS, "secretRef": {"name": student}}}
+    job = {"name": "s", "from": "fp32", "steps": [{"distil": distil}]}
+    source = {**HTTPS, "secretRef": {"name": data}}
+    return optimized(job, store=store, data={"source": source})
+
+
 def behind(secret: str, exam: str = "") -> Raw:
     """A model whose file, and maybe exam, lies behind a Secret."""
     golden = {"source": {**HTTPS, "secretRef": {"name": exam}}, "threshold": "0.9"}
@@ -116,6 +131,7 @@ def is_refused(client: KubeClient, body: Raw) -> bool:
         pytest.param(pods(imagePullSecrets=[{"name": "tls-registry"}]), id="a pull secret"),
         pytest.param(pods(priorityClassName="edge"), id="a priority"),
         pytest.param(behind("tls-models", "tokens"), id="the secrets of sources"),
+        pytest.param(built_with(), id="the secrets of builds"),
         pytest.param(encrypted("tls-key"), id="the key of an encrypted model"),
         pytest.param(pods(labels={"team": "a"}, annotations={"example.com/a": "b"}), id="keys"),
     ],
@@ -144,6 +160,10 @@ def test_what_is_allowed_may_be_named(deployer: KubeClient, body: Raw) -> None:
             behind("tokens", "payments"),
             r"spec.golden.source.secretRef.name: the Secrets 'payments' are not all",
         ),
+        (built_with(push="payments"), r"spec.optimize.store.pushSecretRef.name: the Secrets 'pay"),
+        (built_with(pull="payments"), r"spec.optimize.store.pullSecretRef.name: the Secrets 'pay"),
+        (built_with(data="payments"), r"spec.optimize.data.source.secretRef.name: the Secrets"),
+        (built_with(student="payments"), r"distil.student.secretRef.name: the Secrets 'payments'"),
         (
             encrypted("payments"),
             r"spec.variants\[\].encryption.keyRef.name: the Secrets 'payments' are not all",

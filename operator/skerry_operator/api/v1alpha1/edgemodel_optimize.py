@@ -62,7 +62,7 @@ _SHARE = Bound(
     form=_SHARE_RULE,
     form_message='no share of a layer: write "1%" to "99%"',
 )
-Share = Annotated[str, StringConstraints(pattern="^[1-9][0-9]?%$", max_length=3), _SHARE]
+Share = Annotated[str, StringConstraints(pattern="^[1-9][0-9]?%$", max_length=8), _SHARE]
 _LIMIT_RULE = "self.matches('^[0-9]{1,9}([.][0-9]{1,18})?$')"
 _LIMIT = Bound(
     _LIMIT_RULE,
