@@ -40,7 +40,7 @@ class Material:
     metric: GoldenMetric | None = None
     """Of the exam."""
     files: Mapping[str, Path] = field(default_factory=dict)
-    """File, address or variant that the plan names -> where it lies; else files lie beside `path`."""
+    """File, address or variant that the plan names -> where it lies; others lie beside `path`."""
 
 
 @dataclass(frozen=True)

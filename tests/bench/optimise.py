@@ -32,13 +32,13 @@ def jobs_of(subject: Subject) -> dict[str, list[str]]:
         "float16": ["quantize: {mode: Float16}"],
         "pruned": [prune],
         "recovered": [prune, recover],
-        "recovered-static": [prune, recover, static],
         "tflite": [*fixed, lite],
         "tflite-int8": [*fixed, lite, static],
     }
     if subject.student:
         lesson = "distil: {student: {file: student.onnx}, temperature: 4, epochs: 150}"
         jobs["student"] = [lesson]
+        jobs["recovered-static"] = [prune, recover, static]
         jobs["student-static"] = [lesson, static]
     return jobs
 

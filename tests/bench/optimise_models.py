@@ -66,9 +66,9 @@ def text_direction() -> Subject:
     return Subject(
         "text direction (CNN)",
         body,
-        _lines(600, seed=1),
+        _lines(384, seed=1),
         _lines(400, seed=2),
-        epochs=12,
+        epochs=8,
         fixed="{x: [1, 3, 48, 192]}",
     )
 

@@ -55,14 +55,14 @@ class JaxGraph:
     a trace of its own.
     """
 
-    def __init__(self, model: onnx.ModelProto) -> None:
-        """Read a model that was tidied.
+    def __init__(self, model: onnx.ModelProto, *, trains: bool = False) -> None:
+        """Read a model that was tidied; `trains`: it is to be quick in training.
 
         Raises:
             UnknownOperator: a node is not on the list; the text names it.
         """
         self._opset = opset(model)
-        self._lines = [_line(node, self._opset) for node in model.graph.node]
+        self._lines = [_line(node, self._opset, trains=trains) for node in model.graph.node]
         values = weights_of(model)
         self.weights: dict[str, Weights] = trainable((one.node for one in self._lines), values)
         self._known = {n: v for n, v in values.items() if n not in self.weights}
@@ -96,8 +96,8 @@ class JaxGraph:
         return made if isinstance(made, tuple) else (made,)
 
 
-def _line(proto: onnx.NodeProto, version: int) -> Line:
-    node = read_node(proto, version)
+def _line(proto: onnx.NodeProto, version: int, *, trains: bool) -> Line:
+    node = read_node(proto, version, trains=trains)
     return Line(node, proto, handler_of(node))
 
 

@@ -42,6 +42,8 @@ class GraphNode:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     attributes: dict[str, Any] = field(default_factory=dict)
+    trains: bool = False
+    """Whether it is to be quick in training, rather than to be what it was when it is converted."""
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return an attribute's value."""
@@ -95,7 +97,7 @@ def handler_of(node: GraphNode) -> Handler:
     raise UnknownOperator(f"{node} is an operator that is not known")
 
 
-def read_node(node: onnx.NodeProto, opset: int) -> GraphNode:
+def read_node(node: onnx.NodeProto, opset: int, *, trains: bool) -> GraphNode:
     """Return the node.
 
     Raises:
@@ -113,7 +115,7 @@ def read_node(node: onnx.NodeProto, opset: int) -> GraphNode:
     except defs.SchemaError as err:
         raise found.refuse(f"does not exist in opset {opset}") from err
     values = {one.name: _plain(helper.get_attribute_value(one)) for one in node.attribute}
-    return GraphNode(name, kind, version, found.inputs, found.outputs, values)
+    return GraphNode(name, kind, version, found.inputs, found.outputs, values, trains)
 
 
 def _plain(value: Any) -> Any:

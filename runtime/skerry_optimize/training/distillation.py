@@ -148,7 +148,7 @@ def _kinds(model: onnx.ModelProto) -> list[AnswerKind]:
 
 def _graph(step: str, model: onnx.ModelProto) -> JaxGraph:
     try:
-        graph = JaxGraph(model)
+        graph = JaxGraph(model, trains=True)
     except UnknownOperator as err:
         raise StepRefused(f"{step}: {err}: {WAY_OUT}") from err
     if not graph.weights:

@@ -57,6 +57,20 @@ def test_an_mlp_and_a_cnn_say_what_onnx_runtime_says() -> None:
         np.testing.assert_allclose(got, said(body, x), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("more", [{}, {"strides": [2, 1]}, {"dilations": [1, 2]}])
+def test_depthwise_convolutions_say_the_same_when_they_are_trained(
+    more: dict[str, list[int]],
+) -> None:
+    made = GraphBuilder(("n", 3, 7, 9))
+    pads = {"group": 3, "pads": [1, 0, 2, 1], **more}
+    body = made.model(made.add("Conv", "x", made.drawn(6, 1, 3, 3), made.drawn(6), **pads))
+    model = read_graph(body)
+    x = np.random.default_rng(1).normal(size=(2, 3, 7, 9)).astype(np.float32)
+    graph = JaxGraph(model, trains=True)
+    (got,) = graph(graph.weights, {"x": x}).values()
+    np.testing.assert_allclose(got, said(body, x), rtol=1e-4, atol=1e-5)
+
+
 def test_sizes_that_a_graph_computes_are_known_when_the_batch_is() -> None:
     made = GraphBuilder(("n", "s", 8))
     body = made.model(encoder(made))
