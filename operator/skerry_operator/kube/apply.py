@@ -16,7 +16,6 @@ from typing_extensions import override
 from skerry_operator.constants import (
     ANNOTATION_DIGEST,
     ANNOTATION_NUDGE,
-    LABEL_DEPLOYMENT,
     LABEL_REVISION,
 )
 from skerry_operator.decide.planned import EventNote, Manifest, Nudge, ObjectRef
@@ -24,7 +23,7 @@ from skerry_operator.kube.children import owner_uid_of
 from skerry_operator.kube.client import Json, KubeClient
 from skerry_operator.kube.drift import Surplus
 from skerry_operator.kube.errors import Conflict, NotFound, Taken
-from skerry_operator.kube.owners import is_made_by_us
+from skerry_operator.kube.owners import LABELLED, is_made_by_us
 from skerry_operator.kube.paths import object_path
 from skerry_operator.kube.raw import version_of
 
@@ -95,8 +94,8 @@ class Current:
     """An object before its write, as the cache knows it."""
 
     version: int
-    deployment: str
-    """Deployment label: whose it is said to be."""
+    whose: str
+    """Kind and name of whose it is said to be, by its label; empty: nobody says."""
     owner_uid: str
     """uid of the owner that controls it; empty: nobody's."""
     is_ours: bool = False
@@ -130,7 +129,7 @@ def _existing(client: KubeClient, path: str) -> Current | None:
         raw = client.get(path)
     except NotFound:
         return None
-    return Current(version_of(raw), _deployment_of(raw), owner_uid_of(raw), is_made_by_us(raw))
+    return Current(version_of(raw), _whose(raw), owner_uid_of(raw), is_made_by_us(raw))
 
 
 def _refuse_if_taken(manifest: Manifest, current: Current | None) -> None:
@@ -143,19 +142,19 @@ def _refuse_if_taken(manifest: Manifest, current: Current | None) -> None:
         return
     if current.owner_uid and current.owner_uid == owner_uid_of(manifest.body):
         return
-    if current.is_ours and current.deployment == _deployment_of(manifest.body):
+    if current.is_ours and current.whose == _whose(manifest.body):
         return
-    is_other_s = current.is_ours and current.deployment
-    owner = f"EdgeDeployment {current.deployment}" if is_other_s else "somebody else"
+    owner = current.whose if current.is_ours and current.whose else "somebody else"
     raise Taken(
         f"{manifest.ref.kind} {manifest.ref.name!r} exists and belongs to {owner}: "
         "rename or delete it, or give this EdgeDeployment another name"
     )
 
 
-def _deployment_of(raw: Mapping[str, Any]) -> str:
+def _whose(raw: Mapping[str, Any]) -> str:
     labels: Mapping[str, str] = (raw.get("metadata") or {}).get("labels") or {}
-    return labels.get(LABEL_DEPLOYMENT, "")
+    named = (f"{kind} {labels[label]}" for kind, label in LABELLED.items() if label in labels)
+    return next(named, "")
 
 
 def _outcome(before: Current | None, after: int) -> Outcome:

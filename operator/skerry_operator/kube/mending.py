@@ -140,5 +140,5 @@ def _listed(paths: Sequence[str]) -> str:
 
 def _current(entry: Entry[Child]) -> Current:
     """Return what the cache knows of an object that is to be written."""
-    deployment = entry.owner.orphans.name if entry.owner else ""
-    return Current(entry.version, deployment, entry.value.owner_uid, entry.value.is_ours)
+    whose = f"{entry.owner.kind} {entry.owner.orphans.name}" if entry.owner else ""
+    return Current(entry.version, whose, entry.value.owner_uid, entry.value.is_ours)

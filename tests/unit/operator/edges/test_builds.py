@@ -10,15 +10,20 @@ from typing import Any, cast
 import pytest
 
 from builders import NOW, make_model, make_variant
+from fake_kube import FakeKube
 from skerry_operator.api.v1alpha1.edgemodel import EdgeModel
 from skerry_operator.constants import ANNOTATION_DIGEST, FIELD_MANAGER
 from skerry_operator.decide.builds.effective import effective_spec, hold_of
 from skerry_operator.decide.planned import Manifest, ModelPlan, ObjectRef
+from skerry_operator.kube.client import KubeClient, Threads
+from skerry_operator.kube.errors import Taken
+from skerry_operator.kube.events import Recorder
 from skerry_operator.kube.observe import builds_of, results_of
 from skerry_operator.kube.owners import Owner
 from skerry_operator.kube.paths import BUILDS, CHILDREN
 from skerry_operator.kube.read import child_entry, model_entry, pod_entry
 from skerry_operator.kube.tables import Cache
+from skerry_operator.kube.writer import Writer
 from skerry_operator.manifests.buildrecord import build_record
 from skerry_operator.plan.model import BuildsObserved
 from skerry_operator.reconcile import Edges, JobLimits, Models, Planner
@@ -150,6 +155,41 @@ def test_records_are_read_again_also_those_that_lost_their_owner(is_orphan: bool
     assert effective_spec(model.spec, results).variants[0].name == "int8"
     assert builds_of(cache, anew, 1).records[0][1] == "", "it is looked at again, and adopted"
     assert result.phase is BuildPhase.SUCCEEDED
+
+
+@pytest.mark.parametrize("is_watched", [False, True])
+@pytest.mark.parametrize(
+    ("model", "is_adopted"), [("digits", True), ("other", False)], ids=["its own", "another's"]
+)
+async def test_a_record_without_an_owner_is_taken_over_by_the_next_model_of_its_name(
+    kube: FakeKube, client: KubeClient, is_watched: bool, model: str, is_adopted: bool
+) -> None:
+    given = optimized()
+    (result,) = recorded(look(given, complete(given, verdict(given)))).values()
+    owner = given.metadata.model_copy(update={"uid": "new"})
+    wanted = build_record(owner, result)
+    labels = {**wanted.body["metadata"]["labels"], "skerry.dev/model": model}
+    path = f"/apis/apps/v1/namespaces/default/controllerrevisions/{wanted.ref.name}"
+    metadata = {
+        "name": wanted.ref.name,
+        "labels": labels,
+        "annotations": {ANNOTATION_DIGEST: wanted.digest},
+        "managedFields": [{"manager": FIELD_MANAGER, "operation": "Apply"}],
+    }
+    raw = kube.put(path, {"metadata": metadata, "data": wanted.body["data"], "revision": 1})
+    threads = Threads(2)
+    writer = Writer(cache_of_builds(), client, threads, Recorder(client, "me", lambda: NOW))
+    if is_watched:
+        writer.cache.children["ControllerRevision"].seen(child_entry("ControllerRevision", raw))
+    try:
+        if is_adopted:
+            await writer.apply("default", [wanted])
+            assert kube.objects[path]["metadata"]["ownerReferences"][0]["uid"] == "new"
+        else:
+            with pytest.raises(Taken, match="belongs to EdgeModel other"):
+                await writer.apply("default", [wanted])
+    finally:
+        threads.close()
 
 
 @dataclass
