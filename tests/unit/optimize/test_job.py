@@ -139,6 +139,16 @@ def test_fixed_shapes_reach_the_outputs() -> None:
     assert [one.dim_value for one in dims] == [4, 10]
 
 
+def test_an_output_whose_shape_cannot_be_inferred_keeps_what_it_said() -> None:
+    """As in models whose last Reshape takes its shape from sizes that were computed."""
+    made = GraphBuilder(("n", "m"))
+    places = made.add("NonZero", "x")
+    tip = made.add("Reshape", "x", made.add("ReduceMax", places, axes=[1], keepdims=0))
+    model = read_graph(made.model(tip, ("n", "m")))
+    dims = fix_shapes(model, {"x": (2, 3)}).graph.output[0].type.tensor_type.shape.dim
+    assert len(dims) == 2
+
+
 def convolution(made: GraphBuilder) -> str:
     return made.conv("x", 3, 4)
 
