@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
@@ -11,7 +11,8 @@ from skerry_optimize.report import JobPhase, Report
 
 WIDE, HIGH = 420, 320
 """Of a panel, in pixels."""
-LEFT, BELOW, ABOVE = 64, 44, 36
+LEGEND = 240
+LEFT, BELOW, ABOVE = 64, 44, 96
 STYLE = (
     "text{font:12px sans-serif;fill:#222}.axis{stroke:#888}.grid{stroke:#ddd}"
     ".kept{fill:#1f6f8b}.refused{fill:none;stroke:#b5442e;stroke-width:2}.origin{fill:#222}"
@@ -19,10 +20,10 @@ STYLE = (
 
 
 @dataclass(frozen=True)
-class Mark:
+class Dot:
     """A build in one panel."""
 
-    name: str
+    number: int
     across: float
     accuracy: float
     kind: str
@@ -49,62 +50,80 @@ class Scale:
 
 
 def picture(report: Report) -> str:
-    """Return the SVG: two panels, a mark for each build that was measured.
+    """Return the SVG: two panels with a number for each build that was measured, and its name.
 
     Raises:
         BadPlan: the report has no exam, so nothing to draw upwards.
     """
     if report.origin.accuracy is None:
         raise BadPlan("the report has no accuracy: a plan with golden makes one that has")
-    panels = (
-        ("bytes, of origin's", list(_marks(report, "size_ratio"))),
-        (f"time, of origin's, on {report.cpu}", list(_marks(report, "latency_ratio"))),
-    )
-    body = "".join(
-        f'<g transform="translate({n * WIDE},0)">{"".join(_panel(title, marks))}</g>'
-        for n, (title, marks) in enumerate(panels)
-    )
-    title = f"<title>Builds of {escape(report.origin.sha256[:12])}</title>"
+    names = ["origin", *(job.name for job in report.jobs)]
+    panels = [
+        _moved(0, _panel("bytes, as a share of the origin's", _marks(report, "size_ratio"))),
+        _moved(WIDE, _panel("time, as a share of the origin's", _marks(report, "latency_ratio"))),
+        _moved(2 * WIDE, _legend(names, report.cpu)),
+    ]
+    wide, high = 2 * WIDE + LEGEND, max(HIGH, 20 * len(names) + 56)
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{2 * WIDE}" height="{HIGH}" '
-        f'viewBox="0 0 {2 * WIDE} {HIGH}" role="img">{title}<style>{STYLE}</style>'
-        f'<rect width="100%" height="100%" fill="#fff"/>{body}</svg>\n'
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{wide}" height="{high}" '
+        f'viewBox="0 0 {wide} {high}" role="img"><title>Builds of '
+        f"{escape(report.origin.sha256[:12])}</title><style>{STYLE}</style>"
+        f'<rect width="100%" height="100%" fill="#fff"/>{"".join(panels)}</svg>\n'
     )
 
 
-def _marks(report: Report, field: str) -> Iterator[Mark]:
-    yield Mark("origin", 1.0, report.origin.accuracy or 0.0, "origin")
-    for job in report.jobs:
+def _moved(right: int, parts: Iterable[str]) -> str:
+    return f'<g transform="translate({right},0)">{"".join(parts)}</g>'
+
+
+def _marks(report: Report, field: str) -> list[Dot]:
+    found = [Dot(0, 1.0, report.origin.accuracy or 0.0, "origin")]
+    for number, job in enumerate(report.jobs, 1):
         if job.artifact is not None and job.artifact.accuracy is not None:
             kind = "kept" if job.phase is JobPhase.SUCCEEDED else "refused"
-            yield Mark(job.name, getattr(job.artifact, field), job.artifact.accuracy, kind)
+            found.append(Dot(number, getattr(job.artifact, field), job.artifact.accuracy, kind))
+    return found
 
 
-def _panel(title: str, marks: Sequence[Mark]) -> Iterator[str]:
-    across = Scale(0, max(one.across for one in marks) * 1.15, LEFT, WIDE - 16)
+def _panel(title: str, marks: Sequence[Dot]) -> Iterator[str]:
+    across = Scale(0, max(one.across for one in marks) * 1.1, LEFT, WIDE - 16)
     up = _accuracies([one.accuracy for one in marks])
     yield f'<text x="{LEFT}" y="20">accuracy against {escape(title)}</text>'
     for tick in up.ticks():
         y = up(tick)
         yield f'<line class="grid" x1="{LEFT}" x2="{WIDE - 16}" y1="{y:.1f}" y2="{y:.1f}"/>'
-        yield f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{tick:.3g}</text>'
+        yield f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{tick:.4g}</text>'
     for tick in across.ticks():
         x = across(tick)
         yield f'<text x="{x:.1f}" y="{HIGH - BELOW + 18}" text-anchor="middle">{tick:.2f}</text>'
     yield f'<line class="axis" x1="{LEFT}" x2="{WIDE - 16}" y1="{up.first}" y2="{up.first}"/>'
-    yield from (_mark(one, across(one.across), up(one.accuracy)) for one in marks)
+    taken: list[tuple[float, float]] = []
+    for one in marks:
+        x, y = across(one.across), up(one.accuracy)
+        taken.append(_free_place(x, y - 8, taken))
+        yield f'<circle class="{one.kind}" cx="{x:.1f}" cy="{y:.1f}" r="4"/>'
+        yield (
+            f'<text x="{taken[-1][0]:.1f}" y="{taken[-1][1]:.1f}" text-anchor="middle">'
+            f"{one.number}</text>"
+        )
 
 
 def _accuracies(values: Sequence[float]) -> Scale:
     low, high = min(values), max(values)
-    room = max(high - low, 1e-6) * 0.1
+    room = max(high - low, 1e-4) * 0.1
     return Scale(low - room, high + room, HIGH - BELOW, ABOVE)
 
 
-def _mark(mark: Mark, x: float, y: float) -> str:
-    turned = x > WIDE * 0.7
-    anchor, beside = ("end", x - 8) if turned else ("start", x + 8)
-    return (
-        f'<circle class="{mark.kind}" cx="{x:.1f}" cy="{y:.1f}" r="4"/>'
-        f'<text x="{beside:.1f}" y="{y - 5:.1f}" text-anchor="{anchor}">{escape(mark.name)}</text>'
-    )
+def _free_place(x: float, y: float, taken: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Return where a number can be read: higher, while another one is in its place."""
+    while any(abs(x - other) < 16 and abs(y - up) < 11 for other, up in taken):
+        y -= 11
+    return x, y
+
+
+def _legend(names: Sequence[str], cpu: str) -> Iterator[str]:
+    for number, name in enumerate(names):
+        y = 36 + 20 * number
+        yield f'<text x="24" y="{y}" text-anchor="end">{number}</text>'
+        yield f'<text x="34" y="{y}">{escape(name)}</text>'
+    yield f'<text x="10" y="{36 + 20 * len(names)}">{escape(cpu)}</text>'

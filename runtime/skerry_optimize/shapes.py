@@ -34,10 +34,18 @@ def fix_shapes(model: onnx.ModelProto, wanted: Mapping[str, tuple[int, ...]]) ->
     for output in fixed.graph.output:
         output.type.tensor_type.ClearField("shape")
     try:
-        found = with_shapes(fixed)
+        found = _with_outputs(with_shapes(fixed), model)
         checker.check_model(found, full_check=True)
     except INVALID as err:
         raise StepRefused(f"fixShapes: the model cannot have them: {first_line(err)}") from err
+    return found
+
+
+def _with_outputs(found: onnx.ModelProto, before: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the model with the old shapes of outputs whose new ones cannot be inferred."""
+    for output, old in zip(found.graph.output, before.graph.output, strict=True):
+        if not output.type.tensor_type.HasField("shape"):
+            output.type.CopyFrom(old.type)
     return found
 
 

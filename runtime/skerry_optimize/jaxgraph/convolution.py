@@ -9,7 +9,7 @@ import numpy as np
 from jax import lax
 
 from skerry_optimize.jaxgraph.registry import GraphNode, Tensor, operator
-from skerry_optimize.jaxgraph.windows import Window, window
+from skerry_optimize.jaxgraph.windows import Sweep, window
 
 
 @operator("Conv", last=22)
@@ -29,7 +29,7 @@ def conv(node: GraphNode, x: Tensor, weights: Tensor, bias: Tensor = None) -> Te
     return _with_bias(found, bias)
 
 
-def _by_taps(x: Tensor, weights: Tensor, moves: Window) -> Tensor:
+def _by_taps(x: Tensor, weights: Tensor, moves: Sweep) -> Tensor:
     """Convolve each channel by itself: a product for each place of the kernel.
 
     The same as a convolution of as many groups as channels, which XLA's CPU kernels are hundreds of
@@ -70,13 +70,13 @@ def conv_transpose(node: GraphNode, x: Tensor, weights: Tensor, bias: Tensor = N
     return _with_bias(found, bias)
 
 
-def transposed(node: GraphNode, sizes: Sequence[int], kernel: Sequence[int]) -> Window:
+def transposed(node: GraphNode, sizes: Sequence[int], kernel: Sequence[int]) -> Sweep:
     """Return how a kernel moves over axes that its strides have spread out."""
     rank = len(sizes)
     strides = tuple(node.get("strides", (1,) * rank))
     extra = tuple(node.get("output_padding", (0,) * rank))
     dilations = tuple(node.get("dilations", (1,) * rank))
-    bare = Window(tuple(kernel), strides, dilations, ((0, 0),) * rank)
+    bare = Sweep(tuple(kernel), strides, dilations, ((0, 0),) * rank)
     full = [
         stride * (size - 1) + more + reach
         for stride, size, more, reach in zip(strides, sizes, extra, bare.reach, strict=True)
@@ -86,7 +86,7 @@ def transposed(node: GraphNode, sizes: Sequence[int], kernel: Sequence[int]) -> 
         (reach - 1 - before, reach - 1 - behind + more)
         for reach, (before, behind), more in zip(bare.reach, cut, extra, strict=True)
     )
-    return Window(bare.kernel, strides, dilations, pads)
+    return Sweep(bare.kernel, strides, dilations, pads)
 
 
 def _cut(node: GraphNode, full: list[int], same: list[int]) -> list[tuple[int, int]]:

@@ -9,7 +9,7 @@ import numpy as np
 from jax import lax
 
 from skerry_optimize.jaxgraph.registry import GraphNode, Tensor, operator
-from skerry_optimize.jaxgraph.windows import Window, window
+from skerry_optimize.jaxgraph.windows import Sweep, window
 
 
 @operator("MaxPool", last=22)
@@ -32,7 +32,7 @@ def average_pool(node: GraphNode, x: Tensor) -> Tensor:
 
 
 def _counts(
-    node: GraphNode, sizes: tuple[int, ...], moves: Window, behind: tuple[int, ...]
+    node: GraphNode, sizes: tuple[int, ...], moves: Sweep, behind: tuple[int, ...]
 ) -> np.ndarray[Any, Any]:
     """Return how many values each window has."""
     rank = len(sizes)
@@ -49,7 +49,7 @@ def _counts(
     return found
 
 
-def _behind(node: GraphNode, x: Tensor, moves: Window) -> tuple[int, ...]:
+def _behind(node: GraphNode, x: Tensor, moves: Sweep) -> tuple[int, ...]:
     """Return what is missing behind each axis for the last window, when it may be cut."""
     rank = len(moves.kernel)
     if not node.get("ceil_mode", 0):
@@ -68,7 +68,7 @@ def _missing(size: int, pads: tuple[int, int], stride: int, reach: int) -> int:
     return max(0, (count - 1) * stride + reach - whole)
 
 
-def _reduced(x: Tensor, moves: Window, behind: tuple[int, ...], start: Any, work: Any) -> Tensor:
+def _reduced(x: Tensor, moves: Sweep, behind: tuple[int, ...], start: Any, work: Any) -> Tensor:
     x = jnp.asarray(x)
     pads = [
         (before, after + more) for (before, after), more in zip(moves.pads, behind, strict=True)

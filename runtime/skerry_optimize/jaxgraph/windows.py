@@ -9,7 +9,7 @@ from skerry_optimize.jaxgraph.registry import GraphNode
 
 
 @dataclass(frozen=True)
-class Window:
+class Sweep:
     """How a kernel moves; each tuple has an entry for each of its axes."""
 
     kernel: tuple[int, ...]
@@ -24,12 +24,12 @@ class Window:
         return tuple((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilations, strict=True))
 
 
-def window(node: GraphNode, sizes: Sequence[int], kernel: Sequence[int]) -> Window:
+def window(node: GraphNode, sizes: Sequence[int], kernel: Sequence[int]) -> Sweep:
     """Return how the node's kernel moves over axes of these sizes."""
     rank = len(sizes)
     strides = tuple(node.get("strides", (1,) * rank))
     dilations = tuple(node.get("dilations", (1,) * rank))
-    bare = Window(tuple(kernel), strides, dilations, ((0, 0),) * rank)
+    bare = Sweep(tuple(kernel), strides, dilations, ((0, 0),) * rank)
     match node.get("auto_pad", "NOTSET"):
         case "VALID":
             return bare
@@ -42,7 +42,7 @@ def window(node: GraphNode, sizes: Sequence[int], kernel: Sequence[int]) -> Wind
                 _same(size, stride, reach, lower=lower)
                 for size, stride, reach in zip(sizes, strides, bare.reach, strict=True)
             )
-    return Window(bare.kernel, strides, dilations, pads)
+    return Sweep(bare.kernel, strides, dilations, pads)
 
 
 def _same(size: int, stride: int, reach: int, *, lower: bool) -> tuple[int, int]:

@@ -16,7 +16,7 @@ from skerry_optimize.errors import BadPlan, StepRefused
 from skerry_optimize.graphs import put_weights, shapes_of
 from skerry_optimize.jaxgraph.graph import JaxGraph
 from skerry_optimize.jaxgraph.registry import UnknownOperator
-from skerry_optimize.training.loop import Schedule, trained
+from skerry_optimize.training.loop import Course, trained
 from skerry_optimize.training.losses import LEAST_SHARE, cross_entropy, divergence, squares
 from skerry_optimize.training.targets import (
     AnswerKind,
@@ -55,8 +55,8 @@ def recover(
         StepRefused: a graph cannot be trained, or does not run.
         BadPlan: the data does not fit.
     """
-    schedule = Schedule("recover", lesson.epochs, RECOVER_RATE)
-    return _taught(schedule, pruned, origin, data, lesson)
+    course = Course("recover", lesson.epochs, RECOVER_RATE)
+    return _taught(course, pruned, origin, data, lesson)
 
 
 def distil(
@@ -68,32 +68,32 @@ def distil(
         StepRefused: a graph cannot be trained, does not run, or does not fit the other.
         BadPlan: the data does not fit, or has no labels where some are asked for.
     """
-    schedule = Schedule("distil", lesson.epochs, DISTIL_RATE)
-    return _taught(schedule, student, teacher, data, lesson)
+    course = Course("distil", lesson.epochs, DISTIL_RATE)
+    return _taught(course, student, teacher, data, lesson)
 
 
 def _taught(
-    schedule: Schedule,
+    course: Course,
     student: onnx.ModelProto,
     teacher: onnx.ModelProto,
     data: Arrays,
     lesson: Lesson,
 ) -> onnx.ModelProto:
-    graph = _graph(schedule.step, student)
-    _require_free_batch(schedule.step, student)
+    graph = _graph(course.step, student)
+    _require_free_batch(course.step, student)
     inputs = feeds_of(data, student, EVERY_SAMPLE).arrays
-    targets = targets_of(schedule.step, teacher, data)
+    targets = targets_of(course.step, teacher, data)
     names = list(kinds_of_answers(student))
-    loss = Comparison(graph, names, _kinds(student), _kinds(teacher), lesson)
-    _require_labels(schedule.step, targets, lesson)
-    _require_same_answers(schedule.step, graph, names, inputs, targets)
+    loss = LessonLoss(graph, names, _kinds(student), _kinds(teacher), lesson)
+    _require_labels(course.step, targets, lesson)
+    _require_same_answers(course.step, graph, names, inputs, targets)
     rows = {f"input {name}": array[: targets.count] for name, array in inputs.items()}
     rows |= {f"answer {n}": array for n, array in enumerate(targets.answers)}
     rows |= {} if targets.labels is None else {"labels": targets.labels}
     try:
-        found = trained(schedule, loss, graph.weights, rows, keep_zeros=schedule.step == "recover")
+        found = trained(course, loss, graph.weights, rows, keep_zeros=course.step == "recover")
     except UnknownOperator as err:
-        raise StepRefused(f"{schedule.step}: {err}: {WAY_OUT}") from err
+        raise StepRefused(f"{course.step}: {err}: {WAY_OUT}") from err
     made = onnx.ModelProto()
     made.CopyFrom(student)
     put_weights(made, found)
@@ -101,7 +101,7 @@ def _taught(
 
 
 @dataclass(frozen=True)
-class Comparison:
+class LessonLoss:
     """The loss: what a student says of a portion beside what the teacher said."""
 
     graph: JaxGraph

@@ -30,7 +30,7 @@ Loss = Callable[[Mapping[str, Any], Mapping[str, Any]], tuple[Any, Any]]
 
 
 @dataclass(frozen=True)
-class Schedule:
+class Course:
     """How it is learnt."""
 
     step: str
@@ -41,7 +41,7 @@ class Schedule:
 
 
 def trained(
-    schedule: Schedule,
+    course: Course,
     loss: Loss,
     weights: Mapping[str, Weights],
     data: Mapping[str, np.ndarray[Any, Any]],
@@ -55,23 +55,23 @@ def trained(
     """
     count = len(next(iter(data.values())))
     each = min(PORTION, count)
-    steps = schedule.epochs * (count // each)
+    steps = course.epochs * (count // each)
     optimizer = optax.chain(
         optax.clip_by_global_norm(MAX_NORM),
-        optax.adam(optax.cosine_decay_schedule(schedule.rate, max(1, steps))),
+        optax.adam(optax.cosine_decay_schedule(course.rate, max(1, steps))),
     )
     masks = {n: (a != 0) | (a.ndim < 2 or not keep_zeros) for n, a in weights.items()}
     now = {name: jax.numpy.asarray(array) for name, array in weights.items()}
     state, update = optimizer.init(now), _update(optimizer, loss, masks)
     random, began = np.random.default_rng(SEED), time.monotonic()
-    for epoch in range(1, schedule.epochs + 1):
+    for epoch in range(1, course.epochs + 1):
         order, told = random.permutation(count), []
         for start in range(0, count - each + 1, each):
             rows = np.sort(order[start : start + each])
             portion = {name: array[rows] for name, array in data.items()}
             now, state, *figures = update(now, state, portion)
             told.append(figures)
-        _say(schedule, epoch, told, time.monotonic() - began)
+        _say(course, epoch, told, time.monotonic() - began)
     return {name: np.asarray(array) for name, array in now.items()}
 
 
@@ -85,19 +85,19 @@ def _update(optimizer: Any, loss: Loss, masks: Mapping[str, Weights]) -> Callabl
     return jax.jit(update)
 
 
-def _say(schedule: Schedule, epoch: int, told: list[Any], seconds: float) -> None:
+def _say(course: Course, epoch: int, told: list[Any], seconds: float) -> None:
     loss, right = (float(np.mean([float(one[n]) for one in told])) for n in (0, 1))
     if not math.isfinite(loss):
         raise StepRefused(
-            f"{schedule.step}: the loss is no number in epoch {epoch}: give inputs in the range "
+            f"{course.step}: the loss is no number in epoch {epoch}: give inputs in the range "
             "that the model was made for, and a student whose weights are of ordinary size"
         )
-    line: dict[str, Any] = {"step": schedule.step, "epoch": epoch, "epochs": schedule.epochs}
+    line: dict[str, Any] = {"step": course.step, "epoch": epoch, "epochs": course.epochs}
     line |= {"loss": round(loss, 6), "seconds": round(seconds, 1)}
     line |= {"accuracy": round(right, 4)} if math.isfinite(right) else {}
     PROGRESS.info(json.dumps(line))
-    if seconds > MAX_SECONDS and epoch < schedule.epochs:
+    if seconds > MAX_SECONDS and epoch < course.epochs:
         raise StepRefused(
-            f"{schedule.step}: {epoch} of {schedule.epochs} epochs took {seconds:.0f} s, at most "
+            f"{course.step}: {epoch} of {course.epochs} epochs took {seconds:.0f} s, at most "
             f"{MAX_SECONDS}: ask for fewer, or give fewer samples"
         )

@@ -93,7 +93,8 @@ def test_a_report_is_drawn(folder: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert capsys.readouterr().out.splitlines()[-1] == str(folder / "builds/report.svg")
     tree = ElementTree.fromstring(drawn)  # noqa: S314 (just drawn)
     texts = ["".join(one.itertext()) for one in tree.iter("{http://www.w3.org/2000/svg}text")]
-    assert texts.count("int8") == texts.count("origin") == 2
+    assert texts.count("int8") == texts.count("origin") == 1
+    assert texts.count("1") == texts.count("0") == 3  # in each panel, and with the names
     assert len(list(tree.iter("{http://www.w3.org/2000/svg}circle"))) == 4
 
 

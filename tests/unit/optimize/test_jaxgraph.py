@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -14,7 +15,7 @@ from onnx import helper
 from optimize_models import GraphBuilder, cnn, data_of, mlp
 from skerry_optimize.graphs import read_graph
 from skerry_optimize.jaxgraph.graph import JaxGraph, run
-from skerry_optimize.jaxgraph.registry import UnknownOperator
+from skerry_optimize.jaxgraph.registry import UnknownOperator, kinds
 
 
 def said(body: bytes, x: np.ndarray) -> np.ndarray:
@@ -128,3 +129,9 @@ def test_a_size_that_follows_from_data_is_named() -> None:
     model = read_graph(made.model(made.add("Reshape", made.drawn(4), shape)))
     with pytest.raises(UnknownOperator, match=r"Reshape.*takes its shape from data"):
         run(model, {"x": np.array([2, 2], np.float32)})
+
+
+def test_the_docs_list_the_operators() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "optimise.md").read_text("utf-8")
+    (listed,) = [line for line in page.splitlines() if line.startswith("> ")]
+    assert listed.removeprefix("> ").split() == sorted(kinds())

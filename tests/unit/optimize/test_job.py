@@ -139,6 +139,17 @@ def test_fixed_shapes_reach_the_outputs() -> None:
     assert [one.dim_value for one in dims] == [4, 10]
 
 
+def test_an_output_whose_shape_cannot_be_inferred_keeps_what_it_said() -> None:
+    """As in models whose last Reshape takes its shape from sizes that were computed."""
+    made = GraphBuilder(("n", "m"))
+    flat = made.weight(np.array([-1], np.int64))
+    sizes = made.add("Reshape", made.add("NonZero", "x"), flat)  # nobody knows how many
+    tip = made.add("Reshape", "x", sizes)
+    model = read_graph(made.model(tip, ("n", "m")))
+    dims = fix_shapes(model, {"x": (2, 3)}).graph.output[0].type.tensor_type.shape.dim
+    assert len(dims) == 2
+
+
 def convolution(made: GraphBuilder) -> str:
     return made.conv("x", 3, 4)
 
