@@ -14,7 +14,7 @@ from typing_extensions import override
 from skerry_runtime.errors import Overloaded, ServingError, Unauthenticated
 from skerry_runtime.front.exchanges import Answering, ClientLine
 from skerry_runtime.http2.fields import Field
-from skerry_runtime.http2.heads import RequestHead
+from skerry_runtime.http2.heads import CheckedHead
 from skerry_runtime.rpc import framing
 from skerry_runtime.rpc.framing import BadCall, MessageReader, framed, whole_message
 from skerry_runtime.rpc.generated import oip_pb2 as pb
@@ -29,7 +29,7 @@ MAX_WAIT_S = 7 * 24 * 3600.0
 _TRACE = HEADER.encode()
 
 
-def begin(line: ClientLine, stream_id: int, head: RequestHead) -> Answering | None:
+def begin(line: ClientLine, stream_id: int, head: CheckedHead) -> Answering | None:
     """Begin the call that a head asks for; None: it has been refused."""
     try:
         method, timeout_s = _admitted(line, head)
@@ -42,7 +42,7 @@ def begin(line: ClientLine, stream_id: int, head: RequestHead) -> Answering | No
     return call
 
 
-def _admitted(line: ClientLine, head: RequestHead) -> tuple[Method, float | None]:
+def _admitted(line: ClientLine, head: CheckedHead) -> tuple[Method, float | None]:
     """Return the method of a call that may be made, and the seconds that it has.
 
     Raises:
@@ -64,7 +64,7 @@ def _admitted(line: ClientLine, head: RequestHead) -> tuple[Method, float | None
     return method, None if timeout is None else framing.timeout_of(timeout)
 
 
-def _exchange(line: ClientLine, head: RequestHead) -> Exchange | None:
+def _exchange(line: ClientLine, head: CheckedHead) -> Exchange | None:
     observer = line.desk.observer
     if observer is None:
         return None
@@ -145,7 +145,7 @@ def _told(error: Exception) -> tuple[grpc.StatusCode, str, tuple[Field, ...]]:
 class _Call(ABC):
     """What both kinds of calls have."""
 
-    def __init__(self, line: ClientLine, stream_id: int, head: RequestHead, method: Method) -> None:
+    def __init__(self, line: ClientLine, stream_id: int, head: CheckedHead, method: Method) -> None:
         self._line = line
         self._id = stream_id
         self._method = method
@@ -254,7 +254,7 @@ class _Call(ABC):
 class UnaryCall(_Call):
     """One message, one answer."""
 
-    def __init__(self, line: ClientLine, stream_id: int, head: RequestHead, method: Method) -> None:
+    def __init__(self, line: ClientLine, stream_id: int, head: CheckedHead, method: Method) -> None:
         super().__init__(line, stream_id, head, method)
         self._messages: list[bytes] = []
         self._came = 0  # bytes
@@ -327,7 +327,7 @@ class UnaryCall(_Call):
 class StreamCall(_Call):
     """Messages and answers, each in its own time."""
 
-    def __init__(self, line: ClientLine, stream_id: int, head: RequestHead, method: Method) -> None:
+    def __init__(self, line: ClientLine, stream_id: int, head: CheckedHead, method: Method) -> None:
         super().__init__(line, stream_id, head, method)
         self._messages: deque[bytes] = deque()
         self._owed = 0  # bytes that the peer may send again when these messages are used up

@@ -21,7 +21,7 @@ from skerry_runtime.http2.events import (
     RequestCame,
     RequestEnded,
 )
-from skerry_runtime.http2.heads import RequestHead
+from skerry_runtime.http2.heads import CheckedHead
 from skerry_runtime.rest.crowd import A_REQUEST, AN_ANSWER, NOTHING
 from skerry_runtime.rest.hub import Hub
 from skerry_runtime.rpc.framing import CONTENT_TYPE
@@ -209,7 +209,7 @@ class FrontConnection(asyncio.Protocol):
         if event.is_whole:
             answering.end()
 
-    def _answering_of(self, stream_id: int, head: RequestHead) -> Answering | None:
+    def _answering_of(self, stream_id: int, head: CheckedHead) -> Answering | None:
         """Return who answers; None: it is answered already."""
         kind = head.get(b"content-type") or b""
         if kind[: len(CONTENT_TYPE)] == CONTENT_TYPE and kind[len(CONTENT_TYPE) :][:1] in _ENDS:

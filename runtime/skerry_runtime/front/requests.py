@@ -8,7 +8,7 @@ import time
 from skerry_runtime.errors import Overloaded
 from skerry_runtime.front.exchanges import ClientLine
 from skerry_runtime.http2.fields import Field, block_of
-from skerry_runtime.http2.heads import RequestHead
+from skerry_runtime.http2.heads import CheckedHead
 from skerry_runtime.rest.http import App, Handler, Reply, Request
 from skerry_runtime.rest.statuses import HttpError, reply_of
 
@@ -16,7 +16,7 @@ from skerry_runtime.rest.statuses import HttpError, reply_of
 class RestCall:
     """One request."""
 
-    def __init__(self, line: ClientLine, stream_id: int, head: RequestHead, app: App) -> None:
+    def __init__(self, line: ClientLine, stream_id: int, head: CheckedHead, app: App) -> None:
         self._line = line
         self._id = stream_id
         self._app = app

@@ -22,7 +22,7 @@ from skerry_runtime.http2.events import (
 )
 from skerry_runtime.http2.fields import Field, FieldReader, block_of
 from skerry_runtime.http2.frames import PREFACE
-from skerry_runtime.http2.heads import Malformed, RequestHead, check_fields, head_of
+from skerry_runtime.http2.heads import Malformed, CheckedHead, check_fields, head_of
 from skerry_runtime.http2.limits import Http2Limits, Purse
 from skerry_runtime.http2.sender import Sender
 from skerry_runtime.http2.streams import Books, HttpStream
@@ -58,7 +58,7 @@ class ServerCore:
         self._books = Books()
         self._sender = Sender(limits, self._books, self._purse, clock)
         self._fields = FieldReader(limits.max_header_bytes, limits.max_fields)
-        self._heads: dict[bytes, RequestHead] = {}
+        self._heads: dict[bytes, CheckedHead] = {}
         self._heads_hold_until = 0  # changes of the fields' table
         self._window = limits.connection_window_bytes
         self._credit = 0
@@ -381,7 +381,7 @@ class ServerCore:
         code = ErrorCode.STREAM_CLOSED if is_gone else ErrorCode.PROTOCOL_ERROR
         raise BrokenConnection(code, "fields of a stream that is closed")
 
-    def _read_head(self, stream_id: int, block: bytes) -> RequestHead | None:
+    def _read_head(self, stream_id: int, block: bytes) -> CheckedHead | None:
         """Return the head of a new stream; None: it is larger than allowed."""
         before = self._fields.changes
         fields, is_all = self._fields.read(block)
@@ -397,14 +397,14 @@ class ServerCore:
             self._keep(block, head)
         return head
 
-    def _keep(self, block: bytes, head: RequestHead) -> None:
+    def _keep(self, block: bytes, head: CheckedHead) -> None:
         """Keep what a block says, until the table that it refers to changes."""
         if self._heads_hold_until != self._fields.changes or len(self._heads) >= KEPT_HEADS:
             self._heads.clear()
             self._heads_hold_until = self._fields.changes
         self._heads[block] = head
 
-    def _open(self, stream_id: int, head: RequestHead | None, *, is_end: bool) -> None:
+    def _open(self, stream_id: int, head: CheckedHead | None, *, is_end: bool) -> None:
         """Open a stream for a request, or refuse it."""
         if self._last_taken is not None:
             return  # the peer has been told that it was not taken

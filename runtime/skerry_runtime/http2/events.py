@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from skerry_runtime.http2.heads import RequestHead
+from skerry_runtime.http2.heads import CheckedHead
 
 
 @dataclass(slots=True)
@@ -12,7 +12,7 @@ class RequestCame:
     """A request's head has come; `is_whole`: nothing follows."""
 
     stream_id: int
-    head: RequestHead
+    head: CheckedHead
     is_whole: bool
 
 

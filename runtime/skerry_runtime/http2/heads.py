@@ -23,7 +23,7 @@ class Malformed(ValueError):  # noqa: N818 (says what the head is)
 
 
 @dataclass(frozen=True, slots=True)
-class RequestHead:
+class CheckedHead:
     """A checked head; the same block may share it with later requests."""
 
     method: bytes
@@ -41,7 +41,7 @@ class RequestHead:
         return None
 
 
-def head_of(fields: Sequence[Field]) -> RequestHead:
+def head_of(fields: Sequence[Field]) -> CheckedHead:
     """Return the head that fields say.
 
     Raises:
@@ -52,7 +52,7 @@ def head_of(fields: Sequence[Field]) -> RequestHead:
     check_fields(rest)
     if not all(pseudo.get(name) for name in _NEEDED):
         raise Malformed("a request needs :method, :scheme and :path")
-    return RequestHead(pseudo[b":method"], pseudo[b":path"], rest, _length(rest))
+    return CheckedHead(pseudo[b":method"], pseudo[b":path"], rest, _length(rest))
 
 
 def check_fields(fields: Iterable[Field]) -> None:
