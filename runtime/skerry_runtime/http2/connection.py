@@ -22,7 +22,7 @@ from skerry_runtime.http2.events import (
 )
 from skerry_runtime.http2.fields import Field, FieldReader, block_of
 from skerry_runtime.http2.frames import PREFACE
-from skerry_runtime.http2.heads import Malformed, CheckedHead, check_fields, head_of
+from skerry_runtime.http2.heads import CheckedHead, Malformed, check_fields, head_of
 from skerry_runtime.http2.limits import Http2Limits, Purse
 from skerry_runtime.http2.sender import Sender
 from skerry_runtime.http2.streams import Books, HttpStream
