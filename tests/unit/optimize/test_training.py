@@ -102,23 +102,32 @@ def test_every_epoch_tells_its_loss_as_json(caplog: pytest.LogCaptureFixture) ->
 
 
 TWICE = """
-import hashlib, sys
-from optimize_models import cnn, data_of
+import hashlib
+from pathlib import Path
 from skerry_optimize.graphs import read_graph
-from skerry_optimize.prune.structured import prune_structured
-from skerry_optimize.training.distillation import Lesson, recover
-origin = read_graph(cnn())
-found = recover(prune_structured(origin, 0.5).model, origin, data_of("cnn"), Lesson(1))
+from skerry_optimize.training.distillation import Lesson, distil
+from skerry_runtime.agent.npz import read_npz
+student, teacher = (read_graph(Path(name).read_bytes()) for name in ("s.onnx", "t.onnx"))
+found = distil(student, teacher, read_npz(Path("d.npz")), Lesson(2))
 print(hashlib.sha256(found.SerializeToString()).hexdigest())
 """
 
 
-def test_two_processes_make_the_same_bytes() -> None:
+def test_two_processes_make_the_same_bytes(tmp_path: Path) -> None:
+    made = GraphBuilder(("n", 1, 8, 8), seed=6)
+    flat = made.add("Flatten", made.add("Relu", made.conv("x", 1, 4)))
+    (tmp_path / "s.onnx").write_bytes(made.model(made.gemm(flat, 256, 10), ("n", 10)))
+    (tmp_path / "t.onnx").write_bytes(cnn())
+    np.savez(tmp_path / "d.npz", **data_of("cnn"))
     paths = [path for path in sys.path if path]
     command = [sys.executable, "-P", "-c", f"import sys; sys.path[:0] = {paths!r}\n{TWICE}"]
-    found = [subprocess.run(command, capture_output=True, check=True).stdout for _ in range(2)]
+    found = [run_in(tmp_path, command) for _ in range(2)]
     assert len(found[0].strip()) == 64
     assert found[0] == found[1]
+
+
+def run_in(folder: Path, command: list[str]) -> bytes:
+    return subprocess.run(command, capture_output=True, check=True, cwd=folder).stdout
 
 
 def odd(model: bytes) -> onnx.ModelProto:
