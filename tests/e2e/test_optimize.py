@@ -256,6 +256,7 @@ def test_a_wiped_status_and_a_model_made_anew_make_no_build_again_and_roll_nothi
     assert made_jobs(lab) == jobs
     lab.kubectl("delete", "em", "digits")
     lab.wait(lambda: not records(lab), "Kubernetes has collected the records")
+    lab.kubectl("delete", "jobs", "--all")  # nobody owned them, and their pods could still tell
     lab.apply(wanted)
     wait_for_jobs(lab, int8="Succeeded", thin="Refused")
     assert "it was in the store" in jobs_of(lab)["int8"]["message"]
