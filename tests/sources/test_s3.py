@@ -46,6 +46,7 @@ async def test_a_begun_object_that_was_replaced_meanwhile_is_fetched_whole(
     uri = server.put("models", "replaced.onnx", BODY)
     keys = fetching.secret(**server.keys)
     part = Part(fetching.part, uri)
+    part.open()
     part.append(b"x" * 1_000_000)
     part.describe('"another"')
     part.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ PAGES = sorted((ROOT / "docs").rglob("*.md"))
 ROLLOUTS = (ROOT / "docs" / "rollouts.md").read_text()
 
 
+@cache
 def known_tests() -> set[str]:
     names = set()
     for path in (ROOT / "tests").rglob("test_*.py"):

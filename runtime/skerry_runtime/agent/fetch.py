@@ -147,8 +147,9 @@ class Fetcher:
 
     @asynccontextmanager
     async def _part(self, download: Download) -> AsyncIterator[Part]:
-        part = await self._worker.run(Part, download.part, download.uri)
+        part = Part(download.part, download.uri)
         try:
+            await self._worker.run(part.open)
             yield part
         except OSError as err:
             if err.errno not in (errno.ENOSPC, errno.EDQUOT):
@@ -160,7 +161,7 @@ class Fetcher:
                 await self._worker.run(part.drop)  # the node needs the space more than a resume
             raise
         finally:
-            self._worker.submit(part.close)  # behind a write that a cancellation left running
+            self._worker.submit(part.close)  # behind what a cancellation left running
 
     async def _whole(
         self, source: ByteSource, download: Download, part: Part, on_progress: OnProgress

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
+from typing import BinaryIO
 
 from skerry_runtime.agent.files import clear_unless_plain, land, read_document, write_document
 from skerry_runtime.agent.state import Document
@@ -23,15 +24,19 @@ class Part:
     """A file that grows. Every method blocks; not for the event loop."""
 
     def __init__(self, path: Path, uri: str) -> None:
-        """Open what an earlier try left, and hash it; or begin an empty file."""
+        """Name the file; `open` comes next, and `close` last, whatever became of `open`."""
         self._path = path
         self._info_path = path.with_name(f"{path.name}.json")
         self._uri_sha256 = hashlib.sha256(uri.encode()).hexdigest()
-        clear_unless_plain(path)
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        self._file = os.fdopen(os.open(path, flags, 0o600), "r+b")
+        self._file: BinaryIO
         self._digest = hashlib.sha256()
         self.size = 0
+
+    def open(self) -> None:
+        """Open what an earlier try left, and hash it; or begin an empty file."""
+        clear_unless_plain(self._path)
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._file = os.fdopen(os.open(self._path, flags, 0o600), "r+b")
         while chunk := self._file.read(_CHUNK):
             self._count(chunk)
 
@@ -68,8 +73,9 @@ class Part:
         return self._digest.hexdigest()
 
     def close(self) -> None:
-        """Close the file; the bytes stay for the next try."""
-        self._file.close()
+        """Close the file, if it was opened; the bytes stay for the next try."""
+        if hasattr(self, "_file"):
+            self._file.close()
 
     def land(self, target: Path) -> None:
         """Make the file durable under its final name."""

@@ -135,7 +135,7 @@ def test_a_request_that_drips_in_is_given_up(drip: bytes) -> None:
 def test_a_connection_that_asked_and_is_idle_is_ended_in_time() -> None:
     asks = b"GET /healthz HTTP/1.1\r\n\r\n"
     with (
-        running(admin_keep_alive_s=0.1, admin_timeout_s=0.2) as server,
+        running(admin_keep_alive_s=0.5, admin_timeout_s=5.0) as server,
         one(server, asks) as idle,
     ):
         seen = b""
@@ -165,7 +165,7 @@ def is_cut_off(deaf: socket.socket) -> bool:
 
 def test_a_client_that_never_reads_its_answers_is_ended() -> None:
     """What is asked ahead of the answers stays in the socket until then."""
-    with running(admin_timeout_s=0.5) as server, one(server) as deaf:
+    with running(admin_timeout_s=1.0) as server, one(server) as deaf:
         eventually(lambda: is_cut_off(deaf), "the end of a client that does not read")
         assert ask(server, "/healthz") == 200
 

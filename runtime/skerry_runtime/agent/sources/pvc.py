@@ -36,10 +36,14 @@ class VolumeSource:
     @asynccontextmanager
     async def open(self, begun: Begun, /) -> AsyncIterator[Stream]:
         """See `ByteSource.open`."""
+        opening = asyncio.ensure_future(asyncio.to_thread(self._open))
         try:
-            file = await asyncio.to_thread(self._open)
+            file = await asyncio.shield(opening)
         except OSError as err:
             raise self._failed(err) from err
+        except asyncio.CancelledError:
+            opening.add_done_callback(_close)
+            raise
         try:
             found = os.fstat(file.fileno())
             mark = f"{found.st_mtime_ns}-{found.st_size}"
@@ -90,3 +94,9 @@ def source(order: Order, tuning: Tuning) -> VolumeSource:
         Refused: FetchFailed: the address names none.
     """
     return VolumeSource(order, tuning)
+
+
+def _close(opening: asyncio.Future[BinaryIO]) -> None:
+    """Close a file that nobody waits for any more."""
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()

@@ -118,7 +118,7 @@ async def fetch(tmp_path: Path) -> AsyncIterator[Fetch]:
     worker = Worker("test")
 
     async def told(uri: str, allow: object = (), kind: type[AgentError] = Refused) -> str:
-        more = {"fetch_allow": allow, "connect_timeout_s": 2.0, "idle_timeout_s": 0.2}
+        more = {"fetch_allow": allow, "connect_timeout_s": 2.0, "idle_timeout_s": 2.0}
         fetcher = Fetcher(FAST.model_copy(update=more), worker, lambda: 1 << 40)
         download = Download(uri, sha256(BODY), tmp_path / "part", tmp_path / "model")
         with pytest.raises(kind) as caught:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
+import threading
+import warnings
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +15,7 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
+from skerry_runtime.agent import part
 from skerry_runtime.agent.fetch import Download, Fetcher
 from skerry_runtime.agent.part import Part
 from skerry_runtime.agent.ports import MIB
@@ -22,7 +26,7 @@ from skerry_runtime.contract import FailureReason
 from unit.runtime.agent.support import FAST, Handler, Source, ranged, sha256
 
 BODY = bytes(range(256)) * 8192  # 2 MiB
-TUNING = FAST.model_copy(update={"connect_timeout_s": 2.0, "idle_timeout_s": 0.2})
+TUNING = FAST.model_copy(update={"connect_timeout_s": 2.0, "idle_timeout_s": 30.0})
 
 
 @dataclass
@@ -159,9 +163,33 @@ async def test_a_hanging_server_is_left_and_the_bytes_are_kept(
 ) -> None:
     uri = source.handle("model", answers(hang, no_ranges))
     with pytest.raises(Transient, match="no answer in time"):
-        await bench.fetch(uri)
+        await bench.fetch(uri, idle_timeout_s=2.0)
     assert await bench.kept() == 1000
     await bench.fetch(uri)
+
+
+async def test_a_download_that_ends_while_its_file_is_opened_leaves_none_open(
+    bench: Bench, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri, is_opening, may_open = source.handle("model", whole), asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def wait(path: Path) -> None:
+        loop.call_soon_threadsafe(is_opening.set)
+        assert may_open.wait(60)
+
+    monkeypatch.setattr(part, "clear_unless_plain", wait)
+    fetching = asyncio.create_task(bench.fetch(uri))
+    await is_opening.wait()
+    fetching.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await fetching
+    may_open.set()
+    with warnings.catch_warnings(record=True) as complaints:
+        warnings.simplefilter("always")
+        assert await bench.kept() == 0
+        gc.collect()
+    assert [str(complaint.message) for complaint in complaints] == []
 
 
 async def test_a_download_that_broke_off_is_resumed(bench: Bench, source: Source) -> None:

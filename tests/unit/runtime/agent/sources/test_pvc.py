@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import os
+import threading
+import warnings
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
 from fetching import Fetching, sha256_of
 from skerry_runtime.agent.part import Part
+from skerry_runtime.agent.sources.pvc import VolumeSource
 
 BODY = bytes(range(256)) * 8192
 
@@ -41,12 +47,42 @@ async def test_a_begun_copy_goes_on_if_the_file_is_the_same_and_begins_anew_if_n
     found = (volume / "digits" / "a b.onnx").stat()
     for mark, start in ((f"{found.st_mtime_ns}-{found.st_size}", 1_000_000), ("other", 0)):
         part = Part(fetching.part, uri)
+        part.open()
         part.append(BODY[:1_000_000])
         part.describe(mark)
         part.close()
         fetching.seen.clear()
         assert await fetching.fetch(uri, sha256_of(BODY)) == BODY
         assert fetching.seen[0] == (start, len(BODY))
+
+
+async def test_a_fetch_that_ends_while_its_file_is_opened_leaves_none_open(
+    fetching: Fetching, volume: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_opening, may_open, opened = asyncio.Event(), threading.Event(), asyncio.Event()
+    loop, opens = asyncio.get_running_loop(), VolumeSource._open
+
+    def wait(source: VolumeSource) -> BinaryIO:
+        loop.call_soon_threadsafe(is_opening.set)
+        assert may_open.wait(60)
+        try:
+            return opens(source)
+        finally:
+            loop.call_soon_threadsafe(opened.set)
+
+    monkeypatch.setattr(VolumeSource, "_open", wait)
+    uri = "pvc://models/digits/a%20b.onnx"
+    task = asyncio.create_task(mounting(fetching, volume).fetch(uri, sha256_of(BODY)))
+    await is_opening.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    with warnings.catch_warnings(record=True) as complaints:
+        warnings.simplefilter("always")
+        may_open.set()
+        await opened.wait()
+        await asyncio.to_thread(gc.collect)
+    assert [str(complaint.message) for complaint in complaints] == []
 
 
 async def test_a_link_inside_the_volume_is_followed(fetching: Fetching, volume: Path) -> None:
