@@ -177,7 +177,8 @@ def plan_of(order: BuildOrder, files: Mapping[str, Path]) -> OptimizePlan:
 def _made(plan: OptimizePlan, files: Mapping[str, Path], place: Workplace) -> JobReport:
     """Make the one build of a plan."""
     data, golden = (_arrays(files.get(name)) for name in (DATA, GOLDEN))
-    material = read_material(files[ORIGIN], data, golden)
+    students = {STUDENT: files[STUDENT]} if STUDENT in files else {}
+    material = read_material(files[ORIGIN], data, golden, students)
     origin = measured_origin(plan, material)
     place.say("origin", accuracy=origin.accuracy, bytes=origin.size_bytes)
     report = next(iter(run_plan(plan, material, origin, place.folder)))
