@@ -106,6 +106,8 @@ def start_all(
 ) -> Iterator[tuple[str, tuple[Running, tuple[str, ...]]]]:
     """Yield every server that starts."""
     yield "Skerry", (opened.enter_context(skerry(case, folder)), WAYS)
+    ours = skerry(case, folder, "--grpc-server", "http2")
+    yield "Skerry http2", (opened.enter_context(ours), ("gRPC",))
     for contender in (FLOOR, *OTHERS):
         if contender.name not in wanted:
             continue
@@ -207,6 +209,15 @@ GOALS = (
     ),
     Goal("tiny, gRPC / KServe", 0.6, ratio("tiny", "Skerry gRPC", "KServe gRPC")),
     Goal("tiny, gRPC / MLServer", 0.5, ratio("tiny", "Skerry gRPC", "MLServer gRPC")),
+    Goal(
+        "tiny, gRPC on our HTTP/2 / KServe", 0.4, ratio("tiny", "Skerry http2 gRPC", "KServe gRPC")
+    ),
+    Goal(
+        "tiny, gRPC on our HTTP/2, server CPU, us",
+        90.0,
+        lambda r: r["cases"]["tiny"]["ways"]["Skerry http2 gRPC"]["cpu_us"],
+    ),
+    Goal("cnn, gRPC on our HTTP/2 / raw", 1.35, ratio("cnn", "Skerry http2 gRPC", RAW)),
     Goal("cnn, REST binary / raw", 1.25, ratio("cnn", "Skerry REST binary", RAW)),
     Goal("cnn, gRPC / raw", 1.5, ratio("cnn", "Skerry gRPC", RAW)),
     Goal(

@@ -151,7 +151,8 @@ class _Call(ABC):
         self._method = method
         self._reader = MessageReader(line.desk.limits.max_message_bytes, head.get(b"grpc-encoding"))
         self._ending = _Ending(line, stream_id, _exchange(line, head))
-        self._held = 0
+        self._held = 0  # bytes that are counted
+        self._kept = 0  # bytes of whole messages that wait
         self._task: asyncio.Task[Any] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._is_over = False
@@ -198,13 +199,21 @@ class _Call(ABC):
             self._task.cancel()
         self._line.forget(self._id)
 
-    def _hold(self) -> None:
-        """Count what has come of a message that is not whole.
+    def _feed(self, piece: memoryview) -> list[bytes]:
+        """Return the messages that a piece completes, counted with what is not whole.
 
         Raises:
-            Overloaded: there is too much of it, all calls together.
+            BadCall: see `MessageReader.feed`.
+            Overloaded: there is too much, all calls together.
         """
-        more = self._reader.held_bytes - self._held
+        found = self._reader.feed(piece)
+        self._kept += sum(map(len, found))
+        self._count()
+        return found
+
+    def _count(self) -> None:
+        """Count what has come and is not used up."""
+        more = self._reader.held_bytes + self._kept - self._held
         if more > 0:
             self._line.desk.coming.take(more)
         else:
@@ -272,8 +281,7 @@ class UnaryCall(_Call):
                 self._run(whole)
                 return
         try:
-            self._messages += self._reader.feed(piece)
-            self._hold()
+            self._messages += self._feed(piece)
             self._check_one()
         except (BadCall, ServingError) as error:
             self._fail(error)
@@ -349,8 +357,7 @@ class StreamCall(_Call):
             self._line.core.credit(self._id, size)
             return
         try:
-            self._messages += self._reader.feed(piece)
-            self._hold()
+            self._messages += self._feed(piece)
         except (BadCall, ServingError) as error:
             self._fail(error)
             return
@@ -385,6 +392,8 @@ class StreamCall(_Call):
         while True:
             if self._messages:
                 message = self._messages.popleft()
+                self._kept -= len(message)
+                self._count()
                 if not self._messages:
                     self._line.core.credit(self._id, self._owed)
                     self._owed = 0

@@ -44,6 +44,7 @@ class FrontConnection(asyncio.Protocol):
         self._answering: dict[int, Answering] = {}
         self._transport: asyncio.Transport
         self._address = ""
+        self._is_begun = False  # something has begun to come that is no request yet
         self._is_reading = False  # what is to go out waits until all that came has been heeded
         self._is_clogged = False
         self._is_retired = False
@@ -62,7 +63,7 @@ class FrontConnection(asyncio.Protocol):
         """What ending the connection now would cost its client."""
         if self.core.open_streams:
             return AN_ANSWER
-        return A_REQUEST if self.core.waits_for_head else NOTHING
+        return A_REQUEST if self._is_begun else NOTHING
 
     @property
     def deadline(self) -> float:
@@ -113,8 +114,9 @@ class FrontConnection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Go on."""
         self._is_clogged = False
-        self._transport.resume_reading()
-        self._wait()
+        if not self._transport.is_closing():
+            self._transport.resume_reading()
+            self._wait()
 
     def flush(self) -> None:
         """Let out what the core has to send; while something is read, that is at its end."""
@@ -128,6 +130,7 @@ class FrontConnection(asyncio.Protocol):
             self._transport.writelines((b"".join(out),) if is_small else out)
         if self.core.is_over or (self._is_retired and not self.core.open_streams):
             self._transport.close()
+            self._deadline = self._in_time()
 
     def forget(self, stream_id: int) -> None:
         """Stop telling a stream of what comes: its work has ended."""
@@ -161,7 +164,9 @@ class FrontConnection(asyncio.Protocol):
             if before - self._unsent < least:
                 self._transport.abort()
             self._deadline = self._in_time()
-        elif self.core.waits_for_head:
+        elif self._transport.is_closing():
+            self._transport.abort()  # its last words are not taken
+        elif self._is_begun:
             self.core.end(ErrorCode.ENHANCE_YOUR_CALM, "what was begun came too slowly")
         elif not self.core.open_streams:
             self.core.end(ErrorCode.NO_ERROR)
@@ -172,11 +177,15 @@ class FrontConnection(asyncio.Protocol):
 
     def _wait(self) -> None:
         """Set the deadline by what is waited for."""
-        if self.core.waits_for_head or self.core.open_streams:
-            if not self._deadline or self._deadline > self._in_time():
-                self._deadline = self._in_time()
-        else:
+        was_begun, is_busy = self._is_begun, self.core.open_streams > 0
+        is_cut = self.core.has_part_of_frame and not is_busy
+        self._is_begun = self.core.waits_for_head or is_cut
+        if not self._is_begun and not is_busy:
             self._deadline = self.loop.time() + self._hub.idle_timeout_s
+        elif self._is_begun and not was_begun:
+            self._deadline = self._in_time()
+        else:
+            self._deadline = min(self._deadline, self._in_time())
 
     def _in_time(self) -> float:
         return self.loop.time() + self._hub.limits.read_timeout_s

@@ -119,6 +119,37 @@ def receive(connection: socket.socket, until: bytes) -> bytes:
     return seen
 
 
+def test_messages_that_wait_for_their_end_count_all_calls_together(model: Path) -> None:
+    size = 400_000
+    message = b"\0" + size.to_bytes(4, "big") + bytes(size)
+    pieces = [message[at : at + 16_000] for at in range(0, len(message), 16_000)]
+    asks = [headers(n, CALL) + b"".join(data(n, piece) for piece in pieces) for n in (1, 3, 5)]
+    limits = {"max_body_bytes": 500_000, "max_buffered_bytes": 1_000_000, "read_timeout_s": 30.0}
+    with impatient(model, **limits) as server, peer(server, GREETING, *asks) as connection:
+        seen = receive(connection, b"grpc-status\x018")  # RESOURCE_EXHAUSTED
+        refused = {f.stream_id for f in cut(seen) if f.kind == frames.RST_STREAM}
+        assert refused <= {5}
+        assert is_served(server)
+
+
+def test_a_frame_that_drips_ends_the_connection_where_nothing_else_goes_on(model: Path) -> None:
+    with impatient(model) as server, peer(server, GREETING) as connection:
+        connection.settimeout(0.02)
+        said, deadline = b"", time.monotonic() + WITHIN_S
+        for byte in headers(1, CALL * 20):
+            assert time.monotonic() < deadline
+            try:
+                connection.sendall(bytes((byte,)))
+                said += connection.recv(1 << 16)
+            except TimeoutError:
+                continue
+            except ConnectionError:
+                break
+            if b"too slowly" in said:
+                break
+        assert b"too slowly" in said
+
+
 def test_a_connection_without_calls_is_ended_in_time_and_told(model: Path) -> None:
     with impatient(model, keep_alive_s=0.3) as server, peer(server, GREETING) as connection:
         last = heard(connection)[-1]
