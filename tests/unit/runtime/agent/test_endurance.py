@@ -57,7 +57,7 @@ async def test_many_swaps_leave_nothing_behind(
     tmp_path: Path, source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     contents = many(source)
-    monkeypatch.setattr("skerry_runtime.agent.agent.ClusterAgent._is_proven", lambda *_: True)
+    monkeypatch.setattr("skerry_runtime.agent.stages.Stages.is_proven", lambda *_: True)
     async with Pod(tmp_path, OnnxBackend(), FAST) as pod:
         for number in range(SWAPS):
             pod.mount.assign(f"v{number}", {f"v{number}": contents[f"v{number}"]})
