@@ -17,8 +17,8 @@ from skerry_runtime.http2.fields import Field
 from skerry_runtime.http2.heads import CheckedHead
 from skerry_runtime.rpc import framing
 from skerry_runtime.rpc.framing import BadCall, MessageReader, framed, whole_message
-from skerry_runtime.rpc.generated import oip_pb2 as pb
 from skerry_runtime.rpc.methods import Method, is_open
+from skerry_runtime.rpc.observed import revision_in
 from skerry_runtime.rpc.servicer import told
 from skerry_runtime.rpc.wire import revision_of
 from skerry_runtime.trace import HEADER, Exchange
@@ -381,7 +381,7 @@ class StreamCall(_Call):
     async def _answer(self) -> str:
         revision = ""
         async for answer in self._method.run(self._each()):
-            revision = _revision(answer) or revision
+            revision = revision_in(answer) or revision
             if self._ending.send(self._written(answer)):
                 self._may_send.clear()
             self._line.flush()
@@ -415,11 +415,3 @@ class StreamCall(_Call):
         super()._let_go()
         self._line.core.credit(self._id, self._owed)
         self._owed = 0
-
-
-def _revision(answer: Any) -> str:
-    """Return the revision that computed an answer of a stream; empty for what is no inference."""
-    if not isinstance(answer, pb.ModelStreamInferResponse):
-        return ""
-    parameters = answer.infer_response.parameters
-    return parameters["revision"].string_param if "revision" in parameters else ""  # [] would add

@@ -11,6 +11,17 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from skerry_runtime.http2 import frames
+from skerry_runtime.http2.checks import (
+    PRIORITY_BYTES,
+    STREAM_ID,
+    check_dependency,
+    check_setting,
+    check_trailers,
+    other_length,
+    require_connection,
+    require_size,
+    without_padding,
+)
 from skerry_runtime.http2.errors import BrokenConnection, BrokenStream, ErrorCode
 from skerry_runtime.http2.events import (
     Event,
@@ -20,22 +31,19 @@ from skerry_runtime.http2.events import (
     RequestCame,
     RequestEnded,
 )
-from skerry_runtime.http2.fields import Field, FieldReader, block_of
+from skerry_runtime.http2.fields import Field, block_of
 from skerry_runtime.http2.frames import PREFACE
-from skerry_runtime.http2.heads import CheckedHead, Malformed, check_fields, head_of
+from skerry_runtime.http2.headreader import HeadReader
+from skerry_runtime.http2.heads import CheckedHead, Malformed
 from skerry_runtime.http2.limits import Http2Limits, Purse
 from skerry_runtime.http2.sender import Sender
 from skerry_runtime.http2.streams import Books, HttpStream
-
-KEPT_HEADS, KEPT_HEAD_BYTES = 64, 1024
-"""How many heads a connection keeps by their block, and of what length."""
 
 A_FRAME, A_WINDOW, A_RESET, A_REQUEST = 1.0, 0.5, 3.0, 2.0
 """What is paid for a frame that brings nothing, for more window, for a stream that is cut short;
 and what a request brings: less than its reset costs."""
 SETTINGS_IN_A_FRAME = 8
 
-_STREAM_ID = 0x7FFF_FFFF
 _TOO_LARGE = block_of(((b":status", b"431"),))
 
 
@@ -57,9 +65,7 @@ class ServerCore:
         self._purse = Purse(limits.purse, limits.purse_per_s)
         self._books = Books()
         self._sender = Sender(limits, self._books, self._purse, clock)
-        self._fields = FieldReader(limits.max_header_bytes, limits.max_fields)
-        self._heads: dict[bytes, CheckedHead] = {}
-        self._heads_hold_until = 0  # changes of the fields' table
+        self._heads = HeadReader(limits)
         self._window = limits.connection_window_bytes
         self._credit = 0
         self._rest = bytearray()
@@ -141,7 +147,7 @@ class ServerCore:
 
     def retire(self, *, is_final: bool) -> None:
         """Take no more streams: first said without a number, so that none under way is lost."""
-        last = self._books.last_id if is_final else _STREAM_ID
+        last = self._books.last_id if is_final else STREAM_ID
         self._last_taken = self._books.last_id if is_final else None
         self._sender.out.append(frames.goaway(last, ErrorCode.NO_ERROR))
         if not is_final:
@@ -230,7 +236,7 @@ class ServerCore:
             if end > size:
                 self._missing = end - at
                 break
-            self._take(kind, flags, stream_id & _STREAM_ID, view[at + frames.HEAD_BYTES : end])
+            self._take(kind, flags, stream_id & STREAM_ID, view[at + frames.HEAD_BYTES : end])
             at = end
         if at < size:
             self._rest += view[at:]
@@ -282,7 +288,7 @@ class ServerCore:
             text = "more data than the stream's window takes"
             raise BrokenStream(stream_id, ErrorCode.FLOW_CONTROL_ERROR, text)
         stream.receive_window -= size
-        body = _without_padding(flags, payload)
+        body = without_padding(flags, payload)
         if len(body) != size:
             self.credit(stream_id, size - len(body))
         self._grow(stream, body, is_end=bool(flags & frames.END_STREAM))
@@ -294,7 +300,7 @@ class ServerCore:
         elif not body:
             self._pay(A_FRAME)
         elif stream.declared is not None and stream.body_bytes > stream.declared:
-            raise _other_length(stream.id)
+            raise other_length(stream.id)
         if body:
             self._sender.events.append(PieceCame(stream.id, body, is_end))
         elif is_end:
@@ -302,7 +308,7 @@ class ServerCore:
 
     def _end_request(self, stream: HttpStream) -> None:
         if stream.declared is not None and stream.body_bytes != stream.declared:
-            raise _other_length(stream.id)
+            raise other_length(stream.id)
         stream.request_ended = True
 
     def _refuse_data(self, stream: HttpStream | None, stream_id: int) -> None:
@@ -316,12 +322,12 @@ class ServerCore:
     def _take_headers(self, flags: int, stream_id: int, payload: memoryview) -> None:
         if not stream_id & 1:
             raise BrokenConnection(ErrorCode.PROTOCOL_ERROR, "a request's stream has an odd number")
-        body = _without_padding(flags, payload)
+        body = without_padding(flags, payload)
         if flags & frames.PRIORITISED:
-            if len(body) < _PRIORITY_BYTES:
+            if len(body) < PRIORITY_BYTES:
                 raise BrokenConnection(ErrorCode.FRAME_SIZE_ERROR, "HEADERS is too short")
-            _check_dependency(stream_id, body)
-            body = body[_PRIORITY_BYTES:]
+            check_dependency(stream_id, body)
+            body = body[PRIORITY_BYTES:]
         is_end = bool(flags & frames.END_STREAM)
         if flags & frames.END_HEADERS:
             self._take_block(stream_id, bytes(body), is_end=is_end)
@@ -351,12 +357,11 @@ class ServerCore:
             raise BrokenConnection(ErrorCode.ENHANCE_YOUR_CALM, "a header block is too long")
         stream = self._books.open.get(stream_id)
         if stream is not None or stream_id <= self._books.last_id:
-            fields, _ = self._fields.read(block)
+            fields = self._heads.trailers(block)
             self._take_trailers(stream, stream_id, fields, is_end=is_end)
             return
         self._purse.earn(A_REQUEST)
-        head = self._heads.get(block) if self._heads_hold_until == self._fields.changes else None
-        self._open(stream_id, head or self._read_head(stream_id, block), is_end=is_end)
+        self._open(stream_id, self._read_head(stream_id, block), is_end=is_end)
 
     def _take_trailers(
         self, stream: HttpStream | None, stream_id: int, fields: Sequence[Field], *, is_end: bool
@@ -369,7 +374,7 @@ class ServerCore:
             raise BrokenStream(stream_id, ErrorCode.STREAM_CLOSED, "fields behind the end")
         if not is_end:
             raise BrokenStream(stream_id, ErrorCode.PROTOCOL_ERROR, "a second head")
-        _check(stream_id, fields)
+        check_trailers(stream_id, fields)
         self._end_request(stream)
         self._sender.events.append(RequestEnded(stream_id))
 
@@ -383,26 +388,12 @@ class ServerCore:
 
     def _read_head(self, stream_id: int, block: bytes) -> CheckedHead | None:
         """Return the head of a new stream; None: it is larger than allowed."""
-        before = self._fields.changes
-        fields, is_all = self._fields.read(block)
-        if not is_all:
-            return None
         try:
-            head = head_of(fields)
+            return self._heads.head(block)
         except Malformed as err:
             self._books.last_id = stream_id
             self._books.remember(stream_id, is_cut_short=True)
             raise BrokenStream(stream_id, ErrorCode.PROTOCOL_ERROR, str(err)) from err
-        if self._fields.changes == before and len(block) <= KEPT_HEAD_BYTES:
-            self._keep(block, head)
-        return head
-
-    def _keep(self, block: bytes, head: CheckedHead) -> None:
-        """Keep what a block says, until the table that it refers to changes."""
-        if self._heads_hold_until != self._fields.changes or len(self._heads) >= KEPT_HEADS:
-            self._heads.clear()
-            self._heads_hold_until = self._fields.changes
-        self._heads[block] = head
 
     def _open(self, stream_id: int, head: CheckedHead | None, *, is_end: bool) -> None:
         """Open a stream for a request, or refuse it."""
@@ -428,13 +419,13 @@ class ServerCore:
         self._pay(A_FRAME)
         if not stream_id:
             raise BrokenConnection(ErrorCode.PROTOCOL_ERROR, "PRIORITY of the connection")
-        if len(payload) != _PRIORITY_BYTES:
+        if len(payload) != PRIORITY_BYTES:
             raise BrokenStream(stream_id, ErrorCode.FRAME_SIZE_ERROR, "PRIORITY has five bytes")
-        _check_dependency(stream_id, payload)
+        check_dependency(stream_id, payload)
 
     def _take_rst_stream(self, _: int, stream_id: int, payload: memoryview) -> None:
         self._pay(A_RESET)
-        _require_size(payload, 4)
+        require_size(payload, 4)
         self._require_not_idle(stream_id)
         stream = self._books.open.get(stream_id)
         if stream is not None and not stream.is_dead:
@@ -442,9 +433,9 @@ class ServerCore:
             self._sender.events.append(GivenUp(stream_id))
 
     def _take_settings(self, flags: int, stream_id: int, payload: memoryview) -> None:
-        _require_connection(stream_id)
+        require_connection(stream_id)
         if flags & frames.ACK:
-            _require_size(payload, 0)
+            require_size(payload, 0)
             self._pay(A_FRAME)
             return
         if len(payload) % 6:
@@ -452,7 +443,7 @@ class ServerCore:
         found = list(frames.unpack_setting(payload))
         self._pay(A_FRAME + len(found) / SETTINGS_IN_A_FRAME)
         for name, value in found:
-            _check_setting(name, value)
+            check_setting(name, value)
         self._heed(dict(found))
         self._is_settled = True
         self._sender.out.append(frames.SETTINGS_ACK)
@@ -470,8 +461,8 @@ class ServerCore:
 
     def _take_ping(self, flags: int, stream_id: int, payload: memoryview) -> None:
         self._pay(A_FRAME)
-        _require_connection(stream_id)
-        _require_size(payload, 8)
+        require_connection(stream_id)
+        require_size(payload, 8)
         if not flags & frames.ACK:
             self._sender.out.append(frames.ping_ack(bytes(payload)))
         elif payload == frames.GOODBYE:
@@ -480,13 +471,13 @@ class ServerCore:
     def _take_goaway(self, _: int, stream_id: int, payload: memoryview) -> None:
         """Heed that the peer asks nothing more; what is under way it still wants."""
         self._pay(A_FRAME)
-        _require_connection(stream_id)
+        require_connection(stream_id)
         if len(payload) < 8:
             raise BrokenConnection(ErrorCode.FRAME_SIZE_ERROR, "GOAWAY is too short")
 
     def _take_window_update(self, _: int, stream_id: int, payload: memoryview) -> None:
         self._pay(A_WINDOW)
-        _require_size(payload, 4)
+        require_size(payload, 4)
         count = frames.unpack_number(payload)[0] & frames.MOST_WINDOW
         if not stream_id:
             if not count:
@@ -506,51 +497,3 @@ class ServerCore:
             if self._last_taken is not None and stream_id > self._last_taken:
                 return
             raise BrokenConnection(ErrorCode.PROTOCOL_ERROR, "the stream was never opened")
-
-
-_PRIORITY_BYTES = 5
-
-
-def _other_length(stream_id: int) -> BrokenStream:
-    text = "the body is not as long as content-length says"
-    return BrokenStream(stream_id, ErrorCode.PROTOCOL_ERROR, text)
-
-
-def _without_padding(flags: int, payload: memoryview) -> memoryview:
-    if not flags & frames.PADDED:
-        return payload
-    if not payload or payload[0] >= len(payload):
-        raise BrokenConnection(ErrorCode.PROTOCOL_ERROR, "the padding is longer than its frame")
-    return payload[1 : len(payload) - payload[0]]
-
-
-def _check_dependency(stream_id: int, payload: memoryview) -> None:
-    if frames.unpack_number(payload)[0] & _STREAM_ID == stream_id:
-        raise BrokenStream(stream_id, ErrorCode.PROTOCOL_ERROR, "a stream depends on itself")
-
-
-def _check(stream_id: int, trailers: Sequence[Field]) -> None:
-    try:
-        check_fields(trailers)
-    except Malformed as err:
-        raise BrokenStream(stream_id, ErrorCode.PROTOCOL_ERROR, str(err)) from err
-
-
-def _check_setting(name: int, value: int) -> None:
-    if name == frames.ENABLE_PUSH and value > 1:
-        raise BrokenConnection(ErrorCode.PROTOCOL_ERROR, "ENABLE_PUSH is 0 or 1")
-    if name == frames.INITIAL_WINDOW_SIZE and value > frames.MOST_WINDOW:
-        raise BrokenConnection(ErrorCode.FLOW_CONTROL_ERROR, "INITIAL_WINDOW_SIZE is too large")
-    is_size = frames.LEAST_FRAME_SIZE <= value <= frames.MOST_FRAME_SIZE
-    if name == frames.MAX_FRAME_SIZE and not is_size:
-        raise BrokenConnection(ErrorCode.PROTOCOL_ERROR, "MAX_FRAME_SIZE is out of its range")
-
-
-def _require_connection(stream_id: int) -> None:
-    if stream_id:
-        raise BrokenConnection(ErrorCode.PROTOCOL_ERROR, "a frame of the connection on a stream")
-
-
-def _require_size(payload: memoryview, size: int) -> None:
-    if len(payload) != size:
-        raise BrokenConnection(ErrorCode.FRAME_SIZE_ERROR, "a frame has not the size of its type")

@@ -52,7 +52,7 @@ def _observed(
         context.set_trailing_metadata(((HEADER, exchange.span.traceparent),))
         with _ending(exchange, context):
             response = await answer(message, context)
-        exchange.end("OK", _revision(response))
+        exchange.end("OK", revision_in(response))
         return response
 
     return observed
@@ -70,7 +70,7 @@ def _observed_stream(
                 await outcome
                 return
             async for response in outcome:
-                revision = _revision(response) or revision
+                revision = revision_in(response) or revision
                 yield response
         # A stream that waits for a message may see a client that leaves as one that is done.
         exchange.end("CANCELLED" if context.cancelled() else "OK", revision)
@@ -95,7 +95,7 @@ def _name(code: Any) -> str:
     return code.name if isinstance(code, grpc.StatusCode) else "UNKNOWN"
 
 
-def _revision(response: Any) -> str:
+def revision_in(response: Any) -> str:
     """Return the revision that computed an answer; empty for what is no inference."""
     if isinstance(response, bytes):
         return revision_of(response)

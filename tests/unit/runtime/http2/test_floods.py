@@ -166,5 +166,6 @@ def test_what_a_connection_remembers_stays_small() -> None:
         peer.core.take()
     assert peer.core.open_streams == 0
     core = peer.core
-    kept = (core._heads, core._books._gone, core._books._cut_short, core._fields._texts)
+    heads, books = core._heads, core._books
+    kept = (heads._kept, heads._fields._texts, books._gone, books._cut_short)
     assert max(map(len, kept)) <= 1024
