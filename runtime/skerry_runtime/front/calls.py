@@ -86,11 +86,11 @@ class _Ending:
         self._exchange = exchange
         self._has_head = False
 
-    def succeed(self, answer: bytes, revision: str = "") -> None:
+    def succeed(self, answer: bytes, *, is_inference: bool) -> None:
         """Send the one answer of a call."""
         trailers = framing.OK
         if self._exchange is not None:
-            self._exchange.end("OK", revision)
+            self._exchange.end("OK", revision_of(answer) if is_inference else "")
             trailers = framing.trailers(grpc.StatusCode.OK, more=self._traced(self._exchange))
         self._line.core.reply(self._id, framing.HEAD, framed(answer), trailers)
 
@@ -327,8 +327,8 @@ class UnaryCall(_Call):
 
     @override
     def _end_well(self, result: Any) -> None:
-        answer = self._written(result)
-        self._ending.succeed(answer, revision_of(answer) if self._method.write is None else "")
+        is_inference = self._method.write is None
+        self._ending.succeed(self._written(result), is_inference=is_inference)
         self._leave()
 
 

@@ -22,6 +22,7 @@ from skerry_runtime.http2.events import (
     RequestEnded,
 )
 from skerry_runtime.http2.heads import CheckedHead
+from skerry_runtime.rest.connection import LINGER_S
 from skerry_runtime.rest.crowd import A_REQUEST, AN_ANSWER, NOTHING
 from skerry_runtime.rest.hub import Hub
 from skerry_runtime.rpc.framing import CONTENT_TYPE
@@ -47,6 +48,7 @@ class FrontConnection(asyncio.Protocol):
         self._is_begun = False  # something has begun to come that is no request yet
         self._is_reading = False  # what is to go out waits until all that came has been heeded
         self._is_clogged = False
+        self._is_leaving = False
         self._is_retired = False
         self._goodbye: asyncio.TimerHandle | None = None
         self._unsent = 0  # bytes, when a clogged connection was looked at last
@@ -61,6 +63,8 @@ class FrontConnection(asyncio.Protocol):
     @property
     def loss(self) -> int:
         """What ending the connection now would cost its client."""
+        if self._is_leaving:
+            return NOTHING
         if self.core.open_streams:
             return AN_ANSWER
         return A_REQUEST if self._is_begun else NOTHING
@@ -88,16 +92,17 @@ class FrontConnection(asyncio.Protocol):
         self.core.is_over = True
         if self._goodbye is not None:
             self._goodbye.cancel()
-        for answering in tuple(self._answering.values()):
-            answering.give_up()
+        self._give_all_up()
 
     @override
     def data_received(self, data: bytes) -> None:
         """Heed what came, then let out what is to be said to it."""
         self._is_reading = True
-        for event in self.core.receive(data):
-            self._heed(event)
-        self._is_reading = False
+        try:
+            for event in self.core.receive(data):
+                self._heed(event)
+        finally:
+            self._is_reading = False
         self.flush()
         if not self._is_clogged:
             self._wait()
@@ -120,7 +125,7 @@ class FrontConnection(asyncio.Protocol):
 
     def flush(self) -> None:
         """Let out what the core has to send; while something is read, that is at its end."""
-        if self._is_reading or self._transport.is_closing():
+        if self._is_reading or self._is_leaving or self._transport.is_closing():
             return
         out = self.core.take()
         if len(out) == 1:
@@ -128,9 +133,21 @@ class FrontConnection(asyncio.Protocol):
         elif out:
             is_small = sum(map(len, out)) <= JOINED_BYTES
             self._transport.writelines((b"".join(out),) if is_small else out)
-        if self.core.is_over or (self._is_retired and not self.core.open_streams):
+        if self.core.is_over:
+            self._leave()
+        elif self._is_retired and not self.core.open_streams:
             self._transport.close()
             self._deadline = self._in_time()
+
+    def _leave(self) -> None:
+        """End the connection, and give a peer that still sends time to read why."""
+        self._is_leaving = True
+        self._deadline = self.loop.time() + LINGER_S
+        self._give_all_up()
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        else:
+            self._transport.close()
 
     def forget(self, stream_id: int) -> None:
         """Stop telling a stream of what comes: its work has ended."""
@@ -138,7 +155,9 @@ class FrontConnection(asyncio.Protocol):
 
     def close_if_idle(self) -> None:
         """Take no more requests; end when those under way are answered."""
-        if self._goodbye is None:
+        if self._is_leaving:
+            self._transport.abort()
+        elif self._goodbye is None:
             self.core.retire(is_final=False)
             self.flush()
             self._goodbye = self.loop.call_later(GOODBYE_S, self._part)
@@ -164,8 +183,8 @@ class FrontConnection(asyncio.Protocol):
             if before - self._unsent < least:
                 self._transport.abort()
             self._deadline = self._in_time()
-        elif self._transport.is_closing():
-            self._transport.abort()  # its last words are not taken
+        elif self._is_leaving or self._transport.is_closing():
+            self._transport.abort()  # the last words were not taken, or the peer does not go
         elif self._is_begun:
             self.core.end(ErrorCode.ENHANCE_YOUR_CALM, "what was begun came too slowly")
         elif not self.core.open_streams:
@@ -177,6 +196,8 @@ class FrontConnection(asyncio.Protocol):
 
     def _wait(self) -> None:
         """Set the deadline by what is waited for."""
+        if self._is_leaving:
+            return
         was_begun, is_busy = self._is_begun, self.core.open_streams > 0
         is_cut = self.core.has_part_of_frame and not is_busy
         self._is_begun = self.core.waits_for_head or is_cut
@@ -225,6 +246,10 @@ class FrontConnection(asyncio.Protocol):
             return calls.begin(self, stream_id, head)
         call = RestCall(self, stream_id, head, self.desk.app)
         return None if call.is_over else call
+
+    def _give_all_up(self) -> None:
+        for answering in tuple(self._answering.values()):
+            answering.give_up()
 
     def _give_up(self, stream_id: int) -> None:
         answering = self._answering.pop(stream_id, None)

@@ -444,9 +444,9 @@ class ServerCore:
         self._pay(A_FRAME + len(found) / SETTINGS_IN_A_FRAME)
         for name, value in found:
             check_setting(name, value)
-        self._heed(dict(found))
         self._is_settled = True
-        self._sender.out.append(frames.SETTINGS_ACK)
+        self._sender.out.append(frames.SETTINGS_ACK)  # before what the new settings let out
+        self._heed(dict(found))
 
     def _heed(self, settings: dict[int, int]) -> None:
         size = settings.get(frames.MAX_FRAME_SIZE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from skerry_runtime.http2.fields import Field
@@ -28,17 +28,14 @@ class CheckedHead:
 
     method: bytes
     path: bytes
-    fields: tuple[Field, ...]
-    """Without those of the pseudo-header; names are lower-case."""
+    fields: Mapping[bytes, bytes]
+    """The last value of each lower-case name, without those of the pseudo-header."""
     length: int | None
     """Declared length of the body."""
 
     def get(self, name: bytes) -> bytes | None:
         """Return the last value of a field."""
-        for key, value in reversed(self.fields):
-            if key == name:
-                return value
-        return None
+        return self.fields.get(name)
 
 
 def head_of(fields: Sequence[Field]) -> CheckedHead:
@@ -52,7 +49,7 @@ def head_of(fields: Sequence[Field]) -> CheckedHead:
     check_fields(rest)
     if not all(pseudo.get(name) for name in _NEEDED):
         raise Malformed("a request needs :method, :scheme and :path")
-    return CheckedHead(pseudo[b":method"], pseudo[b":path"], rest, _length(rest))
+    return CheckedHead(pseudo[b":method"], pseudo[b":path"], dict(rest), _length(rest))
 
 
 def check_fields(fields: Iterable[Field]) -> None:

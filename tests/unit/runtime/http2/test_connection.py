@@ -110,6 +110,19 @@ def test_an_answer_waits_for_the_connection_s_window_first_come_first_served(pee
     assert sum(len(f.body) for f in rest) == 54_465
 
 
+def test_settings_are_acknowledged_before_what_they_let_out(peer: Peer) -> None:
+    peer.send(frames.settings(((frames.INITIAL_WINDOW_SIZE, 0),)))
+    peer.ask(1, is_end=True)
+    peer.core.head(1, HEAD)
+    peer.core.body(1, b"answer")
+    peer.said()
+    peer.send(frames.settings(((frames.INITIAL_WINDOW_SIZE, 1),)))
+    assert [(f.kind, f.flags, f.body) for f in peer.said()] == [
+        (frames.SETTINGS, frames.ACK, b""),
+        (frames.DATA, 0, b"a"),
+    ]
+
+
 def test_a_window_below_zero_holds_until_it_is_above(peer: Peer) -> None:
     peer.ask(1, is_end=True)
     peer.core.head(1, HEAD)
