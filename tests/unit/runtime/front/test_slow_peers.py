@@ -38,7 +38,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextmanager
 def impatient(model: Path, **settings: object) -> Iterator[InThread]:
-    limits = {"read_timeout_s": 0.5, "min_rate_bytes": 1024, **settings}
+    limits = {"read_timeout_s": 1.0, "min_rate_bytes": 1024, **settings}
     with running(grpc_server="http2", **limits) as server:
         server.registry.switch(serving(load(model)))
         yield server
@@ -65,7 +65,7 @@ def heard(connection: socket.socket) -> list[Frame]:
 def is_served(server: InThread) -> bool:
     with grpc.insecure_channel(server.grpc) as channel:
         live = channel.unary_unary("/inference.GRPCInferenceService/ServerLive")
-        return bool(live(b"", timeout=WITHIN_S))
+        return bool(live(b"", timeout=WITHIN_S, wait_for_ready=True))
 
 
 @pytest.mark.parametrize(
