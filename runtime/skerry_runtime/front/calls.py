@@ -16,10 +16,11 @@ from skerry_runtime.front.exchanges import Answering, ClientLine
 from skerry_runtime.http2.fields import Field
 from skerry_runtime.http2.heads import CheckedHead
 from skerry_runtime.rpc import framing
-from skerry_runtime.rpc.framing import BadCall, MessageReader, framed, whole_message
+from skerry_runtime.rpc.framing import MessageReader, framed, whole_message
 from skerry_runtime.rpc.methods import Method, is_open
 from skerry_runtime.rpc.observed import revision_in
 from skerry_runtime.rpc.servicer import told
+from skerry_runtime.rpc.statuses import RefusedCall
 from skerry_runtime.rpc.wire import revision_of
 from skerry_runtime.trace import HEADER, Exchange
 
@@ -33,7 +34,7 @@ def begin(line: ClientLine, stream_id: int, head: CheckedHead) -> Answering | No
     """Begin the call that a head asks for; None: it has been refused."""
     try:
         method, timeout_s = _admitted(line, head)
-    except (BadCall, ServingError) as error:
+    except (RefusedCall, ServingError) as error:
         line.core.release(stream_id)
         _Ending(line, stream_id, _exchange(line, head)).fail(error)
         return None
@@ -46,14 +47,14 @@ def _admitted(line: ClientLine, head: CheckedHead) -> tuple[Method, float | None
     """Return the method of a call that may be made, and the seconds that it has.
 
     Raises:
-        BadCall, ServingError: it may not.
+        RefusedCall, ServingError: it may not.
     """
     desk, path = line.desk, head.path.decode("latin-1")
     if head.method != b"POST":
-        raise BadCall(grpc.StatusCode.UNIMPLEMENTED, "a call is a POST")
+        raise RefusedCall(grpc.StatusCode.UNIMPLEMENTED, "a call is a POST")
     method = desk.methods.get(path)
     if method is None:
-        raise BadCall(grpc.StatusCode.UNIMPLEMENTED, f"no method '{path[:128]}' here")
+        raise RefusedCall(grpc.StatusCode.UNIMPLEMENTED, f"no method '{path[:128]}' here")
     tokens = desk.tokens
     if tokens is not None and not is_open(path) and not tokens.admits(head.get(b"authorization")):
         raise Unauthenticated
@@ -134,8 +135,6 @@ class _Ending:
 
 
 def _told(error: Exception) -> tuple[grpc.StatusCode, str, tuple[Field, ...]]:
-    if isinstance(error, BadCall):
-        return error.status, str(error), ()
     if isinstance(error, TimeoutError):
         return grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded", ()
     status, text, trailing = told(error)
@@ -203,7 +202,7 @@ class _Call(ABC):
         """Return the messages that a piece completes, counted with what is not whole.
 
         Raises:
-            BadCall: see `MessageReader.feed`.
+            RefusedCall: see `MessageReader.feed`.
             Overloaded: there is too much, all calls together.
         """
         found = self._reader.feed(piece)
@@ -253,7 +252,7 @@ class _Call(ABC):
         try:
             return read(message)
         except Exception as err:
-            raise BadCall(grpc.StatusCode.INTERNAL, "the message cannot be read") from err
+            raise RefusedCall(grpc.StatusCode.INTERNAL, "the message cannot be read") from err
 
     def _written(self, answer: Any) -> bytes:
         write = self._method.write
@@ -283,7 +282,7 @@ class UnaryCall(_Call):
         try:
             self._messages += self._feed(piece)
             self._check_one()
-        except (BadCall, ServingError) as error:
+        except (RefusedCall, ServingError) as error:
             self._fail(error)
         else:
             if is_last:
@@ -296,8 +295,8 @@ class UnaryCall(_Call):
         try:
             self._reader.check_end()
             if not self._messages:
-                raise BadCall(grpc.StatusCode.INTERNAL, "the call has no message")
-        except BadCall as error:
+                raise RefusedCall(grpc.StatusCode.INTERNAL, "the call has no message")
+        except RefusedCall as error:
             self._fail(error)
         else:
             self._run(self._messages.pop())
@@ -307,12 +306,12 @@ class UnaryCall(_Call):
         """End the call when less than this has come of its message since the last look."""
         if self._task is None and self._seen is not None and self._came - self._seen < least_bytes:
             text = "the message came too slowly"
-            self._fail(BadCall(grpc.StatusCode.DEADLINE_EXCEEDED, text))
+            self._fail(RefusedCall(grpc.StatusCode.DEADLINE_EXCEEDED, text))
         self._seen = self._came
 
     def _check_one(self) -> None:
         if len(self._messages) > 1:
-            raise BadCall(grpc.StatusCode.INTERNAL, "this method takes one message")
+            raise RefusedCall(grpc.StatusCode.INTERNAL, "this method takes one message")
 
     def _run(self, message: bytes) -> None:
         try:
@@ -358,7 +357,7 @@ class StreamCall(_Call):
             return
         try:
             self._messages += self._feed(piece)
-        except (BadCall, ServingError) as error:
+        except (RefusedCall, ServingError) as error:
             self._fail(error)
             return
         if self._messages:

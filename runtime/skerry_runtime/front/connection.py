@@ -22,7 +22,7 @@ from skerry_runtime.http2.events import (
     RequestEnded,
 )
 from skerry_runtime.http2.heads import CheckedHead
-from skerry_runtime.rest.connection import LINGER_S
+from skerry_runtime.rest.connection import LINGER_S, address_of
 from skerry_runtime.rest.crowd import A_REQUEST, AN_ANSWER, NOTHING
 from skerry_runtime.rest.hub import Hub
 from skerry_runtime.rpc.framing import CONTENT_TYPE
@@ -78,8 +78,7 @@ class FrontConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection, or let it go where there are too many."""
         self._transport = cast("asyncio.Transport", transport)
-        name = transport.get_extra_info("peername")
-        self._address = str(name[0]) if name else ""
+        self._address = address_of(transport)
         if self._hub.add(self):
             self.flush()
         else:

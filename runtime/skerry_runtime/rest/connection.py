@@ -85,7 +85,7 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection, or say that there are too many."""
         self._transport = cast("asyncio.Transport", transport)
-        self._address = _address_of(transport)
+        self._address = address_of(transport)
         if not self._hub.add(self):
             self._part(Reply(503, b"", RETRY_AFTER))
 
@@ -393,6 +393,7 @@ class Connection(asyncio.BufferedProtocol):
 _READING = (SIZED, CHUNKED)
 
 
-def _address_of(transport: asyncio.BaseTransport) -> str:
+def address_of(transport: asyncio.BaseTransport) -> str:
+    """Return the peer's address without its port; empty when it has left already."""
     name = transport.get_extra_info("peername")
     return str(name[0]) if name else ""

@@ -14,6 +14,7 @@ from urllib.parse import quote
 import grpc
 
 from skerry_runtime.http2.fields import Field, block_of
+from skerry_runtime.rpc.statuses import RefusedCall
 
 PREFIX_BYTES = 5
 CONTENT_TYPE = b"application/grpc"
@@ -27,14 +28,6 @@ _TIMEOUT = re.compile(rb"([0-9]{1,8})([HMSmun])")
 _UNITS_S = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 _PLAIN = "".join(chr(c) for c in range(0x20, 0x7F) if chr(c) != "%")
 MAX_TEXT_CHARS = 2048
-
-
-class BadCall(Exception):  # noqa: N818 (says what the call is)
-    """A call that cannot be answered as it was sent."""
-
-    def __init__(self, status: grpc.StatusCode, text: str) -> None:
-        super().__init__(text)
-        self.status = status
 
 
 class MessageReader:
@@ -58,7 +51,7 @@ class MessageReader:
         """Take a piece; return the messages that it completes.
 
         Raises:
-            BadCall: a message is too long, or compressed as nobody said.
+            RefusedCall: a message is too long, or compressed as nobody said.
         """
         found: list[bytes] = []
         while len(piece) >= self._missing:
@@ -72,18 +65,15 @@ class MessageReader:
                 self._prefix, self._missing = b"", PREFIX_BYTES
             else:
                 self._begin(whole)
-                if not self._missing:
-                    found.append(self._plain(b""))
-                    self._prefix, self._missing = b"", PREFIX_BYTES
         if piece:
             self._keep(piece)
             self._missing -= len(piece)
         return found
 
     def check_end(self) -> None:
-        """Raise BadCall where a message has begun and will not end."""
+        """Raise RefusedCall where a message has begun and will not end."""
         if self._held or self._prefix:
-            raise BadCall(grpc.StatusCode.INTERNAL, "the body ends within a message")
+            raise RefusedCall(grpc.StatusCode.INTERNAL, "the body ends within a message")
 
     def _keep(self, piece: memoryview) -> None:
         is_most_of_read = 2 * len(piece) > _whole_size(piece)  # else it would keep all of it alive
@@ -94,14 +84,14 @@ class MessageReader:
         flag, length = _prefix.unpack(prefix)
         if flag > 1 or (flag and self._encoding is None):
             text = "a message says that it is compressed, and grpc-encoding does not say how"
-            raise BadCall(grpc.StatusCode.INTERNAL, text)
+            raise RefusedCall(grpc.StatusCode.INTERNAL, text)
         self._check(length)
         self._prefix, self._missing = prefix, length
 
     def _check(self, length: int) -> None:
         if length > self._max_bytes:
             text = f"a message of {length} bytes: this server takes {self._max_bytes}"
-            raise BadCall(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
+            raise RefusedCall(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
 
     def _plain(self, message: bytes) -> bytes:
         if not self._prefix[0]:
@@ -112,7 +102,7 @@ class MessageReader:
             plain = inflate.decompress(message, self._max_bytes + 1)
         except zlib.error as err:
             name = self._encoding.decode()
-            raise BadCall(grpc.StatusCode.INTERNAL, f"a message is no {name}") from err
+            raise RefusedCall(grpc.StatusCode.INTERNAL, f"a message is no {name}") from err
         self._check(len(plain))
         return plain
 
@@ -141,12 +131,12 @@ def timeout_of(text: bytes) -> float:
     """Return the seconds that grpc-timeout says.
 
     Raises:
-        BadCall: it says no time.
+        RefusedCall: it says no time.
     """
     found = _TIMEOUT.fullmatch(text)
     if found is None:
         told = text[:32].decode("latin-1")
-        raise BadCall(
+        raise RefusedCall(
             grpc.StatusCode.INVALID_ARGUMENT,
             f"grpc-timeout '{told}' is not up to eight digits and one of H, M, S, m, u, n",
         )
@@ -154,11 +144,11 @@ def timeout_of(text: bytes) -> float:
 
 
 def check_encoding(encoding: bytes | None) -> None:
-    """Raise BadCall for messages that are compressed in a way that is not known here."""
+    """Raise RefusedCall for messages that are compressed in a way that is not known here."""
     if encoding is not None and encoding not in ENCODINGS and encoding != b"identity":
         told = encoding[:32].decode("latin-1")
         text = f"grpc-encoding '{told}' is not known here: use {ACCEPTED.decode()}"
-        raise BadCall(grpc.StatusCode.UNIMPLEMENTED, text)
+        raise RefusedCall(grpc.StatusCode.UNIMPLEMENTED, text)
 
 
 _HEAD_FIELDS: tuple[Field, ...] = (

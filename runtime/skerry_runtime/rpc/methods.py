@@ -16,7 +16,8 @@ from skerry_runtime.rpc.generated.reflection_pb2 import (
     ServerReflectionRequest,
     ServerReflectionResponse,
 )
-from skerry_runtime.rpc.servicer import NotOffered, RpcLimits, Servicer, until_idle
+from skerry_runtime.rpc.servicer import RpcLimits, Servicer, until_idle
+from skerry_runtime.rpc.statuses import RefusedCall
 
 SERVICE = "inference.GRPCInferenceService"
 
@@ -109,7 +110,7 @@ def _verb(run: Callable[[Any], Any], request: Any, response: Any) -> Method:
 
 def _refusing(status: grpc.StatusCode, text: str) -> Callable[[Any], Any]:
     def refuse(_: Any) -> Any:
-        raise NotOffered(status, text)
+        raise RefusedCall(status, text)
 
     return refuse
 

@@ -19,7 +19,7 @@ from skerry_runtime.rpc.budget import Budget
 from skerry_runtime.rpc.codec import from_response
 from skerry_runtime.rpc.generated import oip_pb2 as pb
 from skerry_runtime.rpc.generated.health_pb2 import HealthCheckRequest, HealthCheckResponse
-from skerry_runtime.rpc.statuses import RETRY_AFTER, RETRYABLE, STATUSES
+from skerry_runtime.rpc.statuses import RETRY_AFTER, RETRYABLE, STATUSES, RefusedCall
 from skerry_runtime.rpc.wire import RequestReader, ResponseWriter, id_of
 
 M = TypeVar("M")
@@ -42,14 +42,6 @@ class RpcLimits:
     """Of a connection without calls, and of a stream without messages."""
     reflects: bool = False
     """Tools such as grpcurl are told what there is."""
-
-
-class NotOffered(Exception):  # noqa: N818 (says what the method is)
-    """A method of the protocol that this server refuses."""
-
-    def __init__(self, status: grpc.StatusCode, text: str) -> None:
-        super().__init__(text)
-        self.status = status
 
 
 class Servicer:
@@ -186,7 +178,7 @@ def told(error: Exception) -> tuple[grpc.StatusCode, str, tuple[tuple[str, str],
     if isinstance(error, ServingError):
         trailing = RETRY_AFTER if error.code in RETRYABLE else ()
         return STATUSES[error.code], str(error), trailing
-    if isinstance(error, NotOffered):
+    if isinstance(error, RefusedCall):
         return error.status, str(error), ()
     _log.error("call failed unexpectedly", exc_info=error)
     return grpc.StatusCode.INTERNAL, "internal error", ()

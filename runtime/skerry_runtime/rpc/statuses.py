@@ -18,3 +18,11 @@ STATUSES = {
 RETRY_AFTER = (("retry-after", "1"),)  # seconds, as REST says it
 
 RETRYABLE = {Code.NOT_READY, Code.OVERLOADED}
+
+
+class RefusedCall(Exception):  # noqa: N818 (says what the call is)
+    """A call that is refused with a status of gRPC's own; the text is safe to send."""
+
+    def __init__(self, status: grpc.StatusCode, text: str) -> None:
+        super().__init__(text)
+        self.status = status
